@@ -1,0 +1,265 @@
+//! What can go wrong: in a handler, in a run, in emitting.
+
+use alloc::boxed::Box;
+#[cfg(feature = "std")]
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::error::Error;
+use core::fmt;
+
+use crate::event::EventKind;
+use crate::run_info::RunId;
+
+/// An error behind a shared pointer: it goes to every handler and to the emitter.
+pub type SharedError = Arc<dyn Error + Send + Sync>;
+
+/// What a handler's method answers.
+pub type HandlerResult = Result<(), HandlerError>;
+
+/// Why a handler did not handle an event.
+///
+/// Any error becomes one with `?`; text does with [`HandlerError::new`].
+/// Like `anyhow::Error` it is no [`Error`] itself, or that conversion could not exist.
+pub struct HandlerError(Answer);
+
+enum Answer {
+    Unhandled,
+    Failed(SharedError),
+}
+
+impl HandlerError {
+    /// The handler does not handle this kind of event: the answer of every default method. It costs no allocation.
+    ///
+    /// The dispatcher learns from it, and does not ask this handler about this kind again, unless it has handled the kind before.
+    #[must_use]
+    pub const fn unhandled() -> Self {
+        Self(Answer::Unhandled)
+    }
+
+    /// The handler failed.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Answer::Failed(Arc::from(cause.into())))
+    }
+
+    /// Whether the handler does not handle this kind of event.
+    #[must_use]
+    pub const fn is_unhandled(&self) -> bool {
+        matches!(self.0, Answer::Unhandled)
+    }
+
+    pub(crate) fn into_cause(self) -> Option<SharedError> {
+        match self.0 {
+            Answer::Unhandled => None,
+            Answer::Failed(cause) => Some(cause),
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(cause: E) -> Self {
+        Self(Answer::Failed(Arc::new(cause)))
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Answer::Unhandled => f.write_str("Unhandled"),
+            Answer::Failed(cause) => fmt::Debug::fmt(cause, f),
+        }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Answer::Unhandled => f.write_str("unhandled"),
+            Answer::Failed(cause) => fmt::Display::fmt(cause, f),
+        }
+    }
+}
+
+/// A handler failed on an event: what [`on_handler_failure`](crate::CallbackManager::on_handler_failure) is told, and what a handler
+/// with `raise_error` returns to the emitter.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("handler `{handler}` failed in {event}: {cause}")]
+#[non_exhaustive]
+pub struct HandlerFailure {
+    /// The handler's name.
+    pub handler: Arc<str>,
+    /// The kind of the event.
+    pub event: EventKind,
+    /// The run that the event belongs to.
+    pub run_id: RunId,
+    /// What happened.
+    #[source]
+    pub cause: FailureCause,
+}
+
+impl HandlerFailure {
+    pub(crate) fn new(handler: Arc<str>, event: EventKind, run_id: RunId, cause: FailureCause) -> Self {
+        Self {
+            handler,
+            event,
+            run_id,
+            cause,
+        }
+    }
+}
+
+/// How a handler failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// It answered with an error.
+    Error(SharedError),
+    /// It panicked, with that message. Needs `std`, and `panic = "unwind"`.
+    Panicked(Arc<str>),
+    /// The runtime was shut down before the handler was called.
+    RuntimeGone,
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => fmt::Display::fmt(error, f),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::RuntimeGone => f.write_str("the runtime was shut down before the call"),
+        }
+    }
+}
+
+impl Error for FailureCause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // `Display` shows the error itself, so the chain goes on with what is behind it.
+            Self::Error(error) => error.source(),
+            Self::Panicked(_) | Self::RuntimeGone => None,
+        }
+    }
+}
+
+/// Why an event did not reach all who wanted it, or should stop the run.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// A handler that was registered with `raise_error` failed. All others have seen the event. Give the run up by dropping it: it then
+    /// ends as [`RunError::Stopped`].
+    #[error("stopped: {0}")]
+    Raised(#[source] HandlerFailure),
+    /// The runtime was shut down before a handler could be called; all that could be called have been.
+    #[error("the runtime was shut down: {0}")]
+    RuntimeGone(#[source] HandlerFailure),
+}
+
+impl EmitError {
+    /// The failure behind it.
+    #[must_use]
+    pub fn failure(&self) -> &HandlerFailure {
+        match self {
+            Self::Raised(failure) | Self::RuntimeGone(failure) => failure,
+        }
+    }
+}
+
+/// Why a run did not end well: what its `on_*_error` carries, and what a model's call returns.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The run was dropped before its end: its stream or future was, or its task was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// A handler that was registered with `raise_error` stopped it.
+    #[error("stopped: {0}")]
+    Stopped(#[source] HandlerFailure),
+    /// What ran failed. [`RunError::cause`] gives its own error type back.
+    #[error("{0}")]
+    Failed(SharedError),
+}
+
+impl RunError {
+    /// What ran failed, because of `cause`; a cause that is a `RunError` is taken as it is.
+    pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        match cause.into().downcast::<Self>() {
+            Ok(error) => *error,
+            Err(cause) => Self::Failed(Arc::from(cause)),
+        }
+    }
+
+    /// The error of what ran, if it is an `E`.
+    #[must_use]
+    pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Failed(cause) => cause.downcast_ref(),
+            Self::Cancelled | Self::Stopped(_) => None,
+        }
+    }
+}
+
+impl From<EmitError> for RunError {
+    fn from(error: EmitError) -> Self {
+        match error {
+            EmitError::Raised(failure) => Self::Stopped(failure),
+            gone @ EmitError::RuntimeGone(_) => Self::Failed(Arc::new(gone)),
+        }
+    }
+}
+
+/// A start that came back with an error; its run has started all the same, and is in here.
+///
+/// Dropping it gives the run up, which then ends as [`RunError::Stopped`]; [`into_run`](Self::into_run) goes on.
+#[derive(thiserror::Error)]
+#[error("{error}")]
+pub struct StartError<Run> {
+    run: Run,
+    #[source]
+    error: EmitError,
+}
+
+impl<Run> StartError<Run> {
+    pub(crate) fn new(run: Run, error: EmitError) -> Self {
+        Self { run, error }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn error(&self) -> &EmitError {
+        &self.error
+    }
+
+    /// The run, to go on with.
+    #[must_use]
+    pub fn into_run(self) -> Run {
+        self.run
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn into_parts(self) -> (Run, EmitError) {
+        (self.run, self.error)
+    }
+}
+
+impl<Run> fmt::Debug for StartError<Run> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<Run> From<StartError<Run>> for RunError {
+    fn from(error: StartError<Run>) -> Self {
+        error.error.into()
+    }
+}
+
+/// A panic's message, as far as it is text.
+#[cfg(feature = "std")]
+pub(crate) fn panic_message(payload: &(dyn core::any::Any + Send)) -> Arc<str> {
+    if let Some(message) = payload.downcast_ref::<&str>() {
+        Arc::from(*message)
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        Arc::from(message.as_str())
+    } else {
+        Arc::from("a panic without a message")
+    }
+}

@@ -1,0 +1,201 @@
+//! Kinds of events, their groups, and which of them a handler wants.
+
+use core::fmt;
+use core::ops::BitOr;
+
+use super::for_each_event;
+
+macro_rules! event_kind {
+    ($($variant:ident $method:ident $group:ident $doc:literal,)+) => {
+        /// A kind of event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum EventKind {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        impl EventKind {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name of the handler method, which is LangChain's: `on_llm_start`.
+            #[must_use]
+            pub const fn method(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($method),)+
+                }
+            }
+
+            /// The group that the kind belongs to.
+            #[must_use]
+            pub const fn group(self) -> EventGroup {
+                match self {
+                    $(Self::$variant => EventGroup::$group,)+
+                }
+            }
+        }
+    };
+}
+for_each_event!(event_kind);
+
+impl EventKind {
+    pub(crate) const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether a run begins with it.
+    #[must_use]
+    pub const fn is_start(self) -> bool {
+        matches!(
+            self,
+            Self::LlmStart | Self::ChatModelStart | Self::ChainStart | Self::ToolStart | Self::RetrieverStart
+        )
+    }
+
+    /// Whether a run ends with it: an end or an error.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(
+            self,
+            Self::LlmEnd
+                | Self::LlmError
+                | Self::ChainEnd
+                | Self::ChainError
+                | Self::ToolEnd
+                | Self::ToolError
+                | Self::RetrieverEnd
+                | Self::RetrieverError
+        )
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method())
+    }
+}
+
+/// Kinds that a handler takes or leaves together, as LangChain's `ignore_*` flags group them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventGroup {
+    /// `on_llm_start`, `on_llm_new_token`, `on_llm_end`, `on_llm_error`: of chat models too.
+    Llm,
+    /// `on_chat_model_start`, and what stands in for it.
+    ChatModel,
+    /// `on_chain_*`.
+    Chain,
+    /// `on_tool_*` and `on_agent_*`.
+    Agent,
+    /// `on_retriever_*`.
+    Retriever,
+    /// `on_text`.
+    Text,
+    /// `on_retry`.
+    Retry,
+    /// `on_custom_event`.
+    CustomEvent,
+}
+
+/// A set of event kinds: what a handler wants to hear of.
+///
+/// ```
+/// use rappel_core::{EventGroup, EventKind, Interest};
+///
+/// let quiet = Interest::all().without_group(EventGroup::Llm);
+/// assert!(!quiet.contains(EventKind::LlmNewToken));
+/// assert!(quiet.contains(EventKind::ChatModelStart));
+/// let tokens = Interest::only(EventKind::LlmNewToken);
+/// assert!(tokens.contains(EventKind::LlmNewToken) && !tokens.contains(EventKind::LlmEnd));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Interest(u32);
+
+impl Interest {
+    /// Every kind, also those that a later version adds.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self(u32::MAX)
+    }
+
+    /// No kind.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// One kind.
+    #[must_use]
+    pub const fn only(kind: EventKind) -> Self {
+        Self(kind.bit())
+    }
+
+    /// All of these, and `kind`.
+    #[must_use]
+    pub const fn with(self, kind: EventKind) -> Self {
+        Self(self.0 | kind.bit())
+    }
+
+    /// All of these but `kind`.
+    #[must_use]
+    pub const fn without(self, kind: EventKind) -> Self {
+        Self(self.0 & !kind.bit())
+    }
+
+    /// All of these, and the kinds of `group`.
+    #[must_use]
+    pub const fn with_group(self, group: EventGroup) -> Self {
+        Self(self.0 | group_bits(group))
+    }
+
+    /// All of these but the kinds of `group`.
+    #[must_use]
+    pub const fn without_group(self, group: EventGroup) -> Self {
+        Self(self.0 & !group_bits(group))
+    }
+
+    /// Whether `kind` is among these.
+    #[must_use]
+    pub const fn contains(self, kind: EventKind) -> bool {
+        self.0 & kind.bit() != 0
+    }
+}
+
+const fn group_bits(group: EventGroup) -> u32 {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < EventKind::ALL.len() {
+        let kind = EventKind::ALL[index];
+        if kind.group() as u8 == group as u8 {
+            bits |= kind.bit();
+        }
+        index += 1;
+    }
+    bits
+}
+
+impl BitOr for Interest {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Default for Interest {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::all() {
+            return f.write_str("Interest(all)");
+        }
+        f.debug_set()
+            .entries(EventKind::ALL.iter().filter(|kind| self.contains(**kind)))
+            .finish()
+    }
+}

@@ -1,0 +1,14 @@
+//! The traits that users implement, and the things that are handlers without it.
+
+mod asynchronous;
+mod closure;
+mod compose;
+mod options;
+mod sync;
+
+pub use asynchronous::{AsyncCallbackHandler, HandlerFuture};
+pub use closure::{AsyncHandlerFn, HandlerFn, async_handler_fn, handler_fn};
+pub use options::{Awaited, HandlerOptions};
+pub use sync::CallbackHandler;
+
+pub(crate) use asynchronous::ErasedAsyncHandler;

@@ -1,0 +1,199 @@
+//! A sync handler's work, waiting: where its calls are put in order, and kept from overlapping.
+//!
+//! A handler is *moved out* of its lane or seat while it is called, so that no lock is held then, and a second call cannot begin.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+
+use futures_channel::oneshot;
+
+use crate::dispatch::Envelope;
+use crate::error::HandlerFailure;
+use crate::handler::CallbackHandler;
+use crate::registration::Registration;
+use crate::runtime::Runtime;
+use crate::sync::Lock;
+
+type BoxHandler = Box<dyn CallbackHandler>;
+
+/// How many calls a drain makes before it goes to the end of the executor's queue, so that a busy lane does not keep a thread for itself.
+const CALLS_PER_DRAIN: usize = 64;
+
+/// The calls of one handler, drained by one blocking job at a time.
+///
+/// The queue is bounded by the number of open runs: each has at most one event in flight.
+pub(crate) struct Lane {
+    runtime: Arc<dyn Runtime>,
+    state: Lock<LaneState>,
+}
+
+struct LaneState {
+    /// Absent while a drain has it.
+    handler: Option<BoxHandler>,
+    queue: VecDeque<Call>,
+    /// Whether a drain is scheduled or running.
+    draining: bool,
+}
+
+struct Call {
+    envelope: Arc<Envelope>,
+    done: oneshot::Sender<Option<HandlerFailure>>,
+}
+
+impl Lane {
+    pub(crate) fn new(handler: BoxHandler, runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            runtime,
+            state: Lock::new(LaneState {
+                handler: Some(handler),
+                queue: VecDeque::new(),
+                draining: false,
+            }),
+        }
+    }
+
+    /// Queues the event at the first poll, and waits until it is handled. `None` where the runtime was shut down before that.
+    pub(crate) async fn enqueue(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>) -> Option<Option<HandlerFailure>> {
+        let (done, handled) = oneshot::channel();
+        let call = Call {
+            envelope: envelope.clone(),
+            done,
+        };
+        let idle = self.state.with(|state| {
+            state.queue.push_back(call);
+            !core::mem::replace(&mut state.draining, true)
+        });
+        if idle {
+            self.schedule(owner.clone());
+        }
+        handled.await.ok()
+    }
+
+    fn schedule(&self, owner: Arc<Registration>) {
+        let drain = Drain { owner: Some(owner) };
+        // On an error the job is dropped, and its guard tells those who wait.
+        let _ = self.runtime.spawn_blocking_boxed(Box::new(move || drain.run()));
+    }
+
+    fn drain(&self, owner: &Arc<Registration>) {
+        let Some(mut handler) = self.state.with(|state| state.handler.take()) else {
+            return;
+        };
+        for _ in 0..CALLS_PER_DRAIN {
+            let Some(call) = self.state.with(|state| state.queue.pop_front()) else {
+                break;
+            };
+            let failure = owner.call_sync(&mut *handler, &call.envelope);
+            // Nobody waits any more where the emitter's runtime is gone.
+            let _ = call.done.send(failure);
+        }
+        let more = self.state.with(|state| {
+            state.handler = Some(handler);
+            state.draining = !state.queue.is_empty();
+            state.draining
+        });
+        if more {
+            self.schedule(owner.clone());
+        }
+    }
+
+    /// Lets go of all that waits: the executor has dropped the drain.
+    fn abandon(&self) {
+        let calls = self.state.with(|state| {
+            state.draining = false;
+            core::mem::take(&mut state.queue)
+        });
+        drop(calls);
+    }
+}
+
+/// A drain on its way to a thread. If it is dropped before it runs, those who wait for the lane are told.
+struct Drain {
+    owner: Option<Arc<Registration>>,
+}
+
+impl Drain {
+    fn run(mut self) {
+        if let Some(owner) = self.owner.take() {
+            if let Some(lane) = owner.lane() {
+                lane.drain(&owner);
+            }
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if let Some(lane) = self.owner.as_ref().and_then(|owner| owner.lane()) {
+            lane.abandon();
+        }
+    }
+}
+
+/// Where an inline sync handler sits between calls; who finds it taken waits without blocking the thread.
+pub(crate) struct Seat(Lock<SeatState>);
+
+struct SeatState {
+    handler: Option<BoxHandler>,
+    waiting: Vec<Waker>,
+}
+
+impl Seat {
+    pub(crate) fn new(handler: BoxHandler) -> Self {
+        Self(Lock::new(SeatState {
+            handler: Some(handler),
+            waiting: Vec::new(),
+        }))
+    }
+
+    pub(crate) async fn take(&self) -> Taken<'_> {
+        let handler = poll_fn(|cx| {
+            self.0.with(|state| match state.handler.take() {
+                Some(handler) => Poll::Ready(handler),
+                None => {
+                    if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                        state.waiting.push(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
+            })
+        })
+        .await;
+        Taken {
+            seat: self,
+            handler: Some(handler),
+        }
+    }
+}
+
+/// An inline handler, taken; it goes back to its seat on drop.
+pub(crate) struct Taken<'a> {
+    seat: &'a Seat,
+    handler: Option<BoxHandler>,
+}
+
+impl Taken<'_> {
+    pub(crate) fn get(&mut self) -> &mut dyn CallbackHandler {
+        let Some(handler) = &mut self.handler else {
+            unreachable!("the handler is here until the drop")
+        };
+        &mut **handler
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let waiting = self.seat.0.with(|state| {
+            state.handler = self.handler.take();
+            core::mem::take(&mut state.waiting)
+        });
+        // All of them: a waker may belong to a task that was dropped meanwhile.
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}

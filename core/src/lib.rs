@@ -1,0 +1,74 @@
+//! The core of **rappel**: callbacks for LLM applications, on any async runtime.
+//!
+//! A user writes a handler once, sync or async; it sees each run's events in order, none is lost, and what nobody listens to costs next
+//! to nothing. Applications depend on the adapter crate of their runtime, `rappel-tokio`, `rappel-smol` or `rappel-async-std`, which
+//! re-exports all of this. Authors of LLM crates that run on any runtime depend on this crate.
+//!
+//! - Write a [`CallbackHandler`] (its methods may block; they are called off the event loop) or an [`AsyncCallbackHandler`].
+//! - Register it with a [`CallbackManager`].
+//! - Give the manager to a [`ChatModel`], or emit from your own client: [`on_chat_model_start`](CallbackManager::on_chat_model_start)
+//!   gives an [`LlmRun`], and [`with_callbacks`](WithCallbacks::with_callbacks) wraps a stream with it.
+//!
+//! # Features
+//! | feature | what it adds | what is lost without it |
+//! |---|---|---|
+//! | `std` (default) | panic isolation, the system's clock and randomness, `Arc<Mutex<H>>` as a handler | a handler's panic is the target's affair; [`CallbackManager::with_sources`] wants a clock and random bytes; failures are reported to nobody unless you set [`on_handler_failure`](CallbackManager::on_handler_failure) |
+//! | `serde` | `Serialize`, `Deserialize` for messages, results and run ids | those impls |
+//! | `tracing` | failures of handlers go to `tracing::warn!` | they go to standard error |
+//!
+//! Without `std` the crate needs `alloc`, atomics of pointer width, and an implementation of `critical-section`.
+
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::alloc_instead_of_core)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod contain;
+mod dispatch;
+mod error;
+mod event;
+mod handler;
+mod lane;
+mod ledger;
+mod manager;
+mod message;
+mod model;
+pub mod prelude;
+mod registration;
+mod report;
+mod result;
+mod run_info;
+mod runs;
+pub mod runtime;
+mod scope;
+mod stream;
+mod sync;
+mod token;
+
+pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};
+pub use event::{
+    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Document, Event, EventGroup, EventKind,
+    Interest, LlmEnd, LlmError, LlmNewToken, LlmStart, RetrieverEnd, RetrieverError, RetrieverStart, Retry, Text, ToolEnd, ToolError,
+    ToolStart,
+};
+pub use handler::{
+    AsyncCallbackHandler, AsyncHandlerFn, Awaited, CallbackHandler, HandlerFn, HandlerFuture, HandlerOptions, async_handler_fn, handler_fn,
+};
+pub use ledger::Flush;
+pub use manager::{CallbackManager, IntoCallbacks};
+pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};
+pub use model::{CallOptions, ChatModel, LlmStream};
+pub use registration::HandlerId;
+pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenUsage, ToolCallChunk};
+pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
+pub use runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
+#[doc(no_inline)]
+pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
+pub use scope::{Emit, End, Start};
+/// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
+pub use serde_json::{Map, Value, json};
+pub use stream::{AsLlmChunk, CallbackStream, WithCallbacks};
+pub use token::Token;

@@ -1,0 +1,437 @@
+//! Who is registered, and what children inherit.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::error::HandlerFailure;
+use crate::event::{ChainStart, ChatModelStart, LlmStart, RetrieverStart, ToolStart};
+use crate::handler::{AsyncCallbackHandler, CallbackHandler, HandlerOptions};
+use crate::ledger::{Flush, Ledger};
+use crate::registration::{HandlerId, Registration};
+use crate::report::Reporter;
+use crate::run_info::{RunId, RunInfo, RunKind};
+use crate::runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
+use crate::runtime::{BlockingExecutor, Clock, Entropy, Erased, Runtime, Spawner};
+use crate::scope::{Facts, Scope, Start};
+
+/// What all managers that came of one share: what they run on.
+pub(crate) struct Engine {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Engine {
+    fn new_run_id(&self) -> RunId {
+        let mut random = [0; 10];
+        self.entropy.fill(&mut random);
+        RunId::v7(self.clock.now().unwrap_or_default(), random)
+    }
+}
+
+/// A manager's settings; shared with the runs that it started, and copied when it is changed after that.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) reporter: Reporter,
+    handlers: Vec<Inheritable<Arc<Registration>>>,
+    tags: Vec<Inheritable<String>>,
+    /// What this level's runs have: the inheritable metadata and its own.
+    metadata: Map<String, Value>,
+    inheritable_metadata: Map<String, Value>,
+    parent: Option<Arc<Facts>>,
+}
+
+#[derive(Clone)]
+struct Inheritable<T> {
+    item: T,
+    inherit: bool,
+}
+
+impl Setup {
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = &Arc<Registration>> {
+        self.handlers.iter().map(|handler| &handler.item)
+    }
+
+    pub(crate) fn has_handlers(&self) -> bool {
+        !self.handlers.is_empty()
+    }
+
+    fn register(&mut self, registration: Arc<Registration>, inherit: bool) {
+        if self.handlers().all(|known| known.id != registration.id) {
+            self.handlers.push(Inheritable {
+                item: registration,
+                inherit,
+            });
+        }
+    }
+
+    fn add_tag(&mut self, tag: String, inherit: bool) {
+        self.tags.retain(|known| known.item != tag);
+        self.tags.push(Inheritable { item: tag, inherit });
+    }
+
+    fn add_metadata(&mut self, key: String, value: Value, inherit: bool) {
+        if inherit {
+            self.inheritable_metadata.insert(key.clone(), value.clone());
+        }
+        self.metadata.insert(key, value);
+    }
+
+    /// What the manager of a run's children has.
+    fn inherited(&self, parent: Arc<Facts>) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            reporter: self.reporter.clone(),
+            handlers: self.handlers.iter().filter(|handler| handler.inherit).cloned().collect(),
+            tags: self.tags.iter().filter(|tag| tag.inherit).cloned().collect(),
+            metadata: self.inheritable_metadata.clone(),
+            inheritable_metadata: self.inheritable_metadata.clone(),
+            parent: Some(parent),
+        }
+    }
+}
+
+/// The handlers that watch, and what their runs are tagged with.
+///
+/// A manager is cheap to clone, and a run keeps what it started with: a handler that is added later sees later runs only.
+/// `R` is the runtime that handlers are called on; whatever *stores* a manager keeps the erased form, which has no parameter.
+///
+/// ```
+/// # use rappel_core::{CallbackManager, handler_fn, async_handler_fn, SpawnError, Spawner, BlockingExecutor};
+/// # fn example(runtime: impl Spawner + BlockingExecutor) {
+/// let callbacks = CallbackManager::new(runtime)
+///     .with_handler(handler_fn(|event, run| {
+///         println!("{}: {}", run.name(), event.kind());
+///         Ok(())
+///     }))
+///     .with_tags(["quickstart"]);
+/// # }
+/// ```
+pub struct CallbackManager<R = Erased> {
+    runtime: Arc<R>,
+    setup: Arc<Setup>,
+}
+
+impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
+    /// A manager without handlers, with the system's clock and randomness.
+    #[cfg(feature = "std")]
+    pub fn new(runtime: R) -> Self {
+        Self::with_sources(runtime, crate::runtime::SystemClock, crate::runtime::SystemEntropy)
+    }
+
+    /// A manager without handlers, with its own clock and source of random bytes: for targets without `std`, and for tests.
+    pub fn with_sources(runtime: R, clock: impl Clock, entropy: impl Entropy) -> Self {
+        let runtime = Arc::new(runtime);
+        let engine = Arc::new(Engine {
+            runtime: runtime.clone(),
+            clock: Arc::new(clock),
+            entropy: Arc::new(entropy),
+            ledger: Arc::new(Ledger::new()),
+        });
+        let setup = Arc::new(Setup {
+            engine,
+            reporter: Reporter::default(),
+            handlers: Vec::new(),
+            tags: Vec::new(),
+            metadata: Map::new(),
+            inheritable_metadata: Map::new(),
+            parent: None,
+        });
+        Self { runtime, setup }
+    }
+}
+
+impl<R> CallbackManager<R> {
+    /// Adds a sync handler: called off the event loop, one call at a time, awaited, and inherited by children.
+    #[must_use]
+    pub fn with_handler(self, handler: impl CallbackHandler) -> Self {
+        self.with_handler_options(handler, HandlerOptions::new())
+    }
+
+    /// Adds a sync handler with options.
+    #[must_use]
+    pub fn with_handler_options(mut self, handler: impl CallbackHandler, options: HandlerOptions) -> Self {
+        self.add_handler_options(handler, options);
+        self
+    }
+
+    /// Adds an async handler: on the emitter's task, side by side with the others, awaited, and inherited by children.
+    #[must_use]
+    pub fn with_async_handler(self, handler: impl AsyncCallbackHandler) -> Self {
+        self.with_async_handler_options(handler, HandlerOptions::new())
+    }
+
+    /// Adds an async handler with options.
+    #[must_use]
+    pub fn with_async_handler_options(mut self, handler: impl AsyncCallbackHandler, options: HandlerOptions) -> Self {
+        self.add_async_handler_options(handler, options);
+        self
+    }
+
+    /// Adds a sync handler as [`with_handler`](Self::with_handler) does; the id removes it again.
+    pub fn add_handler(&mut self, handler: impl CallbackHandler) -> HandlerId {
+        self.add_handler_options(handler, HandlerOptions::new())
+    }
+
+    /// Adds a sync handler with options.
+    pub fn add_handler_options(&mut self, handler: impl CallbackHandler, options: HandlerOptions) -> HandlerId {
+        let registration = Registration::sync(handler, &options, &self.setup.engine.runtime);
+        self.register(registration, options.inherit)
+    }
+
+    /// Adds an async handler as [`with_async_handler`](Self::with_async_handler) does; the id removes it again.
+    pub fn add_async_handler(&mut self, handler: impl AsyncCallbackHandler) -> HandlerId {
+        self.add_async_handler_options(handler, HandlerOptions::new())
+    }
+
+    /// Adds an async handler with options.
+    pub fn add_async_handler_options(&mut self, handler: impl AsyncCallbackHandler, options: HandlerOptions) -> HandlerId {
+        let registration = Registration::asynchronous(handler, &options);
+        self.register(registration, options.inherit)
+    }
+
+    fn register(&mut self, registration: Arc<Registration>, inherit: bool) -> HandlerId {
+        let id = registration.id;
+        self.change().register(registration, inherit);
+        id
+    }
+
+    /// Removes a handler; false where it was not there. Runs that have started keep it.
+    pub fn remove_handler(&mut self, id: HandlerId) -> bool {
+        let known = self.setup.handlers().any(|handler| handler.id == id);
+        if known {
+            self.change().handlers.retain(|handler| handler.item.id != id);
+        }
+        known
+    }
+
+    /// Tags this level's runs. A tag that is there already moves to the end, and is no longer inherited.
+    #[must_use]
+    pub fn with_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        for tag in tags {
+            self.change().add_tag(tag.into(), false);
+        }
+        self
+    }
+
+    /// Tags this level's runs and their children. A tag that is there already moves to the end.
+    #[must_use]
+    pub fn with_inheritable_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        for tag in tags {
+            self.change().add_tag(tag.into(), true);
+        }
+        self
+    }
+
+    /// Adds metadata to this level's runs; a key that is there already gets the new value at this level, and keeps the old one for children.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Map<String, Value>) -> Self {
+        for (key, value) in metadata {
+            self.change().add_metadata(key, value, false);
+        }
+        self
+    }
+
+    /// Adds metadata to this level's runs and their children; a key that is there already gets the new value.
+    #[must_use]
+    pub fn with_inheritable_metadata(mut self, metadata: Map<String, Value>) -> Self {
+        for (key, value) in metadata {
+            self.change().add_metadata(key, value, true);
+        }
+        self
+    }
+
+    /// Sets who is told of a handler that fails, panics, or cannot be called; by default standard error is, or with the feature
+    /// `tracing` a `tracing::warn!`.
+    ///
+    /// It is called where the handler was: on the emitter's task, or on a thread of the blocking executor. It should be quick; a panic of
+    /// its own is swallowed.
+    #[must_use]
+    pub fn on_handler_failure(mut self, report: impl Fn(&HandlerFailure) + Send + Sync + 'static) -> Self {
+        self.change().reporter = Reporter::new(report);
+        self
+    }
+
+    /// Waits until all that was emitted before this call is handled, also what no emitter waits for any more: calls whose emitter was
+    /// dropped, and the ends of runs that were dropped. Others may go on emitting meanwhile.
+    ///
+    /// It covers every manager that came of the same [`new`](Self::new). It blocks no thread. Dropping it does nothing. Awaited *inside* a
+    /// handler it never returns, as the event that is being handled is not handled before that.
+    pub fn flush(&self) -> Flush {
+        self.setup.engine.ledger.flush()
+    }
+
+    /// The same manager without its parameter.
+    #[must_use]
+    pub fn erase(self) -> CallbackManager {
+        CallbackManager {
+            runtime: Arc::new(Erased(self.setup.engine.runtime.clone())),
+            setup: self.setup,
+        }
+    }
+
+    /// The runtime that handlers are called on.
+    #[must_use]
+    pub fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Whether anybody is registered.
+    #[must_use]
+    pub fn has_handlers(&self) -> bool {
+        self.setup.has_handlers()
+    }
+
+    /// Starts a run of a text model.
+    pub fn on_llm_start(&self, start: LlmStart) -> Start<LlmRun> {
+        let scope = self.open(RunKind::Llm, &start.name, start.run_id);
+        Start::new(scope, || start.into())
+    }
+
+    /// Starts a run of a chat model.
+    pub fn on_chat_model_start(&self, start: ChatModelStart) -> Start<LlmRun> {
+        let scope = self.open(RunKind::ChatModel, &start.name, start.run_id);
+        Start::new(scope, || start.into())
+    }
+
+    /// Starts a chain's run.
+    pub fn on_chain_start(&self, start: ChainStart) -> Start<ChainRun> {
+        let scope = self.open(RunKind::Chain, &start.name, start.run_id);
+        Start::new(scope, || start.into())
+    }
+
+    /// Starts a tool's run.
+    pub fn on_tool_start(&self, start: ToolStart) -> Start<ToolRun> {
+        let scope = self.open(RunKind::Tool, &start.name, start.run_id);
+        Start::new(scope, || start.into())
+    }
+
+    /// Starts a retriever's run.
+    pub fn on_retriever_start(&self, start: RetrieverStart) -> Start<RetrieverRun> {
+        let scope = self.open(RunKind::Retriever, &start.name, start.run_id);
+        Start::new(scope, || start.into())
+    }
+
+    fn open(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Scope {
+        let setup = &self.setup;
+        let id = id.unwrap_or_else(|| setup.engine.new_run_id());
+        let parent = setup.parent.as_ref().map(|facts| &facts.info);
+        let info = RunInfo {
+            id,
+            parent_id: parent.map(RunInfo::id),
+            root_id: parent.map_or(id, RunInfo::root_id),
+            kind,
+            name: name.clone(),
+            tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
+            metadata: setup.metadata.clone(),
+        };
+        Scope::new(Facts {
+            info,
+            setup: setup.clone(),
+        })
+    }
+
+    fn change(&mut self) -> &mut Setup {
+        Arc::make_mut(&mut self.setup)
+    }
+}
+
+impl CallbackManager {
+    /// A manager that nobody listens to, and that runs on nothing: what a component has whose user gave it no callbacks.
+    ///
+    /// A sync handler that is added to it fails on every event, since there is no runtime to call it on.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn noop() -> Self {
+        CallbackManager::new(crate::runtime::NoRuntime).erase()
+    }
+
+    /// The manager of one call of a component: the call's callbacks, whose handlers, tags and metadata children inherit as the call says,
+    /// and the component's own, which are local to it.
+    ///
+    /// Handlers come in this order; one that is in both comes once, as the call's. Where both have a runtime of their own, the call's
+    /// takes over what an emitter drops.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn configure(call: Option<&Self>, component: Option<&Self>) -> Self {
+        let Some(component) = component else {
+            return call.cloned().unwrap_or_else(Self::noop);
+        };
+        let mut manager = match call {
+            Some(call) => call.clone(),
+            None => Self {
+                runtime: component.runtime.clone(),
+                setup: Arc::new(Setup {
+                    handlers: Vec::new(),
+                    tags: Vec::new(),
+                    metadata: Map::new(),
+                    inheritable_metadata: Map::new(),
+                    ..(*component.setup).clone()
+                }),
+            },
+        };
+        let setup = manager.change();
+        for handler in &component.setup.handlers {
+            setup.register(handler.item.clone(), false);
+        }
+        for tag in &component.setup.tags {
+            setup.add_tag(tag.item.clone(), false);
+        }
+        for (key, value) in &component.setup.metadata {
+            setup.add_metadata(key.clone(), value.clone(), false);
+        }
+        manager
+    }
+
+    pub(crate) fn child_of(facts: &Arc<Facts>) -> Self {
+        let setup = facts.setup.inherited(facts.clone());
+        Self {
+            runtime: Arc::new(Erased(setup.engine.runtime.clone())),
+            setup: Arc::new(setup),
+        }
+    }
+}
+
+impl<R> Clone for CallbackManager<R> {
+    fn clone(&self) -> Self {
+        Self {
+            runtime: self.runtime.clone(),
+            setup: self.setup.clone(),
+        }
+    }
+}
+
+impl<R> fmt::Debug for CallbackManager<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.setup.handlers().map(|handler| &*handler.name).collect();
+        let tags: Vec<&str> = self.setup.tags.iter().map(|tag| tag.item.as_str()).collect();
+        f.debug_struct("CallbackManager")
+            .field("handlers", &names)
+            .field("tags", &tags)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can be stored as callbacks: a manager on any runtime.
+pub trait IntoCallbacks {
+    /// The manager without its parameter.
+    fn into_callbacks(self) -> CallbackManager;
+}
+
+impl<R> IntoCallbacks for CallbackManager<R> {
+    fn into_callbacks(self) -> CallbackManager {
+        self.erase()
+    }
+}
+
+impl<R> IntoCallbacks for &CallbackManager<R> {
+    fn into_callbacks(self) -> CallbackManager {
+        self.clone().erase()
+    }
+}

@@ -1,0 +1,183 @@
+//! The futures that emitting returns.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use super::{Emission, RunCore, Scope, abandon};
+use crate::error::{EmitError, StartError};
+use crate::event::Event;
+
+/// Has one event handled: ready when all awaited handlers have handled it.
+///
+/// The event is accepted at the first poll that is not behind an earlier event of the run. Dropped before that, it has not happened.
+/// Dropped after that, the calls that it began run to their end: the manager's spawner takes them over.
+#[must_use = "an event happens when it is awaited"]
+pub struct Emit<'run> {
+    core: &'run Arc<RunCore>,
+    emission: Emission,
+}
+
+impl<'run> Emit<'run> {
+    pub(super) fn new(scope: &'run Scope, make: impl FnOnce() -> Event) -> Self {
+        let emission = match scope.facts().setup.has_handlers() {
+            true => Emission::new(make()),
+            false => Emission::Done,
+        };
+        Self {
+            core: scope.core(),
+            emission,
+        }
+    }
+}
+
+impl Future for Emit<'_> {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let core = self.core;
+        core.poll_emission(&mut self.emission, cx)
+    }
+}
+
+impl Drop for Emit<'_> {
+    fn drop(&mut self) {
+        abandon(self.core, &self.emission);
+    }
+}
+
+impl fmt::Debug for Emit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit")
+            .field("done", &self.emission.is_done())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A run together with its event in flight: for whoever owns the run while it emits.
+pub(crate) struct OwnedEmit {
+    // In this order: the event in flight is handed over before the run is closed.
+    in_flight: InFlight,
+    scope: Scope,
+}
+
+struct InFlight {
+    core: Arc<RunCore>,
+    emission: Emission,
+}
+
+impl OwnedEmit {
+    pub(crate) fn new(scope: Scope) -> Self {
+        let in_flight = InFlight {
+            core: scope.core().clone(),
+            emission: Emission::Done,
+        };
+        Self { in_flight, scope }
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn into_scope(self) -> Scope {
+        self.scope
+    }
+
+    /// Emits an event next. Only while no other one is under way.
+    pub(crate) fn say(&mut self, make: impl FnOnce(&RunCore) -> Event) {
+        debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
+        if self.scope.facts().setup.has_handlers() {
+            self.in_flight.emission = Emission::new(make(self.scope.core()));
+        }
+    }
+
+    pub(crate) fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
+        self.in_flight.core.poll_emission(&mut self.in_flight.emission, cx)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        abandon(&self.core, &self.emission);
+    }
+}
+
+/// Ends a run: ready when all awaited handlers have handled its end.
+///
+/// Dropped before the end is accepted, at the first poll that is not behind an earlier event, the run ends as cancelled. Dropped after
+/// that, the end is delivered as an end all the same.
+#[must_use = "a run ends when its end is awaited; dropped, it is cancelled"]
+pub struct End(OwnedEmit);
+
+impl End {
+    pub(super) fn new(scope: Scope, event: Event) -> Self {
+        let mut emit = OwnedEmit::new(scope);
+        emit.say(|_| event);
+        Self(emit)
+    }
+}
+
+impl Future for End {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_said(cx)
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End")
+            .field("run", &self.0.scope().info().id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts a run: ready with the run when all awaited handlers have handled its start.
+///
+/// The run has started at the first poll. Dropped after that, it ends as cancelled.
+#[must_use = "a run starts when its start is awaited"]
+pub struct Start<Run> {
+    emit: Option<OwnedEmit>,
+    run: PhantomData<fn() -> Run>,
+}
+
+impl<Run> Start<Run> {
+    pub(crate) fn new(scope: Scope, event: impl FnOnce() -> Event) -> Self {
+        let mut emit = OwnedEmit::new(scope);
+        emit.say(|_| event());
+        Self {
+            emit: Some(emit),
+            run: PhantomData,
+        }
+    }
+}
+
+impl<Run: From<Scope>> Future for Start<Run> {
+    /// On an error the run has started all the same, and is in it.
+    type Output = Result<Run, StartError<Run>>;
+
+    /// # Panics
+    /// When it is polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.emit {
+            Some(emit) => ready!(emit.poll_said(cx)),
+            None => panic!("a start was polled after it was ready"),
+        };
+        let scope = self.emit.take().map(OwnedEmit::into_scope);
+        let run = Run::from(scope.expect("it was there a line ago"));
+        Poll::Ready(match outcome {
+            Ok(()) => Ok(run),
+            Err(error) => Err(StartError::new(run, error)),
+        })
+    }
+}
+
+impl<Run> fmt::Debug for Start<Run> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("ready", &self.emit.is_none()).finish_non_exhaustive()
+    }
+}

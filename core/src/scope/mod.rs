@@ -1,0 +1,152 @@
+//! A started run: it accepts events one after the other, and ends exactly once.
+//!
+//! [`Scope`] is what the public runs hold. Under it, [`RunCore`] keeps the event that is in flight *in the run*, not in the future that
+//! emitted it. So that future can be dropped, or leaked, at any await point: whoever comes next, the next emitter or a task that the
+//! drop spawned, polls the event on to its end.
+
+mod emit;
+mod turn;
+
+pub(crate) use emit::OwnedEmit;
+pub use emit::{Emit, End, Start};
+pub(crate) use turn::{Emission, Facts, RunCore};
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::task::Poll;
+
+use crate::error::{FailureCause, HandlerFailure, RunError};
+use crate::event::{ChainError, Event, EventKind, LlmError, RetrieverError, ToolError};
+use crate::ledger::Ticket;
+use crate::result::LlmResult;
+use crate::run_info::{RunInfo, RunKind};
+
+/// A run as its owner holds it. Dropped before its end, it ends as cancelled.
+pub(crate) struct Scope(Arc<RunCore>);
+
+impl Scope {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self(RunCore::new(facts))
+    }
+
+    pub(crate) fn info(&self) -> &RunInfo {
+        &self.0.facts.info
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<Facts> {
+        &self.0.facts
+    }
+
+    pub(crate) fn core(&self) -> &Arc<RunCore> {
+        &self.0
+    }
+
+    /// Emits an event that the run goes on after. `make` is called only if somebody may want it.
+    pub(crate) fn emit(&self, make: impl FnOnce() -> Event) -> Emit<'_> {
+        Emit::new(self, make)
+    }
+
+    /// Ends the run.
+    pub(crate) fn end(self, event: Event) -> End {
+        End::new(self, event)
+    }
+
+    /// Ends the run in an error.
+    pub(crate) fn error(self, error: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> End {
+        let event = error_event(self.info().kind(), RunError::failed(error));
+        self.end(event)
+    }
+}
+
+/// The event that a run of that kind fails with. An LLM's partial result is filled in when the event is accepted.
+fn error_event(kind: RunKind, error: RunError) -> Event {
+    match kind {
+        RunKind::Llm | RunKind::ChatModel => LlmError::new(error, LlmResult::new()).into(),
+        RunKind::Chain => ChainError::new(error).into(),
+        RunKind::Tool => ToolError::new(error).into(),
+        RunKind::Retriever => RetrieverError::new(error).into(),
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let Some(stopped_by) = self.0.close_unended() else { return };
+        let error = stopped_by.map_or(RunError::Cancelled, RunError::Stopped);
+        let event = error_event(self.info().kind(), error);
+        if !self.facts().setup.wants(event.kind()) {
+            return;
+        }
+        let closing = Closing {
+            kind: event.kind(),
+            core: self.0.clone(),
+            _ticket: self.0.facts.setup.engine.ledger.open(),
+            accepted: false,
+        };
+        // On an error the task is dropped, and `Closing` reports what is lost.
+        let _ = self.0.facts.setup.engine.runtime.spawn_boxed(Box::pin(closing.deliver(event)));
+    }
+}
+
+/// The last event of a run that was given up, on its way through the spawner.
+struct Closing {
+    core: Arc<RunCore>,
+    kind: EventKind,
+    /// Opened at the drop: a flush that begins after it waits for this event too.
+    _ticket: Ticket,
+    accepted: bool,
+}
+
+impl Closing {
+    async fn deliver(mut self, event: Event) {
+        let mut emission = Emission::new(event);
+        let result = poll_fn(|cx| {
+            let poll = self.core.poll_emission(&mut emission, cx);
+            self.accepted |= emission.is_accepted();
+            poll
+        })
+        .await;
+        // Nobody is there to raise it to, and every failure has been reported.
+        drop(result);
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if self.accepted {
+            return;
+        }
+        let facts = &self.core.facts;
+        for handler in facts.setup.handlers().filter(|handler| handler.wants(self.kind)) {
+            let failure = HandlerFailure::new(handler.name.clone(), self.kind, facts.info.id(), FailureCause::RuntimeGone);
+            facts.setup.reporter.report(&failure);
+        }
+    }
+}
+
+/// Has the spawner poll the run's events on until number `sequence` is handled, for an emitter that was dropped meanwhile.
+fn hand_over(core: &Arc<RunCore>, sequence: u64) {
+    let core = core.clone();
+    let runtime = core.facts.setup.engine.runtime.clone();
+    let task = async move {
+        let mut emission = Emission::accepted(sequence);
+        let result = poll_fn(|cx| core.poll_emission(&mut emission, cx)).await;
+        drop(result);
+    };
+    // On an error the event stays in the run, and is reported as lost when that is dropped.
+    let _ = runtime.spawn_boxed(Box::pin(task));
+}
+
+/// Drops an emission that may be in flight.
+fn abandon(core: &Arc<RunCore>, emission: &Emission) {
+    match emission {
+        Emission::Done => {}
+        Emission::Accepted(sequence) if core.is_handling(*sequence) => hand_over(core, *sequence),
+        Emission::Accepted(sequence) => core.forget_outcome(*sequence),
+        // It may have been the only one that the event before it woke: another one has to take over.
+        Emission::New(_) => core.wake_waiting(),
+    }
+}
+
+/// A `Poll` that is ready with nothing to tell.
+const READY: Poll<Result<(), crate::error::EmitError>> = Poll::Ready(Ok(()));

@@ -1,0 +1,319 @@
+//! The state of a run, and how its events take turns.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use alloc::vec::Vec;
+use core::mem;
+use core::task::{Context, Poll, Waker, ready};
+
+use super::READY;
+use crate::dispatch::{Envelope, dispatch};
+use crate::error::{EmitError, HandlerFailure};
+use crate::event::{Event, EventKind, Stamp};
+use crate::manager::Setup;
+use crate::result::LlmResult;
+use crate::run_info::RunInfo;
+use crate::runtime::BoxFuture;
+use crate::sync::Lock;
+
+/// What a run is, made once at its start and shared by all its events.
+pub(crate) struct Facts {
+    pub(crate) info: RunInfo,
+    /// The manager as it was at the start: a run keeps what it started with.
+    pub(crate) setup: Arc<Setup>,
+}
+
+/// A run. See the module for why the event in flight is in here.
+pub(crate) struct RunCore {
+    pub(crate) facts: Arc<Facts>,
+    state: Lock<State>,
+}
+
+struct State {
+    turn: Turn,
+    phase: Phase,
+    sequence: u64,
+    /// Those who want to know when the event in flight can go on, or is handled.
+    waiting: Vec<Waker>,
+    /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
+    outcomes: Vec<(u64, Result<(), EmitError>)>,
+    /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
+    raised: Option<HandlerFailure>,
+    partial: LlmResult,
+}
+
+/// Whose turn it is to poll.
+enum Turn {
+    /// No event is in flight.
+    Idle,
+    /// An event is in flight, and nobody polls it at the moment.
+    Parked(Flight),
+    /// Somebody is polling the event in flight, or getting it ready.
+    Polling,
+}
+
+struct Flight {
+    sequence: u64,
+    delivery: BoxFuture<'static, Result<(), EmitError>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    NotStarted,
+    Open,
+    Closed,
+}
+
+/// An event from its emission to its end, as the emitter sees it.
+pub(crate) enum Emission {
+    /// Not accepted yet: dropped now, it has not happened.
+    New(Box<Event>),
+    /// Accepted, under that number.
+    Accepted(u64),
+    Done,
+}
+
+impl Emission {
+    pub(crate) fn new(event: Event) -> Self {
+        Self::New(Box::new(event))
+    }
+
+    pub(crate) fn accepted(sequence: u64) -> Self {
+        Self::Accepted(sequence)
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        !matches!(self, Self::New(_))
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+enum Acceptance {
+    /// It is in flight now.
+    InFlight(u64),
+    /// Nobody wants it, so it is done.
+    Unheard,
+    /// Another event came first.
+    Behind,
+}
+
+impl RunCore {
+    pub(crate) fn new(facts: Facts) -> Arc<Self> {
+        Arc::new(Self {
+            facts: Arc::new(facts),
+            state: Lock::new(State {
+                turn: Turn::Idle,
+                phase: Phase::NotStarted,
+                sequence: 0,
+                waiting: Vec::new(),
+                outcomes: Vec::new(),
+                raised: None,
+                partial: LlmResult::new(),
+            }),
+        })
+    }
+
+    /// Brings an emission on: accepts it when it is its turn, and polls it to its end.
+    pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
+        loop {
+            match emission {
+                Emission::New(event) => {
+                    ready!(self.poll_idle(cx));
+                    match self.accept(event) {
+                        Acceptance::InFlight(sequence) => *emission = Emission::Accepted(sequence),
+                        Acceptance::Unheard => {
+                            *emission = Emission::Done;
+                            return READY;
+                        }
+                        Acceptance::Behind => {}
+                    }
+                }
+                Emission::Accepted(sequence) => {
+                    if let Some(outcome) = self.take_outcome(*sequence) {
+                        *emission = Emission::Done;
+                        return Poll::Ready(outcome);
+                    }
+                    ready!(self.poll_idle(cx));
+                }
+                Emission::Done => return READY,
+            }
+        }
+    }
+
+    /// Takes the event in, if no other one is in flight.
+    fn accept(self: &Arc<Self>, event: &mut Event) -> Acceptance {
+        let kind = event.kind();
+        let setup = &self.facts.setup;
+        let wanted = setup.wants(kind);
+        let time = (kind.is_start() || kind.is_end()).then(|| setup.engine.clock.now()).flatten();
+        let sequence = self.state.with(|state| {
+            if !matches!(state.turn, Turn::Idle) {
+                return None;
+            }
+            let sequence = state.sequence;
+            state.sequence += 1;
+            state.raised = None;
+            *event.stamp_mut() = Stamp { sequence, time };
+            state.note(event);
+            if wanted {
+                state.turn = Turn::Polling;
+            }
+            Some(sequence)
+        });
+        let Some(sequence) = sequence else { return Acceptance::Behind };
+        if !wanted {
+            // Those who wait behind it found the run idle, or will.
+            return Acceptance::Unheard;
+        }
+        let envelope = Arc::new(Envelope::new(take_event(event), self.facts.clone()));
+        let flight = Flight {
+            sequence,
+            delivery: Box::pin(dispatch(envelope)),
+        };
+        self.state.with(|state| state.turn = Turn::Parked(flight));
+        Acceptance::InFlight(sequence)
+    }
+
+    /// Polls whatever is in flight; ready when nothing is.
+    fn poll_idle(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let flight = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
+            Turn::Idle => {
+                state.turn = Turn::Idle;
+                Poll::Ready(None)
+            }
+            Turn::Parked(flight) => {
+                // Before it is polled: what it is woken by meanwhile must find us.
+                state.enlist(cx.waker());
+                Poll::Ready(Some(flight))
+            }
+            Turn::Polling => {
+                state.enlist(cx.waker());
+                Poll::Pending
+            }
+        });
+        match ready!(flight) {
+            None => Poll::Ready(()),
+            Some(flight) => self.poll_flight(flight),
+        }
+    }
+
+    fn poll_flight(self: &Arc<Self>, mut flight: Flight) -> Poll<()> {
+        // Whoever polls last may be dropped: so the event in flight wakes the run, and that wakes everybody who waits.
+        let waker = Waker::from(self.clone());
+        match flight.delivery.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                self.state.with(|state| state.turn = Turn::Parked(flight));
+                Poll::Pending
+            }
+            Poll::Ready(outcome) => {
+                let sequence = flight.sequence;
+                // The envelope goes first: whoever is woken now may ask whether all is handled.
+                drop(flight);
+                let waiting = self.state.with(|state| {
+                    state.turn = Turn::Idle;
+                    if let Err(EmitError::Raised(failure)) = &outcome {
+                        state.raised = Some(failure.clone());
+                    }
+                    state.outcomes.push((sequence, outcome));
+                    mem::take(&mut state.waiting)
+                });
+                wake_all(waiting);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    fn take_outcome(&self, sequence: u64) -> Option<Result<(), EmitError>> {
+        self.state.with(|state| {
+            let index = state.outcomes.iter().position(|(number, _)| *number == sequence)?;
+            Some(state.outcomes.swap_remove(index).1)
+        })
+    }
+
+    /// Drops the outcome that nobody will ask for.
+    pub(crate) fn forget_outcome(&self, sequence: u64) {
+        drop(self.take_outcome(sequence));
+    }
+
+    /// Whether event number `sequence`, which was accepted, is not handled yet.
+    pub(crate) fn is_handling(&self, sequence: u64) -> bool {
+        self.state
+            .with(|state| !matches!(state.turn, Turn::Idle) && state.sequence == sequence + 1)
+    }
+
+    /// Takes what the run's tokens made together so far.
+    pub(crate) fn take_partial(&self) -> LlmResult {
+        self.state.with(|state| mem::take(&mut state.partial))
+    }
+
+    pub(crate) fn wake_waiting(&self) {
+        wake_all(self.state.with(|state| mem::take(&mut state.waiting)));
+    }
+
+    /// Closes a run that has started and not ended; `None` if there is none such. Gives the failure that the emitter gave up on.
+    pub(crate) fn close_unended(&self) -> Option<Option<HandlerFailure>> {
+        self.state.with(|state| {
+            let open = mem::replace(&mut state.phase, Phase::Closed) == Phase::Open;
+            open.then(|| state.raised.take())
+        })
+    }
+}
+
+impl State {
+    /// What an accepted event changes in its run.
+    fn note(&mut self, event: &mut Event) {
+        match event {
+            Event::LlmNewToken(token) => match &token.chunk {
+                Some(chunk) => self.partial.push_chunk(chunk),
+                None => self.partial.push_text(&token.token),
+            },
+            Event::LlmError(error) if error.partial == LlmResult::new() => error.partial = mem::take(&mut self.partial),
+            _ => {}
+        }
+        let kind = event.kind();
+        if kind.is_start() {
+            self.phase = Phase::Open;
+        } else if kind.is_end() {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn enlist(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+}
+
+/// The event in flight can go on.
+impl Wake for RunCore {
+    fn wake(self: Arc<Self>) {
+        self.wake_waiting();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_waiting();
+    }
+}
+
+fn wake_all(waiting: Vec<Waker>) {
+    for waker in waiting {
+        waker.wake();
+    }
+}
+
+/// Moves the event out of its emission, which is done with it.
+fn take_event(event: &mut Event) -> Event {
+    mem::replace(event, Event::Text(crate::event::Text::new("")))
+}
+
+impl Setup {
+    /// Whether any handler wants events of `kind`, as far as is known.
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.handlers().any(|handler| handler.wants(kind))
+    }
+}

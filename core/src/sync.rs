@@ -1,0 +1,40 @@
+//! The one lock of this crate: a short critical section, never held while foreign code runs.
+//!
+//! It takes a closure instead of handing out a guard, so that no lock can live across an `await`. With `std` it is a mutex, without
+//! it is `critical-section`'s (no spin locks: on a single core, spinning on a lock that an interrupted task holds never ends).
+
+#[cfg(not(feature = "std"))]
+use core::cell::RefCell;
+#[cfg(feature = "std")]
+use std::sync::{Mutex, PoisonError};
+
+#[cfg(feature = "std")]
+pub(crate) struct Lock<T>(Mutex<T>);
+
+#[cfg(feature = "std")]
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    /// Runs `f` on the value. `f` must be short, and must not call foreign code (handlers, wakers, spawners, `Drop`s of those).
+    pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
+        // Poison tells of a panic inside `f`, which holds no invariant open: every section below is a single state change.
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(not(feature = "std"))]
+pub(crate) struct Lock<T>(critical_section::Mutex<RefCell<T>>);
+
+#[cfg(not(feature = "std"))]
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(critical_section::Mutex::new(RefCell::new(value)))
+    }
+
+    /// Runs `f` on the value. `f` must be short, and must not call foreign code (handlers, wakers, spawners, `Drop`s of those).
+    pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
+        critical_section::with(|section| f(&mut self.0.borrow(section).borrow_mut()))
+    }
+}
