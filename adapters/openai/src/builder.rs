@@ -1,0 +1,178 @@
+//! How a model is set up.
+
+use std::env;
+use std::fmt;
+
+use rappel_core::{CallbackManager, IntoCallbacks, Map, Value};
+
+use crate::chat::{ChatOpenAi, Settings};
+use crate::client::Client;
+use crate::endpoint::Endpoint;
+use crate::error::OpenAiError;
+use crate::limits::Limits;
+use crate::secret::Secret;
+use crate::tls::Roots;
+use crate::wire::ChatRequest;
+
+const BASE_URL: &str = "OPENAI_BASE_URL";
+const API_KEY: &str = "OPENAI_API_KEY";
+const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// Sets up a [`ChatOpenAi`]; made by [`ChatOpenAi::builder`].
+///
+/// A mistake, such as a URL that is none, is told by [`build`](Self::build).
+#[derive(Default)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct ChatOpenAiBuilder {
+    settings: Settings,
+    base_url: Option<String>,
+    api_key: Option<String>,
+    certificates: Vec<Vec<u8>>,
+    no_default_roots: bool,
+    callbacks: Option<CallbackManager>,
+}
+
+impl ChatOpenAiBuilder {
+    /// The model's name, as the server knows it. There is no default.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.settings.model = model.into();
+        self
+    }
+
+    /// The server's address up to and with the version: `http://localhost:8000/v1`. Default: the environment's `OPENAI_BASE_URL`, else OpenAI's.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The key. Default: the environment's `OPENAI_API_KEY`, else none is sent. It never occurs in a `Debug`, an error or an event.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// The most tokens that an answer may have.
+    pub fn max_tokens(mut self, tokens: u32) -> Self {
+        self.settings.max_tokens = Some(tokens);
+        self
+    }
+
+    /// The sampling temperature, from 0 to 2 with OpenAI.
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.settings.temperature = Some(temperature);
+        self
+    }
+
+    /// The share of probability that is sampled from, up to 1.
+    pub fn top_p(mut self, top_p: f32) -> Self {
+        self.settings.top_p = Some(top_p);
+        self
+    }
+
+    /// Texts that end an answer.
+    pub fn stop<T: Into<String>>(mut self, texts: impl IntoIterator<Item = T>) -> Self {
+        self.settings.stop = texts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The seed of the sampling.
+    pub fn seed(mut self, seed: i64) -> Self {
+        self.settings.seed = Some(seed);
+        self
+    }
+
+    /// How many answers to ask for.
+    pub fn n(mut self, answers: u32) -> Self {
+        self.settings.n = Some(answers);
+        self
+    }
+
+    /// Who asks, for the provider's records.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.settings.user = Some(user.into());
+        self
+    }
+
+    /// Any other field of the request. It is not among the parameters that events tell of.
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.settings.extra.get_or_insert_with(Map::new).insert(name.into(), value.into());
+        self
+    }
+
+    /// Whether [`generate`](rappel_core::ChatModel::generate) has the server stream the answer, so that handlers hear of its tokens. Default: no.
+    pub fn streaming(mut self, streaming: bool) -> Self {
+        self.settings.streaming = streaming;
+        self
+    }
+
+    /// Whether a stream is to end with its usage. Default: yes; some servers refuse to be asked.
+    pub fn stream_usage(mut self, usage: bool) -> Self {
+        self.settings.no_stream_usage = !usage;
+        self
+    }
+
+    /// The model's own callbacks: local to it.
+    pub fn callbacks(mut self, callbacks: impl IntoCallbacks) -> Self {
+        self.callbacks = Some(callbacks.into_callbacks());
+        self
+    }
+
+    /// Whether Mozilla's root certificates are trusted. Default: yes. Without them, only those of
+    /// [`root_certificates`](Self::root_certificates) are.
+    pub fn default_roots(mut self, trusted: bool) -> Self {
+        self.no_default_roots = !trusted;
+        self
+    }
+
+    /// Root certificates to trust, in PEM.
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.certificates.push(pem.into());
+        self
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// [`OpenAiError`]: no model, a URL or a key that cannot be used, a certificate that is none, an extra field that has a setting of its own.
+    pub fn build(self) -> Result<ChatOpenAi, OpenAiError> {
+        if self.settings.model.is_empty() {
+            return Err(OpenAiError::NoModel);
+        }
+        for name in self.settings.extra.iter().flat_map(Map::keys) {
+            ChatRequest::check_extra(name)?;
+        }
+        let base_url = match self.base_url {
+            Some(url) => url,
+            None => from_environment(BASE_URL, |reason| OpenAiError::InvalidBaseUrl { reason })?.unwrap_or_else(|| DEFAULT_BASE_URL.into()),
+        };
+        let key = match self.api_key {
+            Some(key) => Some(key),
+            None => from_environment(API_KEY, |_| OpenAiError::InvalidApiKey)?,
+        };
+        let mut roots = if self.no_default_roots { Roots::empty() } else { Roots::webpki() };
+        for pem in &self.certificates {
+            roots.add_pem(pem)?;
+        }
+        let key = key.as_deref().map(Secret::new).transpose()?;
+        let client = Client::new(Endpoint::parse(&base_url)?, key, roots, Limits::default())?;
+        Ok(ChatOpenAi::new(client, self.settings, self.callbacks))
+    }
+}
+
+/// A variable of the environment; one that is empty counts as not set.
+fn from_environment(name: &str, not_unicode: impl FnOnce(&'static str) -> OpenAiError) -> Result<Option<String>, OpenAiError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(not_unicode("it is not Unicode")),
+    }
+}
+
+impl fmt::Debug for ChatOpenAiBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the key nor the URL, in which people put keys.
+        f.debug_struct("ChatOpenAiBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

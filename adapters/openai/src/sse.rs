@@ -1,0 +1,223 @@
+//! From bytes to chunks: the event stream of a streamed answer.
+
+use core::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use sse_core::{MessageEvent, SseDecoder, SseEvent};
+
+use crate::{
+    body::Body, budget::Budget, error::OpenAiError, error_body::ErrorBody, limits::Limits, secret::Secret, utf8::Utf8Check, wire::Chunk,
+};
+
+/// The data of the event that ends every stream, or should.
+const DONE: &str = "[DONE]";
+
+/// The chunks of a streamed answer, as they arrive.
+///
+/// It ends after `[DONE]`, after an error, or when the server has closed the
+/// stream behind a finish reason; without one, the answer counts as cut. Once
+/// ended, it stays so, and the connection is closed.
+#[derive(Debug)]
+pub(crate) struct ChunkStream<B = Body> {
+    /// `None` once the stream has ended.
+    bytes: Option<B>,
+    events: Events,
+    budget: Budget,
+}
+
+impl<B> ChunkStream<B> {
+    /// Whatever a server says is searched for `key`, should it be an error.
+    pub(crate) fn new(bytes: B, key: Option<Secret>, limits: &Limits) -> Self {
+        Self {
+            bytes: Some(bytes),
+            events: Events::new(key, limits),
+            budget: Budget::new(),
+        }
+    }
+}
+
+impl<B> ChunkStream<B>
+where
+    B: Stream<Item = Result<Bytes, OpenAiError>> + Unpin,
+{
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, OpenAiError>>> {
+        while let Some(bytes) = &mut self.bytes {
+            match self.events.next() {
+                Ok(Step::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                Ok(Step::End) => self.bytes = None,
+                Ok(Step::NeedsBytes) => match ready!(Pin::new(bytes).poll_next(cx)) {
+                    Some(Ok(bytes)) => self.events.push(bytes),
+                    Some(Err(error)) => return self.fail(error),
+                    None => self.events.push_end(),
+                },
+                Err(error) => return self.fail(error),
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn fail(&mut self, error: OpenAiError) -> Poll<Option<Result<Chunk, OpenAiError>>> {
+        self.bytes = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl<B> Stream for ChunkStream<B>
+where
+    B: Stream<Item = Result<Bytes, OpenAiError>> + Unpin,
+{
+    type Item = Result<Chunk, OpenAiError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        // One packet can hold thousands of chunks, and a reader that takes them
+        // in a loop would not notice that it never waits.
+        ready!(this.budget.poll_spend(cx));
+        let chunk = this.poll_chunk(cx);
+        if chunk.is_pending() {
+            this.budget.refill();
+        }
+        chunk
+    }
+}
+
+/// The decoder, and what has to be remembered between packets. It does no I/O.
+struct Events {
+    decoder: SseDecoder,
+    packet: Bytes,
+    utf8: Utf8Check,
+    /// The rest of the packet was no UTF-8, and was left out.
+    broken: bool,
+    /// The server has closed the stream, in good order as far as HTTP is concerned.
+    ended: bool,
+    /// A finish reason was seen.
+    finished: bool,
+    /// Bytes since the last chunk.
+    silence: usize,
+    limits: Limits,
+    key: Option<Secret>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "never stored: it is taken apart where it is returned")]
+enum Step {
+    Chunk(Chunk),
+    NeedsBytes,
+    End,
+}
+
+impl Events {
+    fn new(key: Option<Secret>, limits: &Limits) -> Self {
+        Self {
+            decoder: SseDecoder::with_limit(limits.event),
+            packet: Bytes::new(),
+            utf8: Utf8Check::default(),
+            broken: false,
+            ended: false,
+            finished: false,
+            silence: 0,
+            limits: *limits,
+            key,
+        }
+    }
+
+    /// Takes the next packet, once [`next`](Self::next) has asked for it.
+    fn push(&mut self, mut packet: Bytes) {
+        let good = self.utf8.accept(&packet);
+        self.broken = good < packet.len();
+        packet.truncate(good);
+        self.packet = packet;
+    }
+
+    /// Some servers leave out the blank line behind their last event.
+    fn push_end(&mut self) {
+        self.ended = true;
+        self.packet = Bytes::from_static(b"\n\n");
+    }
+
+    fn next(&mut self) -> Result<Step, OpenAiError> {
+        loop {
+            let before = self.packet.len();
+            let event = self.decoder.next(&mut self.packet);
+            self.silence += before - self.packet.len();
+
+            match event {
+                Some(Ok(SseEvent::Message(event))) => {
+                    if let Some(step) = self.read(&event)? {
+                        self.silence = 0;
+                        return Ok(step);
+                    }
+                }
+                // How soon to reconnect; a completion can't be resumed anyway.
+                Some(Ok(SseEvent::Retry(_))) => {}
+                Some(Err(_)) => {
+                    let limit = self.limits.event.get();
+                    return Err(OpenAiError::EventTooLarge { limit });
+                }
+                None => return self.read_out(),
+            }
+        }
+    }
+
+    /// What to do when the packet holds no further event.
+    fn read_out(&self) -> Result<Step, OpenAiError> {
+        if self.broken {
+            return Err(OpenAiError::NotUtf8);
+        }
+        if self.ended {
+            return if self.finished {
+                Ok(Step::End)
+            } else {
+                Err(OpenAiError::Cut { source: None })
+            };
+        }
+        if self.silence > self.limits.silence {
+            let limit = self.limits.silence;
+            return Err(OpenAiError::NoEvents { limit });
+        }
+        Ok(Step::NeedsBytes)
+    }
+
+    fn read(&mut self, event: &MessageEvent) -> Result<Option<Step>, OpenAiError> {
+        let data = event.data.trim();
+        if event.event == "error" {
+            return Err(self.reported(data));
+        }
+        if data == DONE {
+            return Ok(Some(Step::End));
+        }
+        if data.is_empty() {
+            return Ok(None);
+        }
+        match Chunk::parse(data.as_bytes()) {
+            Ok(chunk) if chunk.is_error() => Err(self.reported(data)),
+            Ok(chunk) => {
+                self.finished |= chunk.is_last();
+                Ok(Some(Step::Chunk(chunk)))
+            }
+            // The stream ended within this event.
+            Err(_) if self.ended => Err(OpenAiError::Cut { source: None }),
+            Err(fault) => Err(OpenAiError::event(fault)),
+        }
+    }
+
+    fn reported(&self, data: &str) -> OpenAiError {
+        ErrorBody::parse(data.as_bytes(), self.key.as_ref()).into_reported()
+    }
+}
+
+/// By hand: what is buffered is the user's conversation, and no business of a log.
+impl core::fmt::Debug for Events {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Events")
+            .field("ended", &self.ended)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

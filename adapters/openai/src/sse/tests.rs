@@ -1,0 +1,263 @@
+#![allow(clippy::unwrap_used)]
+
+use core::num::NonZeroUsize;
+use std::{collections::VecDeque, sync::Arc, task::Wake};
+
+use futures_lite::{StreamExt, future::block_on};
+
+use super::*;
+
+static_assertions::assert_impl_all!(ChunkStream: Send, Unpin);
+
+/// A body that is always ready; it notes when it is dropped.
+struct Packets(VecDeque<Result<Bytes, OpenAiError>>, Arc<()>);
+
+impl Stream for Packets {
+    type Item = Result<Bytes, OpenAiError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.get_mut().0.pop_front())
+    }
+}
+
+fn packets<T: AsRef<[u8]>>(packets: impl IntoIterator<Item = T>) -> Packets {
+    let packets = packets.into_iter();
+    Packets(
+        packets.map(|packet| Ok(Bytes::copy_from_slice(packet.as_ref()))).collect(),
+        Arc::new(()),
+    )
+}
+
+fn stream(bytes: Packets) -> ChunkStream<Packets> {
+    ChunkStream::new(bytes, None, &Limits::default())
+}
+
+/// The texts of the chunks, and how the stream ended.
+fn read(mut stream: ChunkStream<Packets>) -> (Vec<String>, Result<(), OpenAiError>) {
+    let mut texts = Vec::new();
+    loop {
+        match block_on(stream.next()) {
+            Some(Ok(chunk)) => texts.push(text(&chunk)),
+            Some(Err(error)) => {
+                assert!(block_on(stream.next()).is_none(), "not fused after an error");
+                return (texts, Err(error));
+            }
+            None => {
+                assert!(block_on(stream.next()).is_none(), "not fused after its end");
+                return (texts, Ok(()));
+            }
+        }
+    }
+}
+
+fn text(chunk: &Chunk) -> String {
+    let delta = chunk.choices.first().and_then(|choice| choice.content());
+    delta.and_then(|delta| delta.content.clone()).unwrap_or_default()
+}
+
+fn event(text: &str) -> String {
+    format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+}
+
+const LAST: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+/// A byte order mark, comments, every kind of line end, fields that nobody
+/// asked for, blank events, data in two lines, and characters of two to four bytes.
+fn everything() -> String {
+    [
+        "\u{feff}: welcome\n\n",
+        "retry: 100\n\n",
+        "id: 1\nevent: message\ndata:{\"choices\":[{\"delta\":{\"content\":\"é\"}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":\r\ndata: {\"content\":\"€\"}}]}\r\n\r\n",
+        "data:\n\n:\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"😀\"}}]}\r\r",
+        LAST,
+        "data: [DONE]\n\n",
+        "data: not JSON, but nobody reads it\n\n",
+    ]
+    .concat()
+}
+
+#[test]
+fn every_split_gives_the_same_chunks() {
+    let bytes = everything().into_bytes();
+    let expected = ["é", "€", "😀", ""];
+
+    let (texts, end) = read(stream(packets([&bytes])));
+    assert_eq!(texts, expected);
+    assert!(end.is_ok(), "{end:?}");
+
+    for split in 0..=bytes.len() {
+        let (head, tail) = bytes.split_at(split);
+        let (texts, end) = read(stream(packets([head, tail])));
+        assert_eq!(texts, expected, "split at {split}");
+        assert!(end.is_ok(), "split at {split}: {end:?}");
+    }
+    for size in 1..40 {
+        let (texts, end) = read(stream(packets(bytes.chunks(size))));
+        assert_eq!(texts, expected, "packets of {size}");
+        assert!(end.is_ok(), "packets of {size}: {end:?}");
+    }
+}
+
+#[test]
+fn done_ends_the_stream_and_the_body() {
+    let bytes = packets([event("a"), "data: [DONE]\n\n".into(), event("b")]);
+    let alive = bytes.1.clone();
+    let mut stream = stream(bytes);
+    assert_eq!(text(&block_on(stream.next()).unwrap().unwrap()), "a");
+    assert_eq!(Arc::strong_count(&alive), 2);
+    assert!(block_on(stream.next()).is_none());
+    assert_eq!(Arc::strong_count(&alive), 1, "the body outlives the stream's end");
+}
+
+#[test]
+fn a_finish_reason_is_as_good_as_done() {
+    let (texts, end) = read(stream(packets([event("a"), LAST.into()])));
+    assert_eq!(texts, ["a", ""]);
+    assert!(end.is_ok(), "{end:?}");
+}
+
+#[test]
+fn without_either_the_answer_is_cut() {
+    for bytes in [vec![event("a")], vec![event("a"), "data: {\"choi".into()]] {
+        let (texts, end) = read(stream(packets(bytes)));
+        assert_eq!(texts, ["a"]);
+        assert!(matches!(end, Err(OpenAiError::Cut { source: None })), "{end:?}");
+    }
+    let (texts, end) = read(stream(packets([""])));
+    assert!(texts.is_empty() && matches!(end, Err(OpenAiError::Cut { .. })));
+}
+
+#[test]
+fn the_last_blank_line_may_be_missing() {
+    for last in ["data: [DONE]", "data: [DONE]\n", LAST.trim_end()] {
+        let (texts, end) = read(stream(packets([event("a"), last.into()])));
+        assert_eq!(texts[0], "a");
+        assert!(end.is_ok(), "{last:?}: {end:?}");
+    }
+}
+
+#[test]
+fn a_broken_connection_is_passed_on_after_what_came_before() {
+    let mut bytes = packets([event("a")]);
+    bytes.0.push_back(Err(OpenAiError::Cut {
+        source: Some("reset".into()),
+    }));
+    let (texts, end) = read(stream(bytes));
+    assert_eq!(texts, ["a"]);
+    assert!(matches!(end, Err(OpenAiError::Cut { source: Some(_) })), "{end:?}");
+}
+
+#[test]
+fn errors_in_mid_stream_have_their_words_but_not_the_key() {
+    let key = Secret::new("sk-secret-1").unwrap();
+    for (error, message) in [
+        (
+            r#"data: {"error":{"message":"overloaded","type":"server_error","code":503}}"#,
+            "overloaded",
+        ),
+        (
+            r#"data: {"object":"error","message":"overloaded","type":"x","code":400}"#,
+            "overloaded",
+        ),
+        ("event: error\ndata: {\"error\":\"key sk-secret-1\"}", "key [redacted]"),
+        ("event: error\ndata: no JSON sk-secret-1", "no JSON [redacted]"),
+        ("event: error\ndata: {}", "no reason given"),
+    ] {
+        let bytes = packets([event("a"), format!("{error}\n\n"), event("b")]);
+        let (texts, end) = read(ChunkStream::new(bytes, Some(key.clone()), &Limits::default()));
+        assert_eq!(texts, ["a"]);
+        let end = end.unwrap_err();
+        assert!(!format!("{end:?} {end}").contains("secret"), "{end:?}");
+        let OpenAiError::Reported { message: found, .. } = end else {
+            panic!("{end:?}");
+        };
+        assert_eq!(found, message);
+    }
+}
+
+#[test]
+fn an_event_that_is_no_json_is_an_error() {
+    for data in ["{\"id\":", "secret", "[]", "\"secret\""] {
+        let (texts, end) = read(stream(packets([event("a"), format!("data: {data}\n\n")])));
+        assert_eq!(texts, ["a"]);
+        let end = end.unwrap_err();
+        assert!(matches!(end, OpenAiError::InvalidEvent { .. }), "{data}: {end:?}");
+        assert!(!format!("{end:?}").contains("secret"), "{end:?}");
+    }
+}
+
+#[test]
+fn what_is_no_utf8_is_an_error_after_the_events_before_it() {
+    let mut bytes = event("a").into_bytes();
+    bytes.extend(b"data: {\"id\":\"\xe2\x82\"}\n\n");
+    for size in 1..=bytes.len() {
+        let (texts, end) = read(stream(packets(bytes.chunks(size))));
+        assert_eq!(texts, ["a"], "packets of {size}");
+        assert!(matches!(end, Err(OpenAiError::NotUtf8)), "packets of {size}: {end:?}");
+    }
+}
+
+#[test]
+fn an_endless_event_is_an_error() {
+    let limits = Limits {
+        event: NonZeroUsize::new(100).unwrap(),
+        ..Limits::default()
+    };
+    let bytes = packets([event("a"), event(&"b".repeat(100)), LAST.into()]);
+    let (texts, end) = read(ChunkStream::new(bytes, None, &limits));
+    assert_eq!(texts, ["a"]);
+    assert!(matches!(end, Err(OpenAiError::EventTooLarge { limit: 100 })), "{end:?}");
+}
+
+#[test]
+fn endless_silence_is_an_error() {
+    let limits = Limits {
+        silence: 1000,
+        ..Limits::default()
+    };
+    for noise in [": comment\n\n", "retry: 1\n\n", "data:\n\n", "nonsense\n"] {
+        let noise = std::iter::repeat_n(noise.to_owned(), 10_000);
+        let bytes = packets(std::iter::once(event("a")).chain(noise));
+        let (texts, end) = read(ChunkStream::new(bytes, None, &limits));
+        assert_eq!(texts, ["a"]);
+        assert!(matches!(end, Err(OpenAiError::NoEvents { limit: 1000 })), "{end:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_always_ready_yields_now_and_then() {
+    struct Wakes(std::sync::atomic::AtomicUsize);
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let wakes = Arc::new(Wakes(0.into()));
+    let waker = wakes.clone().into();
+    let mut stream = stream(packets([event("a").repeat(1000), LAST.into()]));
+
+    let (mut chunks, mut yields) = (0, 0);
+    loop {
+        match Pin::new(&mut stream).poll_next(&mut Context::from_waker(&waker)) {
+            Poll::Ready(Some(chunk)) => {
+                chunk.unwrap();
+                chunks += 1;
+            }
+            Poll::Ready(None) => break,
+            Poll::Pending => yields += 1,
+        }
+    }
+    assert_eq!(chunks, 1001);
+    assert!(yields >= 10, "{yields}");
+    assert_eq!(wakes.0.load(std::sync::atomic::Ordering::Relaxed), yields);
+}
+
+#[test]
+fn the_conversation_is_not_in_the_debug_output() {
+    let mut stream = stream(packets([event("a") + &event("secret")]));
+    block_on(stream.next()).unwrap().unwrap();
+    let events = format!("{:?}", stream.events);
+    assert!(!events.contains("secret"), "{events}");
+}

@@ -1,0 +1,179 @@
+//! Reading JSON fields that may be of any type.
+//!
+//! Each function is for `deserialize_with`, and none fails on well-formed JSON:
+//! a value of an unexpected type is skipped and counts as absent.
+
+use core::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::Value;
+
+/// A string; a number counts as its digits.
+pub(super) fn text<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
+    Value::deserialize(json).map(|value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    })
+}
+
+/// A string that says something: some servers send `""` for none.
+pub(super) fn words<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
+    Ok(text(json)?.filter(|text| !text.is_empty()))
+}
+
+/// The text of a message: a string, or the texts of a list of parts.
+pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
+    Value::deserialize(json).map(|value| match value {
+        Value::String(text) => Some(text),
+        Value::Array(parts) => Some(parts.iter().filter_map(part_text).collect()),
+        _ => None,
+    })
+}
+
+fn part_text(part: &Value) -> Option<&str> {
+    part.as_str().or_else(|| part.get("text")?.as_str())
+}
+
+/// A tool's arguments: JSON as text, or the object itself, which becomes text.
+pub(super) fn arguments<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
+    Value::deserialize(json).map(|value| match value {
+        Value::String(text) => Some(text),
+        Value::Object(_) => Some(value.to_string()),
+        _ => None,
+    })
+}
+
+/// A whole number that is not negative, however it is written: `7`, `7.0` or `"7"`.
+pub(super) fn number<'de, D, T>(json: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let number = match Value::deserialize(json)? {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64().unwrap_or(-1.0))),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    Ok(number.and_then(|number| number.try_into().ok()))
+}
+
+fn whole(number: f64) -> Option<u64> {
+    // Up to here a float knows its whole numbers apart.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    let is_whole = (0.0..=EXACT).contains(&number) && number.fract() == 0.0;
+    is_whole.then_some(number as u64)
+}
+
+/// An object.
+pub(super) fn object<'de, D, T>(json: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    json.deserialize_any(Lenient(PhantomData::<Object<T>>)).map(|object| object.0)
+}
+
+/// A list of objects; what is no object in it is skipped.
+pub(super) fn objects<'de, D, T>(json: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    json.deserialize_any(Lenient(PhantomData::<Objects<T>>)).map(|objects| objects.0)
+}
+
+/// What is made of a list or an object. All other JSON makes the default.
+trait Shape: Sized {
+    fn absent() -> Self;
+
+    fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self::absent())
+    }
+
+    fn from_object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::absent())
+    }
+}
+
+struct Object<T>(Option<T>);
+
+impl<T: DeserializeOwned> Shape for Object<T> {
+    fn absent() -> Self {
+        Self(None)
+    }
+
+    fn from_object<'de, A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(object)).map(|object| Self(Some(object)))
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        object(json).map(Self)
+    }
+}
+
+struct Objects<T>(Vec<T>);
+
+impl<T: DeserializeOwned> Shape for Objects<T> {
+    fn absent() -> Self {
+        Self(Vec::new())
+    }
+
+    fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut objects = Vec::new();
+        while let Some(Object(object)) = list.next_element::<Object<T>>()? {
+            objects.extend(object);
+        }
+        Ok(Self(objects))
+    }
+}
+
+/// A visitor to which no type of JSON value comes unexpected.
+struct Lenient<S>(PhantomData<S>);
+
+impl<'de, S: Shape> Visitor<'de> for Lenient<S> {
+    type Value = S;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_unit<E>(self) -> Result<S, E> {
+        Ok(S::absent())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<S, A::Error> {
+        S::from_list(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<S, A::Error> {
+        S::from_object(object)
+    }
+}

@@ -1,0 +1,262 @@
+//! What we send.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::OpenAiError;
+
+/// A chat completion request. It borrows what it can: prompts are long.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct ChatRequest<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<f32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    pub(crate) stream: bool,
+    /// Only with `stream`; some servers refuse it, so it must be possible to leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<&'a str>,
+    /// Whatever else the server knows. Names that have a field above would be
+    /// sent twice: see [`check_extra`](Self::check_extra).
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) extra: Option<&'a Map<String, Value>>,
+}
+
+/// The names of [`ChatRequest`]'s own fields.
+const RESERVED: [&str; 11] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "n",
+    "stream",
+    "stream_options",
+    "user",
+];
+
+impl ChatRequest<'_> {
+    /// Whether a parameter may be among the extra ones. To be asked when it is
+    /// set, so that the mistake shows there and not with the first request.
+    pub(crate) fn check_extra(name: &str) -> Result<(), OpenAiError> {
+        if RESERVED.contains(&name) {
+            return Err(OpenAiError::ReservedParameter { name: name.into() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Bytes, OpenAiError> {
+        match serde_json::to_vec(self) {
+            Ok(json) => Ok(json.into()),
+            Err(error) => Err(OpenAiError::Encode { source: error.into() }),
+        }
+    }
+}
+
+/// What a stream should carry beside the answer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct StreamOptions {
+    /// A last chunk with the tokens used.
+    pub(crate) include_usage: bool,
+}
+
+/// A message of the conversation so far.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Message<'a> {
+    pub(crate) role: &'a str,
+    /// Sent as `null` when there is none, beside tool calls: some servers insist on the field.
+    pub(crate) content: Option<Content<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<ToolCall<'a>>,
+    /// In a tool's answer: which call it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_call_id: Option<&'a str>,
+}
+
+/// Plain text is sent as a string, which every server understands.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part<'a> {
+    Text { text: Cow<'a, str> },
+    ImageUrl { image_url: ImageUrl<'a> },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ImageUrl<'a> {
+    /// A URL for the server to fetch, or a `data:` URL.
+    pub(crate) url: Cow<'a, str>,
+    /// `low`, `high` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<&'a str>,
+}
+
+/// A call that the model made earlier in the conversation.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "function")]
+pub(crate) struct ToolCall<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) function: FunctionCall<'a>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FunctionCall<'a> {
+    pub(crate) name: &'a str,
+    /// JSON, as text.
+    pub(crate) arguments: Cow<'a, str>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn sent(request: &ChatRequest<'_>) -> Value {
+        serde_json::from_slice(&request.to_json().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_set_is_not_sent() {
+        let request = ChatRequest {
+            model: "m",
+            ..ChatRequest::default()
+        };
+        assert_eq!(sent(&request), json!({"model": "m", "messages": [], "stream": false}));
+    }
+
+    #[test]
+    fn everything_has_its_name() {
+        let stop = ["\n".to_owned()];
+        let extra = json!({"top_k": 40, "tools": []});
+        let request = ChatRequest {
+            model: "m",
+            messages: Vec::new(),
+            max_tokens: Some(25),
+            temperature: Some(0.7),
+            top_p: Some(0.9),
+            stop: &stop,
+            seed: Some(-1),
+            n: Some(2),
+            stream: true,
+            stream_options: Some(StreamOptions { include_usage: true }),
+            user: Some("u"),
+            extra: extra.as_object(),
+        };
+        let json = request.to_json().unwrap();
+        let json = std::str::from_utf8(&json).unwrap();
+        // As text, since 0.7 as a float must not become 0.699999988079071.
+        assert_eq!(
+            json,
+            r#"{"model":"m","messages":[],"max_tokens":25,"temperature":0.7,"top_p":0.9,"stop":["\n"],"seed":-1,"n":2,"stream":true,"stream_options":{"include_usage":true},"user":"u","tools":[],"top_k":40}"#
+        );
+    }
+
+    #[test]
+    fn messages_are_openais() {
+        let call = ToolCall {
+            id: "c1",
+            function: FunctionCall {
+                name: "add",
+                arguments: r#"{"a":1}"#.into(),
+            },
+        };
+        let image = Part::ImageUrl {
+            image_url: ImageUrl {
+                url: "data:image/png;base64,AA==".into(),
+                detail: Some("low"),
+            },
+        };
+        let message = Message::default();
+        let messages = vec![
+            Message {
+                role: "user",
+                content: Some(Content::Text("hi".into())),
+                name: Some("ann"),
+                ..message.clone()
+            },
+            Message {
+                role: "user",
+                content: Some(Content::Parts(vec![Part::Text { text: "look".into() }, image])),
+                ..message.clone()
+            },
+            Message {
+                role: "assistant",
+                tool_calls: vec![call],
+                ..message.clone()
+            },
+            Message {
+                role: "tool",
+                content: Some(Content::Text("1".into())),
+                tool_call_id: Some("c1"),
+                ..message
+            },
+        ];
+        let request = ChatRequest {
+            model: "m",
+            messages,
+            ..ChatRequest::default()
+        };
+        assert_eq!(
+            sent(&request)["messages"],
+            json!([
+                {"role": "user", "content": "hi", "name": "ann"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "look"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
+                ]},
+                {"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\":1}"}},
+                ]},
+                {"role": "tool", "content": "1", "tool_call_id": "c1"},
+            ])
+        );
+    }
+
+    #[test]
+    fn every_field_is_reserved() {
+        let full = ChatRequest {
+            max_tokens: Some(1),
+            temperature: Some(1.0),
+            top_p: Some(1.0),
+            stop: &["x".to_owned()],
+            seed: Some(1),
+            n: Some(1),
+            stream_options: Some(StreamOptions { include_usage: true }),
+            user: Some("u"),
+            ..ChatRequest::default()
+        };
+        for name in sent(&full).as_object().unwrap().keys() {
+            let error = ChatRequest::check_extra(name).unwrap_err();
+            assert!(matches!(error, OpenAiError::ReservedParameter { name: found } if found == *name));
+        }
+        assert!(ChatRequest::check_extra("top_k").is_ok());
+    }
+}
