@@ -4,6 +4,8 @@
 mod server;
 mod tls;
 
+use std::task::Poll;
+
 use futures_lite::{StreamExt, future::block_on};
 use server::{Server, answer, chunked};
 
