@@ -156,7 +156,12 @@ impl Generation {
             self.push_tool_call(call);
         }
         for (key, value) in &chunk.extra {
-            self.extra.insert(key.clone(), value.clone());
+            match (self.extra.get_mut(key), value) {
+                (Some(Value::String(known)), Value::String(more)) => known.push_str(more),
+                _ => {
+                    self.extra.insert(key.clone(), value.clone());
+                }
+            }
         }
     }
 
@@ -290,7 +295,7 @@ pub struct LlmChunk {
     pub usage: Option<TokenUsage>,
     /// The model that answers.
     pub model_name: Option<String>,
-    /// What the provider says beside; the result keeps the last value of each key.
+    /// What the provider says beside: in the result, texts of a key are joined, and of other values the last one stays, as with LangChain.
     pub extra: Map<String, Value>,
 }
 

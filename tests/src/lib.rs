@@ -1,0 +1,4 @@
+//! Tests of rappel: every body runs on every runtime.
+
+pub mod record;
+pub mod runtimes;

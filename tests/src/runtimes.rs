@@ -1,0 +1,222 @@
+//! The runtimes that every test body runs on, and the macro that makes a test of a body for each.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use rappel_core::runtime::BoxFuture;
+use rappel_core::{BlockingExecutor, CallbackManager, Spawner, Timer};
+use rappel_smol::Smol;
+use rappel_tokio::Tokio;
+
+/// How long a test body may take before it counts as hung. Far beyond what any body takes, also on a busy machine.
+const HUNG: Duration = Duration::from_secs(120);
+
+/// A runtime, and a flavour of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// tokio with two worker threads.
+    Tokio,
+    /// tokio on the caller's thread.
+    TokioCurrentThread,
+    /// async-std.
+    AsyncStd,
+    /// smol with its global executor.
+    Smol,
+    /// smol with an executor of the user's, on the caller's thread.
+    SmolOwn,
+}
+
+impl Flavour {
+    /// Runs `body` to its end on a runtime of this flavour, and aborts the process if that hangs.
+    ///
+    /// # Panics
+    /// When `body` does, or when the runtime cannot be built.
+    pub fn run<F, Fut>(self, body: F)
+    where
+        F: FnOnce(Rt) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let _watchdog = Watchdog::start(self);
+        match self {
+            Self::Tokio => {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                run_tokio(self, &runtime.expect("a tokio runtime"), body);
+            }
+            Self::TokioCurrentThread => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                run_tokio(self, &runtime.expect("a tokio runtime"), body);
+            }
+            Self::AsyncStd => {
+                let rt = Rt::new(self, rappel_async_std::AsyncStd::new());
+                async_std::task::block_on(body(rt));
+            }
+            Self::Smol => smol::block_on(body(Rt::new(self, Smol::global()))),
+            Self::SmolOwn => {
+                let executor = Arc::new(smol::Executor::new());
+                let rt = Rt::new(self, Smol::with_executor(executor.clone()));
+                smol::block_on(executor.run(body(rt)));
+            }
+        }
+    }
+
+    /// Whether tasks, and the test body, run on one thread.
+    #[must_use]
+    pub fn is_single_threaded(self) -> bool {
+        matches!(self, Self::TokioCurrentThread | Self::SmolOwn)
+    }
+}
+
+fn run_tokio<F, Fut>(flavour: Flavour, runtime: &tokio::runtime::Runtime, body: F)
+where
+    F: FnOnce(Rt) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    runtime.block_on(async {
+        let rt = Rt::new(flavour, Tokio::current());
+        body(rt).await;
+    });
+}
+
+/// The runtime that a test body runs on.
+#[derive(Clone)]
+pub struct Rt {
+    flavour: Flavour,
+    runtime: Arc<dyn TestRuntime>,
+}
+
+trait TestRuntime: Spawner + BlockingExecutor + Timer {}
+impl<R: Spawner + BlockingExecutor + Timer> TestRuntime for R {}
+
+impl Rt {
+    fn new(flavour: Flavour, runtime: impl TestRuntime) -> Self {
+        Self {
+            flavour,
+            runtime: Arc::new(runtime),
+        }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    /// A manager without handlers, on this runtime. A failure that no test asked for makes itself heard on standard error.
+    #[must_use]
+    pub fn callbacks(&self) -> CallbackManager {
+        CallbackManager::new(self.clone()).erase()
+    }
+
+    /// Runs a future as a task, and gives its output.
+    ///
+    /// # Panics
+    /// When the runtime takes no more tasks. The future that comes back panics when the task was lost.
+    pub fn go<F>(&self, future: F) -> impl Future<Output = F::Output> + Send + use<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let (done, output) = futures_channel::oneshot::channel();
+        let task = async move {
+            let _ = done.send(future.await);
+        };
+        self.runtime.spawn_boxed(Box::pin(task)).expect("the runtime takes tasks");
+        async move { output.await.expect("the task ran to its end") }
+    }
+}
+
+impl std::fmt::Debug for Rt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rt").field(&self.flavour).finish()
+    }
+}
+
+impl Spawner for Rt {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), rappel_core::SpawnError> {
+        self.runtime.spawn_boxed(task)
+    }
+}
+
+impl BlockingExecutor for Rt {
+    fn spawn_blocking_boxed(&self, job: rappel_core::runtime::BoxJob) -> Result<(), rappel_core::SpawnError> {
+        self.runtime.spawn_blocking_boxed(job)
+    }
+}
+
+impl Timer for Rt {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.runtime.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.runtime.now()
+    }
+}
+
+/// Aborts the process when it is not dropped in time: a loop that is blocked cannot time itself out.
+struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
+
+impl Watchdog {
+    fn start(flavour: Flavour) -> Self {
+        let (alive, watched) = channel();
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if watched.recv_timeout(HUNG) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test} hangs on {flavour:?}");
+                std::process::abort();
+            }
+        });
+        Self(alive)
+    }
+}
+
+/// Makes of one body a test for every runtime: `mod NAME { fn tokio(), fn tokio_current_thread(), … }`.
+///
+/// ```
+/// rappel_tests::on_every_runtime! {
+///     /// What a user would notice.
+///     async fn a_flush_without_events_returns(rt) {
+///         rt.callbacks().flush().await;
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! on_every_runtime {
+    ($($(#[$meta:meta])* async fn $name:ident($rt:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need nothing of its module")]
+            use super::*;
+
+            async fn body($rt: $crate::runtimes::Rt) $body
+
+            #[test]
+            fn tokio() {
+                $crate::runtimes::Flavour::Tokio.run(body);
+            }
+
+            #[test]
+            fn tokio_current_thread() {
+                $crate::runtimes::Flavour::TokioCurrentThread.run(body);
+            }
+
+            #[test]
+            fn async_std() {
+                $crate::runtimes::Flavour::AsyncStd.run(body);
+            }
+
+            #[test]
+            fn smol() {
+                $crate::runtimes::Flavour::Smol.run(body);
+            }
+
+            #[test]
+            fn smol_own_executor() {
+                $crate::runtimes::Flavour::SmolOwn.run(body);
+            }
+        }
+    )+};
+}

@@ -1,0 +1,229 @@
+//! Runs, emits, starts and ends can be dropped, or leaked, at any await point: every started run has exactly one end, calls that began run to
+//! their end, and the order is kept.
+
+use std::pin::pin;
+
+use futures_channel::oneshot::{Sender, channel};
+use futures_lite::future::{poll_once, yield_now};
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use rappel_core::prelude::*;
+use rappel_core::{ChainRun, EmitError, StartError, json};
+use rappel_tests::on_every_runtime;
+use rappel_tests::record::Log;
+use rappel_tests::runtimes::Rt;
+
+/// How often the slow handler yields in each call.
+const YIELDS: usize = 3;
+
+/// Three handlers: one slow async one that writes when a call begins and ends, and two that write every event.
+fn watched(rt: &Rt) -> (CallbackManager, Log, Log, Log) {
+    let (slow, sync, asynchronous) = (Log::new(), Log::new(), Log::new());
+    let writes = slow.clone();
+    let slow_handler = async_handler_fn(move |event, _| {
+        let (log, kind) = (writes.clone(), event.kind());
+        async move {
+            log.write(format!("{kind} begins"));
+            for _ in 0..YIELDS {
+                yield_now().await;
+            }
+            log.write(format!("{kind} ends"));
+            Ok(())
+        }
+    });
+    let callbacks = rt
+        .callbacks()
+        .with_async_handler(slow_handler)
+        .with_handler(sync.handler())
+        .with_async_handler(asynchronous.async_handler());
+    (callbacks, slow, sync, asynchronous)
+}
+
+/// Adds a handler that keeps a text waiting until the sender is dropped.
+fn gated(callbacks: CallbackManager) -> (CallbackManager, Sender<()>) {
+    let (gate, opens) = channel();
+    let opens = opens.shared();
+    let waits = async_handler_fn(move |event, _| {
+        let opens = matches!(event, Event::Text(_)).then(|| opens.clone());
+        async move {
+            if let Some(opens) = opens {
+                let _ = opens.await;
+            }
+            Ok(())
+        }
+    });
+    (callbacks.with_async_handler(waits), gate)
+}
+
+/// Every call that began ended, before the next one began.
+fn assert_whole(slow: &Log) {
+    let lines = slow.lines();
+    for call in lines.chunks(2) {
+        let (kind, begins) = call[0].split_once(' ').unwrap();
+        assert_eq!((begins, call.get(1)), ("begins", Some(&format!("{kind} ends"))), "{lines:?}");
+    }
+}
+
+async fn whole_run(callbacks: &CallbackManager) -> Result<(), RunError> {
+    let chain: Result<ChainRun, StartError<ChainRun>> = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await;
+    let chain = chain?;
+    let emitted: Result<(), EmitError> = chain.on_text("a").await;
+    emitted?;
+    chain.on_text("b").await?;
+    chain.end(json!(1)).await?;
+    Ok(())
+}
+
+const WHOLE: [&str; 4] = ["chain_start: 0", "text: a", "text: b", "chain_end: 1"];
+
+/// What was seen is the beginning of the run, and one end.
+fn assert_one_end(log: &Log, polls: usize) {
+    let lines = log.lines();
+    let Some((end, before)) = lines.split_last() else {
+        return assert_eq!(polls, 0);
+    };
+    assert!(
+        end == "chain_end: 1" || end == "chain_error: cancelled",
+        "after {polls} polls: {lines:?}"
+    );
+    assert_eq!(before, &WHOLE[..before.len()], "after {polls} polls");
+    assert!(before.len() < WHOLE.len(), "after {polls} polls: {lines:?}");
+}
+
+on_every_runtime! {
+    /// Dropped after k polls, for every k until it is through.
+    async fn a_task_that_is_dropped_at_any_poll(rt) {
+        for polls in 0.. {
+            let (callbacks, slow, sync, asynchronous) = watched(&rt);
+            let through = {
+                let mut task = pin!(whole_run(&callbacks));
+                let mut through = false;
+                for _ in 0..polls {
+                    through |= poll_once(&mut task).await.is_some();
+                    if through {
+                        break;
+                    }
+                    yield_now().await;
+                }
+                through
+            };
+            callbacks.flush().await;
+            assert_whole(&slow);
+            assert_one_end(&sync, polls);
+            assert_eq!(sync.lines(), asynchronous.lines());
+            if through {
+                assert_eq!(sync.lines(), WHOLE);
+                break;
+            }
+        }
+    }
+
+    /// The same with its emits leaked instead of dropped: the run itself goes on, and ends.
+    async fn an_emit_that_is_leaked_at_any_poll(rt) {
+        for polls in 0..=YIELDS + 1 {
+            let (callbacks, slow, sync, asynchronous) = watched(&rt);
+            let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+            let mut emit = chain.on_text("a");
+            for _ in 0..polls {
+                if poll_once(&mut emit).await.is_some() {
+                    break;
+                }
+            }
+            std::mem::forget(emit);
+            chain.on_text("b").await.unwrap();
+            chain.end(json!(1)).await.unwrap();
+            callbacks.flush().await;
+            assert_whole(&slow);
+            let expected: Vec<&str> = WHOLE.into_iter().filter(|line| polls > 0 || *line != "text: a").collect();
+            assert_eq!(sync.lines(), expected, "after {polls} polls");
+            assert_eq!(sync.lines(), asynchronous.lines());
+        }
+    }
+
+    /// Not polled, it has not happened.
+    async fn an_emit_that_is_never_polled(rt) {
+        let (callbacks, _slow, sync, _) = watched(&rt);
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        drop(chain.on_text("never"));
+        drop(callbacks.on_chain_start(ChainStart::new("never", json!(0))));
+        drop(chain.end(json!(1)));
+        callbacks.flush().await;
+        assert_eq!(sync.lines(), ["chain_start: 0", "chain_error: cancelled"]);
+    }
+
+    /// The end waits behind an event whose emitter is gone, and is dropped there: it was not accepted, so the run is cancelled.
+    async fn an_end_that_is_dropped_behind_another_event(rt) {
+        let (callbacks, slow, sync, asynchronous) = watched(&rt);
+        let (callbacks, gate) = gated(callbacks);
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let mut emit = chain.on_text("a");
+        assert!(poll_once(&mut emit).await.is_none());
+        drop(emit);
+        let mut end = chain.end(json!(1));
+        assert!(poll_once(&mut end).await.is_none());
+        drop(end);
+        drop(gate);
+        callbacks.flush().await;
+        assert_whole(&slow);
+        assert_eq!(sync.lines(), ["chain_start: 0", "text: a", "chain_error: cancelled"]);
+        assert_eq!(sync.lines(), asynchronous.lines());
+    }
+
+    /// Once accepted, an end is delivered as an end, whatever becomes of who waits for it.
+    async fn an_end_that_is_dropped_once_accepted(rt) {
+        let (callbacks, slow, sync, asynchronous) = watched(&rt);
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let mut end = chain.end(json!(1));
+        assert!(poll_once(&mut end).await.is_none());
+        drop(end);
+        callbacks.flush().await;
+        assert_whole(&slow);
+        assert_eq!(sync.lines(), ["chain_start: 0", "chain_end: 1"]);
+        assert_eq!(sync.lines(), asynchronous.lines());
+    }
+
+    /// A waiter that took over the polling, and is dropped, leaves the event to others.
+    async fn a_waiter_that_is_dropped_leaves_no_one_hanging(rt) {
+        let (callbacks, slow, sync, _) = watched(&rt);
+        let (callbacks, gate) = gated(callbacks);
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let first = chain.on_text("a");
+        let second = async {
+            let mut waiting = chain.on_text("never accepted");
+            assert!(poll_once(&mut waiting).await.is_none());
+            drop(gate);
+        };
+        // `first` is polled first, then `second` waits behind it, polls it on, and is gone.
+        let first = match select(first, pin!(second)).await {
+            Either::Left((outcome, _)) => return outcome.unwrap(),
+            Either::Right(((), first)) => first,
+        };
+        first.await.unwrap();
+        drop(chain);
+        callbacks.flush().await;
+        assert_whole(&slow);
+        assert_eq!(sync.lines(), ["chain_start: 0", "text: a", "chain_error: cancelled"]);
+    }
+
+    /// A task of the runtime that is cancelled from outside, as a web server does when its client goes.
+    async fn a_future_that_loses_a_race(rt) {
+        let (callbacks, slow, sync, asynchronous) = watched(&rt);
+        let racing = callbacks.clone();
+        rt.go(async move {
+            let run = pin!(whole_run(&racing));
+            let mut turns = 0;
+            let timeout = pin!(async {
+                while turns < 2 {
+                    yield_now().await;
+                    turns += 1;
+                }
+            });
+            select(run, timeout).await;
+        })
+        .await;
+        callbacks.flush().await;
+        assert_whole(&slow);
+        assert_one_end(&sync, 1);
+        assert_eq!(sync.lines(), asynchronous.lines());
+    }
+}

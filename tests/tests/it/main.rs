@@ -1,0 +1,13 @@
+//! What a user of rappel would notice, on every runtime.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
+mod auto_traits;
+mod chat_start_falls_back;
+mod dropped_and_leaked_emitters;
+mod every_handler_is_called;
+mod failures_stay_where_they_are;
+mod levels_inherit;
+mod streams_with_callbacks;
+mod sync_handlers_off_the_loop;
+mod two_events_of_one_run;

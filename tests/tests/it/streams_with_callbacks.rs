@@ -1,0 +1,135 @@
+//! Any stream of chunks can be wrapped: each chunk's event is handled before the chunk is handed on, and the run ends with the stream.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::FusedStream;
+use futures_util::{Stream, StreamExt, stream};
+use rappel_core::prelude::*;
+use rappel_core::{LlmRun, ToolCallChunk};
+use rappel_tests::on_every_runtime;
+use rappel_tests::record::Log;
+use rappel_tests::runtimes::Rt;
+
+fn tokens(tokens: &'static [&'static str]) -> impl Stream<Item = Result<&'static str, io::Error>> + Send + Unpin {
+    stream::iter(tokens).map(|token| Ok(*token))
+}
+
+async fn start(callbacks: &CallbackManager) -> LlmRun {
+    callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap()
+}
+
+fn logged(rt: &Rt) -> (CallbackManager, Log) {
+    let log = Log::new();
+    // Both kinds write to one log, so a missing or doubled call of either shows.
+    let callbacks = rt.callbacks().with_handler(log.handler()).with_async_handler(log.async_handler());
+    (callbacks, log)
+}
+
+/// Each line twice, as both handlers write it.
+fn doubled(lines: &[&str]) -> Vec<String> {
+    lines.iter().flat_map(|line| [(*line).to_owned(), (*line).to_owned()]).collect()
+}
+
+on_every_runtime! {
+    async fn a_token_is_handled_before_it_is_handed_on(rt) {
+        let (callbacks, log) = logged(&rt);
+        let mut stream = tokens(&["", "a", "b"]).with_callbacks(start(&callbacks).await);
+        let mut seen = vec!["llm_start: prompt".to_owned()];
+        while let Some(token) = stream.next().await {
+            seen.push(format!("token: {}", token.unwrap()));
+            let lines: Vec<&str> = seen.iter().map(String::as_str).collect();
+            assert_eq!(log.lines(), doubled(&lines));
+        }
+        assert!(stream.is_terminated());
+        assert!(stream.next().await.is_none(), "it is fused");
+        assert_eq!(log.lines()[8..], doubled(&["llm_end: ab"]));
+        drop(stream);
+        callbacks.flush().await;
+        assert_eq!(log.lines().len(), 10, "an ended run ends once");
+    }
+
+    async fn the_end_has_what_the_chunks_make_together(rt) {
+        let result = Arc::new(Mutex::new(None));
+        let kept = result.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
+            if let Event::LlmEnd(end) = event {
+                *kept.lock().unwrap() = Some(end.result.clone());
+            }
+            Ok(())
+        }));
+        let chunks = [
+            LlmChunk::new("Let me ").with_model_name("gpt-4o"),
+            LlmChunk::new("look.").with_tool_calls([ToolCallChunk::new(0, "{\"q\":").with_id("call_1").with_name("search")]),
+            LlmChunk::default().with_tool_calls([ToolCallChunk::new(0, "\"x\"}"), ToolCallChunk::new(1, "{}").with_name("clock")]),
+            LlmChunk::default().with_finish_reason("tool_calls"),
+            LlmChunk::default().with_index(1).with_finish_reason("eos"),
+            LlmChunk::default().with_usage(rappel_core::TokenUsage::new(3, 4)),
+        ];
+        let stream = stream::iter(chunks).map(Ok::<_, io::Error>).with_callbacks(start(&callbacks).await);
+        assert_eq!(stream.count().await, 6);
+        let result: LlmResult = result.lock().unwrap().take().unwrap();
+        assert_eq!(result.text(), "Let me look.");
+        assert_eq!(result.finish_reason(), Some(&rappel_core::FinishReason::ToolCalls));
+        assert_eq!(result.generations[1].finish_reason, Some("eos".into()));
+        assert_eq!((result.model_name.as_deref(), result.usage.unwrap().total_tokens), (Some("gpt-4o"), 7));
+        let calls = &result.generations[0].tool_calls;
+        assert_eq!((calls[0].id.as_deref(), calls[0].name.as_str(), calls[1].name.as_str()), (Some("call_1"), "search", "clock"));
+        assert_eq!(calls[0].parse_arguments().unwrap(), rappel_core::json!({"q": "x"}));
+    }
+
+    async fn an_error_of_the_stream_carries_the_partial_result(rt) {
+        let (callbacks, log) = logged(&rt);
+        let cut = tokens(&["a", "b"]).chain(stream::iter([Err(io::Error::other("cut")), Ok("never")]));
+        let mut stream = cut.with_callbacks(start(&callbacks).await);
+        assert_eq!(stream.next().await.unwrap().unwrap(), "a");
+        assert_eq!(stream.next().await.unwrap().unwrap(), "b");
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(error.cause::<io::Error>().map(ToString::to_string).as_deref(), Some("cut"));
+        assert!(stream.next().await.is_none(), "nothing comes after an error");
+        assert_eq!(log.lines()[6..], doubled(&["llm_error: failed: ab"]));
+    }
+
+    /// Dropped after any number of tokens, with exactly one end for every handler.
+    async fn a_drop_at_any_point_cancels_with_the_partial_result(rt) {
+        for taken in 0..=3 {
+            let (callbacks, log) = logged(&rt);
+            let mut stream = tokens(&["a", "b", "c"]).with_callbacks(start(&callbacks).await);
+            for _ in 0..taken {
+                stream.next().await.unwrap().unwrap();
+            }
+            drop(stream);
+            callbacks.flush().await;
+            let mut expected = vec!["llm_start: prompt"];
+            expected.extend(&["token: a", "token: b", "token: c"][..taken]);
+            let cancelled = format!("llm_error: cancelled: {}", &"abc"[..taken]);
+            expected.push(&cancelled);
+            assert_eq!(log.lines(), doubled(&expected), "after {taken}");
+        }
+    }
+
+    async fn a_handler_can_stop_the_stream(rt) {
+        let log = Log::new();
+        let gate = handler_fn(|event, _| match event {
+            Event::LlmNewToken(token) if token.token == "bad" => Err(HandlerError::new("not that word")),
+            _ => Ok(()),
+        });
+        let callbacks = rt.callbacks()
+            .on_handler_failure(|_| {})
+            .with_handler_options(gate, HandlerOptions::new().raise_error(true))
+            .with_async_handler(log.async_handler());
+        let mut stream = tokens(&["good", "bad", "never"]).with_callbacks(start(&callbacks).await);
+        assert_eq!(stream.next().await.unwrap().unwrap(), "good");
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, RunError::Stopped(_)), "{error}");
+        assert!(stream.next().await.is_none());
+        callbacks.flush().await;
+        assert_eq!(log.lines(), ["llm_start: prompt", "token: good", "token: bad", "llm_error: stopped: goodbad"]);
+    }
+
+    async fn without_handlers_it_is_the_same_stream(rt) {
+        let stream = tokens(&["a", "b"]).with_callbacks(start(&rt.callbacks()).await);
+        let all: Vec<&str> = stream.map(Result::unwrap).collect().await;
+        assert_eq!(all, ["a", "b"]);
+    }
+}
