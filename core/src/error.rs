@@ -173,7 +173,7 @@ pub enum RunError {
     #[error("stopped: {0}")]
     Stopped(#[source] HandlerFailure),
     /// What ran failed. [`RunError::cause`] gives its own error type back.
-    #[error("{0}")]
+    #[error(transparent)]
     Failed(SharedError),
 }
 

@@ -19,6 +19,7 @@
 //! Without `std` the crate needs `alloc`, atomics of pointer width, and an implementation of `critical-section`.
 
 #![no_std]
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::alloc_instead_of_core)]
 

@@ -1,4 +1,5 @@
 //! Tests of rappel: every body runs on every runtime.
 
+pub mod openai_server;
 pub mod record;
 pub mod runtimes;

@@ -1,0 +1,168 @@
+//! The bytes of an answer, and when they are sent.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::stream;
+use hyper::body::Frame;
+use serde_json::Value;
+
+use super::State;
+use super::answer::error;
+use super::script::{Fault, Packets, Script};
+
+/// What the body does next.
+pub(super) enum Step {
+    Send(Bytes),
+    /// Waits until the owner of a gated server lets it send on.
+    Gate,
+    /// Waits for ever.
+    Stall,
+    /// Breaks the connection.
+    Cut,
+}
+
+/// A body that takes one step after the other.
+pub(super) fn body(state: Arc<State>, steps: impl IntoIterator<Item = Step>) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let run = Run {
+        state,
+        steps: steps.into_iter().collect(),
+        in_last: false,
+    };
+    stream::unfold(run, |mut run| async move {
+        loop {
+            // Without a pause hyper would put everything into one packet, and drop it all on a cut.
+            tokio::task::yield_now().await;
+            match run.next() {
+                None => return None,
+                Some(Step::Send(bytes)) => return Some((Ok(Frame::data(bytes)), run)),
+                Some(Step::Gate) => {
+                    if let Ok(permit) = run.state.permits.acquire().await {
+                        permit.forget();
+                    }
+                }
+                Some(Step::Stall) => std::future::pending().await,
+                Some(Step::Cut) => return Some((Err(io::ErrorKind::ConnectionAborted.into()), run)),
+            }
+        }
+    })
+}
+
+/// A body under way. Dropped before its last step, the client went away.
+struct Run {
+    state: Arc<State>,
+    steps: VecDeque<Step>,
+    in_last: bool,
+}
+
+impl Run {
+    fn next(&mut self) -> Option<Step> {
+        let step = self.steps.pop_front();
+        // Who waits for ever is never through.
+        self.in_last = self.steps.is_empty() && !matches!(step, Some(Step::Stall));
+        step
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.in_last {
+            self.state.note(|seen| seen.broken_off += 1);
+        }
+    }
+}
+
+/// The steps of a whole answer.
+pub(super) fn whole(script: &Script, answer: &Value) -> Vec<Step> {
+    let mut json = answer.to_string();
+    let mut steps = Vec::new();
+    if script.gated {
+        steps.push(Step::Gate);
+    }
+    match script.fault {
+        Some(Fault::Cut(_) | Fault::EndsEarly(_)) => {
+            json.truncate(json.len() / 2);
+            steps.extend([Step::Send(json.into()), Step::Cut]);
+        }
+        Some(Fault::Stall(_)) => steps.push(Step::Stall),
+        Some(Fault::BrokenJson(_)) => steps.push(Step::Send(json.replace(':', "").into())),
+        Some(Fault::ErrorEvent(_)) => steps.push(Step::Send(overloaded().to_string().into())),
+        _ => steps.push(Step::Send(json.into())),
+    }
+    steps
+}
+
+/// The steps of a stream of these events.
+pub(super) fn stream_of(script: &Script, mut events: Vec<String>) -> Vec<Step> {
+    let end = match script.fault {
+        Some(Fault::Cut(after)) => {
+            events.truncate(after);
+            Some(Step::Cut)
+        }
+        Some(Fault::EndsEarly(after)) => {
+            events.truncate(after);
+            None
+        }
+        Some(Fault::Stall(after)) => {
+            events.truncate(after);
+            Some(Step::Stall)
+        }
+        Some(Fault::BrokenJson(after)) => {
+            insert(&mut events, after, "{\"choices\": [{\"delta\": {\"content\": ".to_owned());
+            None
+        }
+        Some(Fault::Oversized(after, bytes)) => {
+            insert(&mut events, after, format!("{{\"x\": \"{}\"}}", "x".repeat(bytes)));
+            None
+        }
+        Some(Fault::ErrorEvent(after)) => {
+            events.truncate(after);
+            events.push(overloaded().to_string());
+            None
+        }
+        _ => None,
+    };
+    let framed: Vec<String> = events.iter().map(|event| frame(script, event)).collect();
+    let mut steps = Vec::new();
+    for packet in packets(script.packets, &framed) {
+        if script.gated {
+            steps.push(Step::Gate);
+        }
+        steps.push(Step::Send(packet));
+    }
+    steps.extend(end);
+    steps
+}
+
+fn overloaded() -> Value {
+    error("server_error", "overloaded", "the model is overloaded")
+}
+
+fn insert(events: &mut Vec<String>, after: usize, event: String) {
+    events.insert(after.min(events.len()), event);
+}
+
+/// An event as it stands in the stream.
+fn frame(script: &Script, data: &str) -> String {
+    let frame = if script.comments {
+        format!(": keep-alive\n\n\nid: 7\nretry: 3000\n: again\ndata: {data}\n\n")
+    } else {
+        format!("data: {data}\n\n")
+    };
+    if script.crlf { frame.replace('\n', "\r\n") } else { frame }
+}
+
+fn packets(packets: Packets, events: &[String]) -> Vec<Bytes> {
+    match packets {
+        Packets::Events(events_each) => events.chunks(events_each.get()).map(|chunk| Bytes::from(chunk.concat())).collect(),
+        Packets::Bytes(bytes_each) => events
+            .concat()
+            .as_bytes()
+            .chunks(bytes_each.get())
+            .map(Bytes::copy_from_slice)
+            .collect(),
+    }
+}

@@ -1,0 +1,175 @@
+//! What a server answers, and what it does wrong.
+
+use std::num::NonZeroUsize;
+
+/// The default answer, token by token.
+pub const JOKE: [&str; 14] = [
+    "Why",
+    " don",
+    "'t",
+    " scientists",
+    " trust",
+    " atoms",
+    "?",
+    "\n\n",
+    "Because",
+    " they",
+    " make",
+    " up",
+    " everything",
+    ".",
+];
+
+/// What a server answers to every request, and how.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub(super) text: Text,
+    pub(super) key: Option<String>,
+    pub(super) fault: Option<Fault>,
+    pub(super) packets: Packets,
+    pub(super) crlf: bool,
+    pub(super) comments: bool,
+    pub(super) bare: bool,
+    pub(super) gated: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Text {
+    Tokens(Vec<String>),
+    Echo,
+}
+
+/// Something that goes wrong. Events are counted from 1: the first one of a stream has the role and no text, then comes an event a token.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An answer of that status, with that body, and a `retry-after` header.
+    Status(u16, String),
+    /// The connection is closed before the answer begins.
+    CutBeforeHeaders,
+    /// The connection is cut after so many events, in mid-body.
+    Cut(usize),
+    /// The body ends in good order after so many events, and before the answer does.
+    EndsEarly(usize),
+    /// Nothing comes after so many events.
+    Stall(usize),
+    /// After so many events comes one whose JSON is broken.
+    BrokenJson(usize),
+    /// After so many events comes an error object, and then the end.
+    ErrorEvent(usize),
+    /// After so many events comes one of that many bytes.
+    Oversized(usize, usize),
+    /// The answer says that it is HTML.
+    WrongContentType,
+}
+
+/// How a stream's bytes are cut into packets.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Packets {
+    /// An event a packet.
+    Events(NonZeroUsize),
+    /// So many bytes a packet: an event comes in many.
+    Bytes(NonZeroUsize),
+}
+
+impl Packets {
+    /// So many events in one packet.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[must_use]
+    pub fn of_events(events: usize) -> Self {
+        Self::Events(NonZeroUsize::new(events).expect("a packet has something in it"))
+    }
+
+    /// So many bytes a packet.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[must_use]
+    pub fn of_bytes(bytes: usize) -> Self {
+        Self::Bytes(NonZeroUsize::new(bytes).expect("a packet has something in it"))
+    }
+}
+
+impl Script {
+    /// Answers with that text, token by token.
+    pub fn tokens<T: Into<String>>(tokens: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Text::Tokens(tokens.into_iter().map(Into::into).collect()))
+    }
+
+    /// Answers with a joke.
+    #[must_use]
+    pub fn joke() -> Self {
+        Self::tokens(JOKE)
+    }
+
+    /// Answers with the last message's words, a token each, so that many conversations can be told apart.
+    #[must_use]
+    pub fn echo() -> Self {
+        Self::new(Text::Echo)
+    }
+
+    fn new(text: Text) -> Self {
+        Self {
+            text,
+            key: None,
+            fault: None,
+            packets: Packets::of_events(1),
+            crlf: false,
+            comments: false,
+            bare: false,
+            gated: false,
+        }
+    }
+
+    /// Refuses other keys than this one, and says which one it was given, as careless servers do.
+    #[must_use]
+    pub fn require_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Does that wrong.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
+    /// Cuts its stream into packets so.
+    #[must_use]
+    pub fn packets(mut self, packets: Packets) -> Self {
+        self.packets = packets;
+        self
+    }
+
+    /// Ends lines with CR LF.
+    #[must_use]
+    pub fn crlf(mut self) -> Self {
+        self.crlf = true;
+        self
+    }
+
+    /// Puts comments, blank lines and other fields between the data.
+    #[must_use]
+    pub fn comments(mut self) -> Self {
+        self.comments = true;
+        self
+    }
+
+    /// Leaves out what compatible servers leave out (ids, times, indices, the model), and adds what they add.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// Sends each event only once [`Server::release`](super::Server::release) lets it.
+    #[must_use]
+    pub fn gated(mut self) -> Self {
+        self.gated = true;
+        self
+    }
+}

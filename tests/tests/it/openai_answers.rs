@@ -1,0 +1,175 @@
+//! What handlers hear of `ChatOpenAi`, over real HTTP: the order of LangChain's page, whatever the server's manners.
+
+use futures_util::StreamExt;
+use rappel_core::prelude::*;
+use rappel_core::{FinishReason, RunId, TokenUsage};
+use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder};
+use rappel_tests::on_every_runtime;
+use rappel_tests::openai_server::{JOKE, Packets, Script, Server};
+use rappel_tests::record::Log;
+use rappel_tests::runtimes::Rt;
+
+fn model(server: &Server) -> ChatOpenAiBuilder {
+    ChatOpenAi::builder().model("gpt-4o-mini").base_url(server.base_url())
+}
+
+fn question() -> Vec<Message> {
+    vec![Message::human("Tell me a joke")]
+}
+
+/// Callbacks with a sync and an async handler, and what each saw.
+fn logged(rt: &Rt) -> (CallbackManager, Log, Log) {
+    let (sync, asynchronous) = (Log::new(), Log::new());
+    let callbacks = rt
+        .callbacks()
+        .with_handler(sync.handler())
+        .with_async_handler(asynchronous.async_handler());
+    (callbacks, sync, asynchronous)
+}
+
+/// The page's order: the start, a token for every chunk (also for the empty ones around the text, and the one with the usage), the end.
+fn page() -> Vec<String> {
+    let mut lines = vec!["chat_model_start: Human: Tell me a joke".to_owned(), "token: ".to_owned()];
+    lines.extend(JOKE.iter().map(|token| format!("token: {token}")));
+    lines.extend(["token: ".to_owned(), "token: ".to_owned(), format!("llm_end: {}", JOKE.concat())]);
+    lines
+}
+
+on_every_runtime! {
+    async fn streaming_tells_of_every_chunk(rt) {
+        let server = Server::start(Script::joke()).unwrap();
+        let (callbacks, sync, asynchronous) = logged(&rt);
+        let chat = model(&server).max_tokens(25).streaming(true).callbacks(callbacks).build().unwrap();
+        let result = chat.generate(vec![question()]).await.remove(0).unwrap();
+        assert_eq!(result.text(), JOKE.concat());
+        assert_eq!(result.finish_reason(), Some(&FinishReason::Stop));
+        assert_eq!(result.model_name.as_deref(), Some("gpt-4o-mini"));
+        assert_eq!(result.usage, Some(TokenUsage::new(4, 14)));
+        assert_eq!(sync.lines(), page());
+        assert_eq!(asynchronous.lines(), page());
+
+        let body = &server.requests()[0].body;
+        assert_eq!(body["messages"], rappel_core::json!([{"role": "user", "content": "Tell me a joke"}]));
+        assert_eq!((&body["max_tokens"], &body["stream"]), (&25.into(), &true.into()));
+    }
+
+    async fn without_streaming_there_are_no_tokens(rt) {
+        let server = Server::start(Script::joke()).unwrap();
+        let (callbacks, sync, asynchronous) = logged(&rt);
+        let chat = model(&server).callbacks(callbacks).build().unwrap();
+        let result = chat.generate(vec![question()]).await.remove(0).unwrap();
+        assert_eq!((result.text(), &result.usage), (JOKE.concat().as_str(), &Some(TokenUsage::new(4, 14))));
+        let expected = [page().first().unwrap().clone(), page().last().unwrap().clone()];
+        assert_eq!(sync.lines(), expected);
+        assert_eq!(asynchronous.lines(), expected);
+    }
+
+    async fn a_stream_hands_a_chunk_on_after_its_event(rt) {
+        let server = Server::start(Script::joke()).unwrap();
+        let (callbacks, sync, asynchronous) = logged(&rt);
+        let chat: Box<dyn ChatModel> = Box::new(model(&server).callbacks(callbacks).build().unwrap());
+        let mut stream = chat.stream(question()).await.unwrap();
+        let mut chunks = 0;
+        while let Some(chunk) = stream.next().await {
+            chunks += 1;
+            assert_eq!(sync.lines()[chunks], format!("token: {}", chunk.unwrap().text));
+            assert_eq!(asynchronous.lines().len(), chunks + 1);
+        }
+        assert_eq!(sync.lines(), page());
+        assert_eq!(asynchronous.lines(), page());
+    }
+
+    async fn an_answer_that_is_cut_off_by_max_tokens_says_so(rt) {
+        let server = Server::start(Script::joke()).unwrap();
+        for streaming in [true, false] {
+            let chat = model(&server).max_tokens(3).streaming(streaming).build().unwrap();
+            let result = chat.generate(vec![question()]).await.remove(0).unwrap();
+            assert_eq!((result.text(), result.finish_reason()), ("Why don't", Some(&FinishReason::Length)));
+            drop(rt.callbacks());
+        }
+    }
+
+    /// Events glued together, torn apart, with other line ends, with comments in between, with half of the fields missing.
+    async fn the_servers_manners_do_not_show(rt) {
+        let manners = [
+            Script::joke().packets(Packets::of_events(2)),
+            Script::joke().packets(Packets::of_events(100)),
+            Script::joke().packets(Packets::of_bytes(1)),
+            Script::joke().packets(Packets::of_bytes(7)).crlf().comments(),
+            Script::joke().crlf(),
+            Script::joke().comments(),
+        ];
+        for script in manners {
+            let server = Server::start(script.clone()).unwrap();
+            let (callbacks, sync, asynchronous) = logged(&rt);
+            let chat = model(&server).streaming(true).callbacks(callbacks).build().unwrap();
+            chat.generate(vec![question()]).await.remove(0).unwrap();
+            assert_eq!(sync.lines(), page(), "{script:?}");
+            assert_eq!(asynchronous.lines(), page(), "{script:?}");
+        }
+        for streaming in [true, false] {
+            let server = Server::start(Script::joke().bare()).unwrap();
+            let chat = model(&server).streaming(streaming).stream_usage(false).build().unwrap();
+            let result = chat.generate(vec![question()]).await.remove(0).unwrap();
+            assert_eq!((result.text(), result.model_name.as_deref()), (JOKE.concat().as_str(), None));
+        }
+    }
+
+    async fn a_hundred_generations_at_once_are_not_mixed_up(rt) {
+        let server = Server::start(Script::echo()).unwrap();
+        let log = Log::new();
+        let seen = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, run| {
+            seen.write(format!("{} {}", run.id(), rappel_tests::record::line(event)));
+            Ok(())
+        }));
+        let chat = model(&server).streaming(true).callbacks(callbacks).build().unwrap();
+        let prompt = |number: usize| format!("this is conversation number {number} of many");
+        let conversations = (0..100).map(|number| vec![Message::human(prompt(number))]).collect();
+        let results = chat.generate(conversations).await;
+        for (number, result) in results.iter().enumerate() {
+            assert_eq!(result.as_ref().unwrap().text(), prompt(number));
+        }
+
+        let mut runs = std::collections::BTreeMap::<String, Vec<String>>::new();
+        for line in log.lines() {
+            let (run, event) = line.split_once(' ').unwrap();
+            runs.entry(run.to_owned()).or_default().push(event.to_owned());
+        }
+        assert_eq!(runs.len(), 100);
+        for events in runs.values() {
+            let prompt = events[0].strip_prefix("chat_model_start: Human: ").unwrap();
+            let tokens: String = events[1..events.len() - 1].iter().map(|line| line.strip_prefix("token: ").unwrap()).collect();
+            assert_eq!(tokens, prompt);
+            assert_eq!(events.last().unwrap(), &format!("llm_end: {prompt}"));
+        }
+    }
+
+    async fn a_calls_callbacks_and_the_models_own_both_hear(rt) {
+        let server = Server::start(Script::tokens(["hi"])).unwrap();
+        let (own, of_call) = (Log::new(), Log::new());
+        let chat = model(&server).callbacks(rt.callbacks().with_handler(own.handler())).build().unwrap();
+        let ids = Log::new();
+        let named = ids.clone();
+        let call = rt.callbacks().with_async_handler(of_call.async_handler()).with_handler(handler_fn(move |_, run| {
+            named.write(format!("{} {}", run.name(), run.id()));
+            Ok(())
+        }));
+        let id = RunId::v7(std::time::Duration::from_secs(1), [7; 10]);
+        let options = CallOptions::from(call).run_name("named").run_id(id);
+        chat.generate_with(vec![question()], options).await.remove(0).unwrap();
+        let expected = ["chat_model_start: Human: Tell me a joke", "llm_end: hi"];
+        assert_eq!(own.lines(), expected);
+        assert_eq!(of_call.lines(), expected);
+        assert_eq!(ids.lines(), vec![format!("named {id}"); 2]);
+    }
+}
+
+/// No runtime at all: the caller's thread drives the connection.
+#[test]
+fn it_runs_on_a_bare_block_on() {
+    let server = Server::start(Script::joke()).unwrap();
+    let chat = model(&server).streaming(true).build().unwrap();
+    let result = futures_lite::future::block_on(chat.generate(vec![question()])).remove(0).unwrap();
+    assert_eq!(result.text(), JOKE.concat());
+}

@@ -1,0 +1,40 @@
+//! The key goes to the server, and nowhere else.
+
+use rappel_core::prelude::*;
+use rappel_openai::ChatOpenAi;
+use rappel_tests::on_every_runtime;
+use rappel_tests::openai_server::{Script, Server};
+use rappel_tests::record::Log;
+
+const KEY: &str = "sk-very-secret-0123456789";
+
+on_every_runtime! {
+    async fn the_key_is_in_no_debug_error_or_event(rt) {
+        // A server that refuses the key, and repeats it in its error, as some do.
+        let server = Server::start(Script::joke().require_key("another one")).unwrap();
+        let log = Log::new();
+        let events = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, run| {
+            events.write(format!("{event:?} {run:?}"));
+            Ok(())
+        }));
+        for streaming in [true, false] {
+            let builder = ChatOpenAi::builder().model("m").base_url(server.base_url()).api_key(KEY).streaming(streaming);
+            let builder = builder.callbacks(callbacks.clone());
+            log.write(format!("{builder:?}"));
+            let chat = builder.build().unwrap();
+            log.write(format!("{chat:?}"));
+            let error = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap_err();
+            log.write(format!("{error} {error:?}"));
+        }
+        assert_eq!(server.requests()[0].authorization.as_deref(), Some(format!("Bearer {KEY}").as_str()));
+        assert!(log.lines().iter().any(|line| line.contains("Incorrect API key provided")), "{:?}", log.lines());
+        assert!(!log.lines().iter().any(|line| line.contains(KEY)), "{:?}", log.lines());
+    }
+
+    async fn the_right_key_is_taken(rt) {
+        let server = Server::start(Script::tokens(["hi"]).require_key(KEY)).unwrap();
+        let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).api_key(KEY).callbacks(rt.callbacks()).build().unwrap();
+        assert_eq!(chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap().text(), "hi");
+    }
+}

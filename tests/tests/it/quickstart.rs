@@ -1,0 +1,110 @@
+//! The quickstart prints what LangChain's page prints, in that order, on every runtime; and says clearly what goes wrong.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use rappel_tests::openai_server::{JOKE, Script, Server};
+
+/// Builds an example of this crate and gives the command that runs it, with nothing of OpenAI's in the environment.
+fn example(name: &str) -> Command {
+    let here = std::env::current_exe().unwrap();
+    let profile_dir: PathBuf = here.parent().unwrap().parent().unwrap().to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args(["build", "-q", "-p", "rappel-tests", "--example", name])
+        .arg("--target-dir")
+        .arg(profile_dir.parent().unwrap());
+    if profile_dir.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the example builds");
+    let mut command = Command::new(
+        profile_dir
+            .join("examples")
+            .join(name)
+            .with_extension(std::env::consts::EXE_EXTENSION),
+    );
+    command
+        .env_remove("OPENAI_BASE_URL")
+        .env_remove("OPENAI_API_KEY")
+        .stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What it prints after the line about the server, with the thread's name left out.
+fn page(tokens: &[&str], result: &str) -> String {
+    let token = |token: &str| format!("Sync handler being called on thread X: token: {token}\n");
+    let mut page = "zzzz....\nHi! I just woke up. Your llm is starting\n".to_owned();
+    page.extend([""].iter().chain(tokens).chain(&["", ""]).map(|text| token(text)));
+    page.push_str("zzzz....\nHi! I just woke up. Your llm is ending\n");
+    page.push_str(result);
+    page
+}
+
+fn without_thread_names(text: &str) -> String {
+    let lines = text
+        .split_inclusive('\n')
+        .map(|line| match (line.split_once("on thread "), line.split_once(": token: ")) {
+            (Some((before, _)), Some((_, token))) => format!("{before}on thread X: token: {token}"),
+            _ => line.to_owned(),
+        });
+    lines.collect()
+}
+
+#[test]
+fn prints_the_page_on_every_runtime() {
+    let mut command = example("quickstart");
+    let result = format!("\n{}\n(4 tokens in the prompt, 14 in the answer)\n", JOKE.concat());
+    for runtime in ["tokio", "tokio-current-thread", "async-std", "smol"] {
+        let output = command.args(["--runtime", runtime]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = stdout(&output);
+        let (server, text) = text.split_once('\n').unwrap();
+        assert!(server.contains("a small server of our own"), "{server}");
+        assert_eq!(without_thread_names(text), page(&JOKE, &result), "{runtime}");
+        assert!(!text.contains("on thread main:"), "{text}");
+        assert_eq!(output.stderr, b"", "{output:?}");
+        command = example("quickstart");
+    }
+}
+
+#[test]
+fn takes_the_server_and_the_key_from_the_environment() {
+    let server = Server::start(Script::echo().require_key("sk-env")).unwrap();
+    let mut command = example("quickstart");
+    command.env("OPENAI_BASE_URL", server.base_url()).env("OPENAI_API_KEY", "sk-env");
+    let output = command
+        .args(["--runtime", "smol", "--prompt", "say this", "--model", "parrot"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let expected = page(&["say ", "this"], "\nsay this\n(2 tokens in the prompt, 2 in the answer)\n");
+    assert_eq!(without_thread_names(&stdout(&output)), expected);
+    assert_eq!(server.requests()[0].body["model"], "parrot");
+}
+
+#[test]
+fn says_what_went_wrong() {
+    let refusing = Server::start(Script::joke().require_key("sk-right")).unwrap();
+    let wrong = [
+        (
+            vec!["--base-url", "http://127.0.0.1:1/v1"],
+            "quickstart: could not connect to 127.0.0.1:1: Connection refused",
+        ),
+        (vec!["--base-url", "ftp://localhost"], "quickstart: unsupported scheme `ftp`"),
+        (
+            vec!["--base-url", &*refusing.base_url().leak()],
+            "quickstart: the server answered 401: Incorrect API key provided",
+        ),
+    ];
+    for (args, message) in wrong {
+        let output = example("quickstart").args(&args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(message) && stderr.lines().count() == 1, "{stderr}");
+    }
+}
