@@ -1,35 +1,10 @@
 //! The quickstart prints what LangChain's page prints, in that order, on every runtime; and says clearly what goes wrong.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use rappel_tests::openai_server::{JOKE, Script, Server};
 
-/// Builds an example of this crate and gives the command that runs it, with nothing of OpenAI's in the environment.
-fn example(name: &str) -> Command {
-    let here = std::env::current_exe().unwrap();
-    let profile_dir: PathBuf = here.parent().unwrap().parent().unwrap().to_owned();
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args(["build", "-q", "-p", "rappel-tests", "--example", name])
-        .arg("--target-dir")
-        .arg(profile_dir.parent().unwrap());
-    if profile_dir.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success(), "the example builds");
-    let mut command = Command::new(
-        profile_dir
-            .join("examples")
-            .join(name)
-            .with_extension(std::env::consts::EXE_EXTENSION),
-    );
-    command
-        .env_remove("OPENAI_BASE_URL")
-        .env_remove("OPENAI_API_KEY")
-        .stdin(Stdio::null());
-    command
-}
+use crate::examples::example;
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()

@@ -1,0 +1,25 @@
+//! Running this crate's examples as a user does.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Builds an example and gives the command that runs it, with nothing of OpenAI's in the environment.
+pub(crate) fn example(name: &str) -> Command {
+    // TARGET/PROFILE/deps/it-…
+    let here = std::env::current_exe().unwrap();
+    let profile = here.ancestors().nth(2).unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "-q", "-p", "rappel-tests", "--example", name]);
+    build.arg("--target-dir").arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the example builds");
+    let binary = Path::new("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    let mut command = Command::new(profile.join(binary));
+    command
+        .env_remove("OPENAI_BASE_URL")
+        .env_remove("OPENAI_API_KEY")
+        .stdin(Stdio::null());
+    command
+}

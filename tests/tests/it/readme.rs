@@ -1,0 +1,52 @@
+//! Every code block of the README is an example of this crate, to the letter; and each runs.
+
+use std::path::Path;
+
+use rappel_tests::openai_server::{JOKE, Script, Server};
+
+use crate::examples::example;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The Rust code blocks of the README, and the example that each is said to be.
+fn blocks() -> Vec<(String, String)> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    for part in readme.split("<!-- tests/examples/").skip(1) {
+        let (name, rest) = part.split_once(".rs -->\n```rust\n").unwrap();
+        let (code, _) = rest.split_once("```").unwrap();
+        blocks.push((name.to_owned(), code.to_owned()));
+    }
+    assert_eq!(readme.matches("```rust").count(), blocks.len(), "a block without its example");
+    assert_eq!(readme.matches("```").count(), 2 * blocks.len(), "a block that is no Rust");
+    blocks
+}
+
+#[test]
+fn its_examples_are_the_examples() {
+    for (name, code) in blocks() {
+        let example = std::fs::read_to_string(root().join(format!("tests/examples/{name}.rs"))).unwrap();
+        assert_eq!(code, example, "{name}");
+    }
+}
+
+#[test]
+fn its_examples_run() {
+    let server = Server::start(Script::joke()).unwrap();
+    for (name, _) in blocks() {
+        let output = example(&name).env("OPENAI_BASE_URL", server.base_url()).output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        if name == "own_client" {
+            assert_eq!(text, "my-model: Why not?\ncancelled after \"Because\"\n");
+        } else {
+            let joke = JOKE.concat();
+            assert!(
+                text.starts_with(&format!("{joke}\nSome(TokenUsage {{ prompt_tokens: 4, completion_tokens: 14,")),
+                "{text}"
+            );
+        }
+    }
+}
