@@ -68,7 +68,7 @@ pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
 pub use runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 #[doc(no_inline)]
 pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
-pub use scope::{Emit, End, Start};
+pub use scope::{Emit, End, SendEvent, Start};
 /// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
 pub use serde_json::{Map, Value, json};
 pub use stream::{AsLlmChunk, CallbackStream, WithCallbacks};

@@ -5,10 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
-use crate::error::HandlerFailure;
-use crate::event::{ChainStart, ChatModelStart, LlmStart, RetrieverStart, ToolStart};
+use crate::error::{HandlerFailure, StartError};
+use crate::event::{ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart};
 use crate::handler::{AsyncCallbackHandler, CallbackHandler, HandlerOptions};
 use crate::ledger::{Flush, Ledger};
 use crate::registration::{HandlerId, Registration};
@@ -16,7 +17,7 @@ use crate::report::Reporter;
 use crate::run_info::{RunId, RunInfo, RunKind};
 use crate::runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 use crate::runtime::{BlockingExecutor, Clock, Entropy, Erased, Runtime, Spawner};
-use crate::scope::{Facts, Scope, Start};
+use crate::scope::{Facts, Scope, SendEvent, Start};
 
 /// What all managers that came of one share: what they run on.
 pub(crate) struct Engine {
@@ -63,11 +64,12 @@ impl Setup {
     }
 
     fn register(&mut self, registration: Arc<Registration>, inherit: bool) {
-        if self.handlers().all(|known| known.id != registration.id) {
-            self.handlers.push(Inheritable {
+        match self.handlers.iter_mut().find(|known| known.item.id == registration.id) {
+            Some(known) => known.inherit |= inherit,
+            None => self.handlers.push(Inheritable {
                 item: registration,
                 inherit,
-            });
+            }),
         }
     }
 
@@ -211,6 +213,49 @@ impl<R> CallbackManager<R> {
         known
     }
 
+    /// Removes all handlers. Runs that have started keep them.
+    pub fn clear_handlers(&mut self) {
+        self.change().handlers.clear();
+    }
+
+    /// Adds what `other` has: its handlers, tags and metadata, after our own.
+    ///
+    /// A handler that both have comes once, at our place: the same handler, not one that is alike. A local one stays local; what either hands on
+    /// to children is handed on. A tag that both have stays at our place. Of metadata under one key, `other`'s counts. The parent stays ours.
+    #[must_use]
+    pub fn merge<S>(mut self, other: &CallbackManager<S>) -> Self {
+        let theirs = &other.setup;
+        let setup = self.change();
+        for handler in &theirs.handlers {
+            setup.register(handler.item.clone(), handler.inherit);
+        }
+        for tag in &theirs.tags {
+            match setup.tags.iter_mut().find(|known| known.item == tag.item) {
+                Some(known) => known.inherit |= tag.inherit,
+                None => setup.tags.push(tag.clone()),
+            }
+        }
+        setup.metadata.extend(theirs.metadata.clone());
+        setup.inheritable_metadata.extend(theirs.inheritable_metadata.clone());
+        self
+    }
+
+    /// Removes tags, at this level and for children; those that are not there are no error.
+    pub fn remove_tags<T: AsRef<str>>(&mut self, tags: impl IntoIterator<Item = T>) {
+        for tag in tags {
+            self.change().tags.retain(|known| known.item != tag.as_ref());
+        }
+    }
+
+    /// Removes metadata, at this level and for children; keys that are not there are no error.
+    pub fn remove_metadata<K: AsRef<str>>(&mut self, keys: impl IntoIterator<Item = K>) {
+        for key in keys {
+            let setup = self.change();
+            setup.metadata.remove(key.as_ref());
+            setup.inheritable_metadata.remove(key.as_ref());
+        }
+    }
+
     /// Tags this level's runs. A tag that is there already moves to the end, and is no longer inherited.
     #[must_use]
     pub fn with_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
@@ -318,7 +363,47 @@ impl<R> CallbackManager<R> {
         Start::new(scope, || start.into())
     }
 
+    /// Starts a run for each prompt, all side by side; of a given id, the first run gets it. The runs stand in the order of the starts.
+    ///
+    /// A start that failed has started its run all the same, and is in the error.
+    pub async fn on_llm_starts(&self, starts: impl IntoIterator<Item = LlmStart>) -> Vec<Result<LlmRun, StartError<LlmRun>>> {
+        let starts: Vec<LlmStart> = starts.into_iter().collect();
+        let size = starts.len();
+        join_all(starts.into_iter().map(|start| self.on_llm_start(start.with_batch_size(size)))).await
+    }
+
+    /// Starts a run for each conversation, as [`on_llm_starts`](Self::on_llm_starts) does for each prompt.
+    pub async fn on_chat_model_starts(&self, starts: impl IntoIterator<Item = ChatModelStart>) -> Vec<Result<LlmRun, StartError<LlmRun>>> {
+        let starts: Vec<ChatModelStart> = starts.into_iter().collect();
+        let size = starts.len();
+        join_all(
+            starts
+                .into_iter()
+                .map(|start| self.on_chat_model_start(start.with_batch_size(size))),
+        )
+        .await
+    }
+
+    /// Starts a chain's run that other runs are grouped under: its [`child`](ChainRun::child) is their manager.
+    pub fn group(&self, name: impl Into<Arc<str>>) -> Start<ChainRun> {
+        self.on_chain_start(ChainStart::new(name, Map::new()))
+    }
+
+    /// Sends an event of the application's own: with this level's tags and metadata, and no parent. It makes no run.
+    ///
+    /// It goes under the id that it was given, else under that of the run whose child this manager is, else under a new one.
+    pub fn on_custom_event(&self, event: CustomEvent) -> SendEvent {
+        let parent = self.setup.parent.as_ref().map(|facts| facts.info.id());
+        let mut facts = self.facts(RunKind::None, &event.name, event.run_id.or(parent));
+        facts.info.parent_id = None;
+        SendEvent::new(Scope::new(facts), || event.into())
+    }
+
     fn open(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Scope {
+        Scope::new(self.facts(kind, name, id))
+    }
+
+    fn facts(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Facts {
         let setup = &self.setup;
         let id = id.unwrap_or_else(|| setup.engine.new_run_id());
         let parent = setup.parent.as_ref().map(|facts| &facts.info);
@@ -331,10 +416,10 @@ impl<R> CallbackManager<R> {
             tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
             metadata: setup.metadata.clone(),
         };
-        Scope::new(Facts {
+        Facts {
             info,
             setup: setup.clone(),
-        })
+        }
     }
 
     fn change(&mut self) -> &mut Setup {

@@ -84,6 +84,8 @@ pub enum RunKind {
     Tool,
     /// A retriever.
     Retriever,
+    /// Nothing: a custom event that a manager sends belongs to no run.
+    None,
 }
 
 /// A run, as its events tell of it: made once at the start, and shared by all of them.

@@ -8,7 +8,7 @@ use core::fmt;
 
 use serde_json::Value;
 
-use crate::event::{AgentAction, AgentFinish, ChainEnd, Document, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd};
+use crate::event::{AgentAction, AgentFinish, ChainEnd, CustomEvent, Document, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd};
 use crate::manager::CallbackManager;
 use crate::result::LlmResult;
 use crate::run_info::{RunId, RunInfo};
@@ -70,6 +70,11 @@ macro_rules! parent {
             #[must_use]
             pub fn child(&self) -> CallbackManager {
                 CallbackManager::child_of(self.0.facts())
+            }
+
+            /// Sends an event of the application's own, under this run.
+            pub fn on_custom_event(&self, event: CustomEvent) -> Emit<'_> {
+                self.0.emit(|| event.into())
             }
 
             /// [`child`](Self::child), with a tag for that level only.

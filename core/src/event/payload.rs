@@ -620,6 +620,7 @@ pub struct CustomEvent {
     pub name: Arc<str>,
     /// The event's data.
     pub data: Value,
+    pub(crate) run_id: Option<RunId>,
     pub(crate) stamp: Stamp,
 }
 
@@ -629,8 +630,16 @@ impl CustomEvent {
         Self {
             name: name.into(),
             data: data.into(),
+            run_id: None,
             stamp: Stamp::default(),
         }
+    }
+
+    /// Sends the event under that id, where a manager sends it; a run's own events go under the run's.
+    #[must_use]
+    pub fn with_run_id(mut self, id: RunId) -> Self {
+        self.run_id = Some(id);
+        self
     }
 }
 

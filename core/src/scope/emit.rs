@@ -136,6 +136,35 @@ impl fmt::Debug for End {
     }
 }
 
+/// Sends an event that belongs to no run: ready when all awaited handlers have handled it.
+///
+/// The event is accepted at the first poll. Dropped before that, it has not happened; dropped after that, the calls that it began run to
+/// their end.
+#[must_use = "an event happens when it is awaited"]
+pub struct SendEvent(OwnedEmit);
+
+impl SendEvent {
+    pub(crate) fn new(scope: Scope, event: impl FnOnce() -> Event) -> Self {
+        let mut emit = OwnedEmit::new(scope);
+        emit.say(|_| event());
+        Self(emit)
+    }
+}
+
+impl Future for SendEvent {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_said(cx)
+    }
+}
+
+impl fmt::Debug for SendEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendEvent")
+    }
+}
+
 /// Starts a run: ready with the run when all awaited handlers have handled its start.
 ///
 /// The run has started at the first poll. Dropped after that, it ends as cancelled.

@@ -8,7 +8,7 @@ mod emit;
 mod turn;
 
 pub(crate) use emit::OwnedEmit;
-pub use emit::{Emit, End, Start};
+pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use turn::{Emission, Facts, RunCore};
 
 use alloc::boxed::Box;
@@ -63,7 +63,7 @@ impl Scope {
 fn error_event(kind: RunKind, error: RunError) -> Event {
     match kind {
         RunKind::Llm | RunKind::ChatModel => LlmError::new(error, LlmResult::new()).into(),
-        RunKind::Chain => ChainError::new(error).into(),
+        RunKind::Chain | RunKind::None => ChainError::new(error).into(),
         RunKind::Tool => ToolError::new(error).into(),
         RunKind::Retriever => RetrieverError::new(error).into(),
     }
