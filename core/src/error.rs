@@ -147,17 +147,21 @@ pub enum EmitError {
     /// ends as [`RunError::Stopped`].
     #[error("stopped: {0}")]
     Raised(#[source] HandlerFailure),
+    /// The run's parent had ended before it. This event has not happened; the run has ended as [`RunError::Cancelled`] instead.
+    #[error("the run was closed by the end of its parent")]
+    RunClosed,
     /// The runtime was shut down before a handler could be called; all that could be called have been.
     #[error("the runtime was shut down: {0}")]
     RuntimeGone(#[source] HandlerFailure),
 }
 
 impl EmitError {
-    /// The failure behind it.
+    /// The failure of a handler behind it, if it is one.
     #[must_use]
-    pub fn failure(&self) -> &HandlerFailure {
+    pub fn failure(&self) -> Option<&HandlerFailure> {
         match self {
-            Self::Raised(failure) | Self::RuntimeGone(failure) => failure,
+            Self::Raised(failure) | Self::RuntimeGone(failure) => Some(failure),
+            Self::RunClosed => None,
         }
     }
 }
@@ -200,6 +204,7 @@ impl From<EmitError> for RunError {
     fn from(error: EmitError) -> Self {
         match error {
             EmitError::Raised(failure) => Self::Stopped(failure),
+            EmitError::RunClosed => Self::Cancelled,
             gone @ EmitError::RuntimeGone(_) => Self::Failed(Arc::new(gone)),
         }
     }

@@ -17,7 +17,7 @@ use crate::report::Reporter;
 use crate::run_info::{RunId, RunInfo, RunKind};
 use crate::runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 use crate::runtime::{BlockingExecutor, Clock, Entropy, Erased, Runtime, Spawner};
-use crate::scope::{Facts, Scope, SendEvent, Start};
+use crate::scope::{Facts, Family, Scope, SendEvent, Start};
 
 /// What all managers that came of one share: what they run on.
 pub(crate) struct Engine {
@@ -45,7 +45,7 @@ pub(crate) struct Setup {
     /// What this level's runs have: the inheritable metadata and its own.
     metadata: Map<String, Value>,
     inheritable_metadata: Map<String, Value>,
-    parent: Option<Arc<Facts>>,
+    pub(crate) parent: Option<Arc<Facts>>,
 }
 
 #[derive(Clone)]
@@ -419,6 +419,7 @@ impl<R> CallbackManager<R> {
         Facts {
             info,
             setup: setup.clone(),
+            family: Family::default(),
         }
     }
 

@@ -88,6 +88,19 @@ macro_rules! event_enum {
 for_each_event!(event_enum);
 
 impl Event {
+    /// Writes on a parent's end how many of its children are open.
+    pub(crate) fn set_open_children(&mut self, open: usize) {
+        match self {
+            Self::ChainEnd(end) => end.open_children = open,
+            Self::ChainError(error) => error.open_children = open,
+            Self::ToolEnd(end) => end.open_children = open,
+            Self::ToolError(error) => error.open_children = open,
+            Self::RetrieverEnd(end) => end.open_children = open,
+            Self::RetrieverError(error) => error.open_children = open,
+            _ => {}
+        }
+    }
+
     /// The event's place among its run's events: 0 for the start, then one more for each.
     #[must_use]
     pub fn sequence(&self) -> u64 {

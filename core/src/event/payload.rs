@@ -314,6 +314,8 @@ impl ChainStart {
 pub struct ChainEnd {
     /// What it made.
     pub outputs: Value,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -322,6 +324,7 @@ impl ChainEnd {
     pub fn new(outputs: impl Into<Value>) -> Self {
         Self {
             outputs: outputs.into(),
+            open_children: 0,
             stamp: Stamp::default(),
         }
     }
@@ -333,6 +336,8 @@ impl ChainEnd {
 pub struct ChainError {
     /// What went wrong.
     pub error: RunError,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -396,6 +401,8 @@ impl ToolStart {
 pub struct ToolEnd {
     /// What it made.
     pub output: Value,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -404,6 +411,7 @@ impl ToolEnd {
     pub fn new(output: impl Into<Value>) -> Self {
         Self {
             output: output.into(),
+            open_children: 0,
             stamp: Stamp::default(),
         }
     }
@@ -417,6 +425,8 @@ pub struct ToolError {
     pub error: RunError,
     /// The id of the model's tool call.
     pub tool_call_id: Option<String>,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -450,6 +460,8 @@ impl RetrieverStart {
 pub struct RetrieverEnd {
     /// What it found, best first.
     pub documents: Vec<Document>,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -458,6 +470,7 @@ impl RetrieverEnd {
     pub fn new(documents: impl Into<Vec<Document>>) -> Self {
         Self {
             documents: documents.into(),
+            open_children: 0,
             stamp: Stamp::default(),
         }
     }
@@ -506,6 +519,8 @@ impl Document {
 pub struct RetrieverError {
     /// What went wrong.
     pub error: RunError,
+    /// How many runs inside this one were still open: each is cut off, and ends as cancelled.
+    pub open_children: usize,
     pub(crate) stamp: Stamp,
 }
 
@@ -649,7 +664,7 @@ macro_rules! errors {
             /// The error.
             #[must_use]
             pub fn new(error: RunError) -> Self {
-                Self { error, stamp: Stamp::default() }
+                Self { error, open_children: 0, stamp: Stamp::default() }
             }
         }
     )+};
@@ -663,6 +678,7 @@ impl ToolError {
         Self {
             error,
             tool_call_id: None,
+            open_children: 0,
             stamp: Stamp::default(),
         }
     }

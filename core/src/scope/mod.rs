@@ -5,10 +5,12 @@
 //! drop spawned, polls the event on to its end.
 
 mod emit;
+mod family;
 mod turn;
 
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
+pub(crate) use family::Family;
 pub(crate) use turn::{Emission, Facts, RunCore};
 
 use alloc::boxed::Box;
@@ -72,8 +74,10 @@ fn error_event(kind: RunKind, error: RunError) -> Event {
 impl Drop for Scope {
     fn drop(&mut self) {
         let Some(stopped_by) = self.0.close_unended() else { return };
+        let open_children = self.facts().end_family();
         let error = stopped_by.map_or(RunError::Cancelled, RunError::Stopped);
-        let event = error_event(self.info().kind(), error);
+        let mut event = error_event(self.info().kind(), error);
+        event.set_open_children(open_children);
         if !self.facts().setup.wants(event.kind()) {
             return;
         }
@@ -141,8 +145,8 @@ fn hand_over(core: &Arc<RunCore>, sequence: u64) {
 fn abandon(core: &Arc<RunCore>, emission: &Emission) {
     match emission {
         Emission::Done => {}
-        Emission::Accepted(sequence) if core.is_handling(*sequence) => hand_over(core, *sequence),
-        Emission::Accepted(sequence) => core.forget_outcome(*sequence),
+        Emission::Accepted(sequence) | Emission::CutOff(sequence) if core.is_handling(*sequence) => hand_over(core, *sequence),
+        Emission::Accepted(sequence) | Emission::CutOff(sequence) => core.forget_outcome(*sequence),
         // It may have been the only one that the event before it woke: another one has to take over.
         Emission::New(_) => core.wake_waiting(),
     }

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::{Context, Poll, Waker, ready};
 
-use super::READY;
+use super::{Family, READY, error_event};
 use crate::dispatch::{Envelope, dispatch};
-use crate::error::{EmitError, HandlerFailure};
+use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::manager::Setup;
 use crate::result::LlmResult;
@@ -22,6 +22,7 @@ pub(crate) struct Facts {
     pub(crate) info: RunInfo,
     /// The manager as it was at the start: a run keeps what it started with.
     pub(crate) setup: Arc<Setup>,
+    pub(crate) family: Family,
 }
 
 /// A run. See the module for why the event in flight is in here.
@@ -62,6 +63,8 @@ struct Flight {
 enum Phase {
     NotStarted,
     Open,
+    /// Given up: its last event is on its way.
+    Closing,
     Closed,
 }
 
@@ -71,6 +74,8 @@ pub(crate) enum Emission {
     New(Box<Event>),
     /// Accepted, under that number.
     Accepted(u64),
+    /// Not accepted, as the run was cut off by its parent's end. Under that number, the run's cancellation is delivered instead.
+    CutOff(u64),
     Done,
 }
 
@@ -95,6 +100,10 @@ impl Emission {
 enum Acceptance {
     /// It is in flight now.
     InFlight(u64),
+    /// The run is cut off, and its cancellation is in flight instead.
+    CutOff(u64),
+    /// The run has ended.
+    Closed,
     /// Nobody wants it, so it is done.
     Unheard,
     /// Another event came first.
@@ -125,6 +134,11 @@ impl RunCore {
                     ready!(self.poll_idle(cx));
                     match self.accept(event) {
                         Acceptance::InFlight(sequence) => *emission = Emission::Accepted(sequence),
+                        Acceptance::CutOff(sequence) => *emission = Emission::CutOff(sequence),
+                        Acceptance::Closed => {
+                            *emission = Emission::Done;
+                            return Poll::Ready(Err(EmitError::RunClosed));
+                        }
                         Acceptance::Unheard => {
                             *emission = Emission::Done;
                             return READY;
@@ -139,6 +153,13 @@ impl RunCore {
                     }
                     ready!(self.poll_idle(cx));
                 }
+                Emission::CutOff(sequence) => {
+                    if self.take_outcome(*sequence).is_some() {
+                        *emission = Emission::Done;
+                        return Poll::Ready(Err(EmitError::RunClosed));
+                    }
+                    ready!(self.poll_idle(cx));
+                }
                 Emission::Done => return READY,
             }
         }
@@ -146,28 +167,38 @@ impl RunCore {
 
     /// Takes the event in, if no other one is in flight.
     fn accept(self: &Arc<Self>, event: &mut Event) -> Acceptance {
+        let cut_off = self.is_open() && self.facts.is_cut_off();
+        if cut_off {
+            *event = error_event(self.facts.info.kind(), RunError::Cancelled);
+        }
         let kind = event.kind();
         let setup = &self.facts.setup;
         let wanted = setup.wants(kind);
         let time = (kind.is_start() || kind.is_end()).then(|| setup.engine.clock.now()).flatten();
         let sequence = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
-                return None;
+                return Err(Acceptance::Behind);
+            }
+            if state.phase == Phase::Closed {
+                return Err(Acceptance::Closed);
             }
             let sequence = state.sequence;
             state.sequence += 1;
             state.raised = None;
             *event.stamp_mut() = Stamp { sequence, time };
-            state.note(event);
+            state.note(event, &self.facts);
             if wanted {
                 state.turn = Turn::Polling;
             }
-            Some(sequence)
+            Ok(sequence)
         });
-        let Some(sequence) = sequence else { return Acceptance::Behind };
+        let sequence = match sequence {
+            Ok(sequence) => sequence,
+            Err(refused) => return refused,
+        };
         if !wanted {
             // Those who wait behind it found the run idle, or will.
-            return Acceptance::Unheard;
+            return if cut_off { Acceptance::Closed } else { Acceptance::Unheard };
         }
         let envelope = Arc::new(Envelope::new(take_event(event), self.facts.clone()));
         let flight = Flight {
@@ -175,7 +206,15 @@ impl RunCore {
             delivery: Box::pin(dispatch(envelope)),
         };
         self.state.with(|state| state.turn = Turn::Parked(flight));
-        Acceptance::InFlight(sequence)
+        if cut_off {
+            Acceptance::CutOff(sequence)
+        } else {
+            Acceptance::InFlight(sequence)
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.with(|state| state.phase == Phase::Open)
     }
 
     /// Polls whatever is in flight; ready when nothing is.
@@ -257,15 +296,18 @@ impl RunCore {
     /// Closes a run that has started and not ended; `None` if there is none such. Gives the failure that the emitter gave up on.
     pub(crate) fn close_unended(&self) -> Option<Option<HandlerFailure>> {
         self.state.with(|state| {
-            let open = mem::replace(&mut state.phase, Phase::Closed) == Phase::Open;
-            open.then(|| state.raised.take())
+            if state.phase != Phase::Open {
+                return None;
+            }
+            state.phase = Phase::Closing;
+            Some(state.raised.take())
         })
     }
 }
 
 impl State {
     /// What an accepted event changes in its run.
-    fn note(&mut self, event: &mut Event) {
+    fn note(&mut self, event: &mut Event, facts: &Facts) {
         match event {
             Event::LlmNewToken(token) => match &token.chunk {
                 Some(chunk) => self.partial.push_chunk(chunk),
@@ -277,8 +319,9 @@ impl State {
         let kind = event.kind();
         if kind.is_start() {
             self.phase = Phase::Open;
-        } else if kind.is_end() {
-            self.phase = Phase::Closed;
+            facts.join_parent();
+        } else if kind.is_end() && mem::replace(&mut self.phase, Phase::Closed) == Phase::Open {
+            event.set_open_children(facts.end_family());
         }
     }
 

@@ -13,6 +13,7 @@ mod openai_answers;
 mod openai_cancelled;
 mod openai_faults;
 mod openai_secrets;
+mod parents_that_end_first;
 mod quickstart;
 mod readme;
 mod streams_with_callbacks;

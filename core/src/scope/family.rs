@@ -1,0 +1,46 @@
+//! Which runs are open under which: a parent that ends first marks its open children.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::Facts;
+
+/// One run's part in its family.
+#[derive(Default)]
+pub(crate) struct Family {
+    /// Twice the number of its open children, and one more once it has ended: both in one word, so that a child that starts beside its
+    /// parent's end is either counted by that end, or started after it.
+    children: AtomicUsize,
+    /// Whether it started under a parent that was open, and is counted there.
+    counted: AtomicBool,
+}
+
+const ENDED: usize = 1;
+const CHILD: usize = 2;
+
+impl Facts {
+    /// The run has started: it counts with its parent, unless that has ended. (The manager of an ended run's children stays usable.)
+    pub(super) fn join_parent(&self) {
+        let Some(parent) = &self.setup.parent else { return };
+        let before = parent.family.children.fetch_add(CHILD, Ordering::AcqRel);
+        if before & ENDED != 0 || parent.is_cut_off() {
+            parent.family.children.fetch_sub(CHILD, Ordering::AcqRel);
+        } else {
+            self.family.counted.store(true, Ordering::Release);
+        }
+    }
+
+    /// The run has ended: it counts no longer with its parent, and its children are cut off. Gives how many of them are open.
+    pub(super) fn end_family(&self) -> usize {
+        if let Some(parent) = self.setup.parent.as_ref().filter(|_| self.family.counted.load(Ordering::Acquire)) {
+            parent.family.children.fetch_sub(CHILD, Ordering::AcqRel);
+        }
+        self.family.children.fetch_or(ENDED, Ordering::AcqRel) / CHILD
+    }
+
+    /// Whether an ancestor under which the run started has ended before it.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let Some(parent) = &self.setup.parent else { return false };
+        let ended = || parent.family.children.load(Ordering::Acquire) & ENDED != 0;
+        self.family.counted.load(Ordering::Acquire) && (ended() || parent.is_cut_off())
+    }
+}
