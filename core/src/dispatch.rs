@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use futures_util::future::join_all;
 
+use crate::context::{self, Current, InCurrentRun};
 use crate::error::{EmitError, FailureCause, HandlerFailure};
 use crate::event::Event;
 use crate::ledger::Ticket;
@@ -16,6 +17,8 @@ use crate::scope::Facts;
 pub(crate) struct Envelope {
     pub(crate) event: Event,
     facts: Arc<Facts>,
+    /// The run that the emitter was in: in force while the handlers are called.
+    emitter: Current,
     _ticket: Ticket,
 }
 
@@ -25,8 +28,13 @@ impl Envelope {
         Self {
             event,
             facts,
+            emitter: context::current(),
             _ticket: ticket,
         }
+    }
+
+    pub(crate) fn emitter(&self) -> Current {
+        self.emitter.clone()
     }
 
     pub(crate) fn run(&self) -> &RunInfo {
@@ -41,7 +49,12 @@ impl Envelope {
 /// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side.
 ///
 /// Every handler sees the event, whatever another one makes of it; the error is the first in that order, then in that of registration.
-pub(crate) async fn dispatch(envelope: Arc<Envelope>) -> Result<(), EmitError> {
+pub(crate) fn dispatch(envelope: Arc<Envelope>) -> impl Future<Output = Result<(), EmitError>> {
+    let emitter = envelope.emitter();
+    InCurrentRun::new(ask_all(envelope), emitter)
+}
+
+async fn ask_all(envelope: Arc<Envelope>) -> Result<(), EmitError> {
     let kind = envelope.event.kind();
     let envelope = &envelope;
     let setup = &envelope.facts.setup;

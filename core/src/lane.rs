@@ -11,6 +11,7 @@ use core::task::{Poll, Waker};
 
 use futures_channel::oneshot;
 
+use crate::context;
 use crate::dispatch::Envelope;
 use crate::error::HandlerFailure;
 use crate::handler::CallbackHandler;
@@ -87,7 +88,9 @@ impl Lane {
             let Some(call) = self.state.with(|state| state.queue.pop_front()) else {
                 break;
             };
+            let entered = context::enter(call.envelope.emitter());
             let failure = owner.call_sync(&mut *handler, &call.envelope);
+            drop(entered);
             // Nobody waits any more where the emitter's runtime is gone.
             let _ = call.done.send(failure);
         }

@@ -28,10 +28,12 @@ extern crate alloc;
 extern crate std;
 
 mod contain;
+mod context;
 mod dispatch;
 mod error;
 mod event;
 mod handler;
+mod instrument;
 mod lane;
 mod ledger;
 mod manager;
@@ -49,6 +51,7 @@ mod stream;
 mod sync;
 mod token;
 
+pub use context::InCurrentRun;
 pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};
 pub use event::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Document, Event, EventGroup, EventKind,
@@ -58,6 +61,7 @@ pub use event::{
 pub use handler::{
     AsyncCallbackHandler, AsyncHandlerFn, Awaited, CallbackHandler, HandlerFn, HandlerFuture, HandlerOptions, async_handler_fn, handler_fn,
 };
+pub use instrument::{InRun, RunFuture};
 pub use ledger::Flush;
 pub use manager::{CallbackManager, IntoCallbacks};
 pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};

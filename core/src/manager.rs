@@ -321,6 +321,11 @@ impl<R> CallbackManager<R> {
         }
     }
 
+    /// The run whose children this manager is for.
+    pub(crate) fn parent(&self) -> Option<Arc<Facts>> {
+        self.setup.parent.clone()
+    }
+
     /// The runtime that handlers are called on.
     #[must_use]
     pub fn runtime(&self) -> &R {
@@ -473,6 +478,14 @@ impl CallbackManager {
             setup.add_metadata(key.clone(), value.clone(), false);
         }
         manager
+    }
+
+    /// The manager of the children of the run that this code is in: inside a future that is a run ([`InRun`](crate::InRun)), and inside a
+    /// handler that was called from there, on whatever thread. `None` where the code is in no run.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        crate::context::current().map(|facts| Self::child_of(&facts))
     }
 
     pub(crate) fn child_of(facts: &Arc<Facts>) -> Self {

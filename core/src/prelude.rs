@@ -2,7 +2,7 @@
 
 pub use crate::{
     AgentAction, AgentFinish, AsyncCallbackHandler, CallOptions, CallbackHandler, CallbackManager, ChainEnd, ChainError, ChainStart,
-    ChatModel, ChatModelStart, CustomEvent, Event, EventKind, HandlerError, HandlerOptions, HandlerResult, IntoCallbacks, LlmChunk, LlmEnd,
-    LlmError, LlmNewToken, LlmResult, LlmStart, Message, RetrieverEnd, RetrieverError, RetrieverStart, Retry, Role, RunError, RunInfo,
-    Text, ToolEnd, ToolError, ToolStart, WithCallbacks, async_handler_fn, handler_fn,
+    ChatModel, ChatModelStart, CustomEvent, Event, EventKind, HandlerError, HandlerOptions, HandlerResult, InRun, IntoCallbacks, LlmChunk,
+    LlmEnd, LlmError, LlmNewToken, LlmResult, LlmStart, Message, RetrieverEnd, RetrieverError, RetrieverStart, Retry, Role, RunError,
+    RunInfo, Text, ToolEnd, ToolError, ToolStart, WithCallbacks, async_handler_fn, handler_fn,
 };

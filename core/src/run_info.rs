@@ -101,6 +101,14 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
+    /// The run that this code is in: inside a future that is a run ([`InRun`](crate::InRun)), and inside a handler that was called from there,
+    /// on whatever thread. `None` where the code is in no run.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        crate::context::current().map(|facts| facts.info.clone())
+    }
+
     /// The run's id.
     #[must_use]
     pub fn id(&self) -> RunId {

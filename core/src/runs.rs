@@ -63,6 +63,18 @@ macro_rules! run {
     };
 }
 
+/// Runs that a stream can be.
+macro_rules! streamed {
+    ($($run:ident),+) => {$(
+        impl $run {
+            pub(crate) fn into_emit(self) -> OwnedEmit {
+                OwnedEmit::new(self.0)
+            }
+        }
+    )+};
+}
+streamed!(LlmRun, ChainRun);
+
 macro_rules! parent {
     ($run:ident) => {
         impl $run {
@@ -100,10 +112,6 @@ impl LlmRun {
     /// Ends the run with what the model made.
     pub fn end(self, result: LlmResult) -> End {
         self.0.end(LlmEnd::new(result).into())
-    }
-
-    pub(crate) fn into_emit(self) -> OwnedEmit {
-        OwnedEmit::new(self.0)
     }
 }
 

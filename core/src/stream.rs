@@ -1,6 +1,7 @@
 //! Wrapping a model's stream.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 use core::pin::Pin;
@@ -9,12 +10,16 @@ use core::task::{Context, Poll, ready};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use pin_project_lite::pin_project;
+use serde_core::Serialize;
+use serde_json::Value;
 
+use crate::context;
 use crate::error::RunError;
-use crate::event::{LlmEnd, LlmError, LlmNewToken};
+use crate::event::{ChainEnd, LlmEnd, LlmNewToken};
 use crate::result::LlmChunk;
-use crate::runs::LlmRun;
-use crate::scope::OwnedEmit;
+use crate::run_info::RunKind;
+use crate::runs::{ChainRun, LlmRun};
+use crate::scope::{OwnedEmit, error_event};
 use crate::token::Token;
 
 /// What a model's stream is made of: something that has a token's text, and perhaps more.
@@ -80,6 +85,23 @@ pub trait WithCallbacks: Stream + Sized {
         CallbackStream {
             stream: self,
             emit: Some(run.into_emit()),
+            telling: Telling::Tokens(C::as_token),
+            next: Next::Poll,
+        }
+    }
+
+    /// The same stream as the output of a chain: it is polled inside `run`, and ends it. The chain's outputs are the items: texts are joined,
+    /// others make a list, which is kept until the end.
+    fn with_chain_callbacks<T, E>(self, run: ChainRun) -> CallbackStream<Self, T>
+    where
+        Self: Stream<Item = Result<T, E>>,
+        T: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        CallbackStream {
+            stream: self,
+            emit: Some(run.into_emit()),
+            telling: Telling::Outputs(|item| serde_json::to_value(item).unwrap_or_default(), Vec::new()),
             next: Next::Poll,
         }
     }
@@ -97,7 +119,44 @@ pin_project! {
         stream: S,
         // Absent once the run has ended.
         emit: Option<OwnedEmit>,
+        telling: Telling<C>,
         next: Next<C>,
+    }
+}
+
+/// What the handlers are told of the items.
+enum Telling<C> {
+    /// A token each, and at the end what they make together.
+    Tokens(fn(&C) -> LlmNewToken),
+    /// At the end, all of them.
+    Outputs(fn(&C) -> Value, Vec<Value>),
+}
+
+impl<C> Telling<C> {
+    fn item(&mut self, emit: &mut OwnedEmit, item: &C) {
+        match self {
+            Self::Tokens(token) => emit.say(|_| token(item).into()),
+            Self::Outputs(output, outputs) => {
+                let output = output(item);
+                match (outputs.last_mut(), output) {
+                    (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+                    (_, output) => outputs.push(output),
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, emit: &mut OwnedEmit) {
+        match self {
+            Self::Tokens(_) => emit.say(|run| LlmEnd::new(run.take_partial()).into()),
+            Self::Outputs(_, outputs) => {
+                let outputs = match outputs.as_mut_slice() {
+                    [Value::String(text)] => Value::String(core::mem::take(text)),
+                    all => Value::Array(all.iter_mut().map(Value::take).collect()),
+                };
+                emit.say(|_| ChainEnd::new(outputs).into());
+            }
+        }
     }
 }
 
@@ -116,7 +175,6 @@ enum Next<C> {
 impl<S, C, E> Stream for CallbackStream<S, C>
 where
     S: Stream<Item = Result<C, E>>,
-    C: AsLlmChunk,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     type Item = Result<C, RunError>;
@@ -144,18 +202,19 @@ where
                     return Poll::Ready(None);
                 }
             }
-            *this.next = match ready!(this.stream.as_mut().poll_next(cx)) {
+            *this.next = match ready!(poll_inside(this.stream.as_mut(), emit, cx)) {
                 Some(Ok(chunk)) => {
-                    emit.say(|_| chunk.as_token().into());
+                    this.telling.item(emit, &chunk);
                     Next::Chunk(chunk)
                 }
                 Some(Err(error)) => {
                     let error = RunError::failed(error);
-                    emit.say(|run| LlmError::new(error.clone(), run.take_partial()).into());
+                    let kind = emit.scope().info().kind();
+                    emit.say(|_| error_event(kind, error.clone()));
                     Next::Error(error)
                 }
                 None => {
-                    emit.say(|run| LlmEnd::new(run.take_partial()).into());
+                    this.telling.end(emit);
                     Next::Done
                 }
             };
@@ -163,10 +222,18 @@ where
     }
 }
 
+/// Polls a chain's stream inside its run, so that what it calls hangs under that; a model's run has nothing under it.
+fn poll_inside<S: Stream>(stream: Pin<&mut S>, emit: &OwnedEmit, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+    if emit.scope().info().kind() != RunKind::Chain {
+        return stream.poll_next(cx);
+    }
+    let _inside = context::enter(Some(emit.scope().facts().clone()));
+    stream.poll_next(cx)
+}
+
 impl<S, C, E> FusedStream for CallbackStream<S, C>
 where
     S: Stream<Item = Result<C, E>>,
-    C: AsLlmChunk,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     fn is_terminated(&self) -> bool {

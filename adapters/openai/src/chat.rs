@@ -67,7 +67,9 @@ impl ChatOpenAi {
     }
 
     fn callbacks(&self, options: &CallOptions) -> CallbackManager {
-        CallbackManager::configure(options.callbacks.as_ref(), self.0.callbacks.as_ref())
+        // As with LangChain: what a call is not given, it has from the run that it is in.
+        let inherited = options.callbacks.clone().or_else(CallbackManager::current);
+        CallbackManager::configure(inherited.as_ref(), self.0.callbacks.as_ref())
     }
 
     async fn generate_one(

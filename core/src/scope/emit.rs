@@ -185,6 +185,16 @@ impl<Run> Start<Run> {
     }
 }
 
+impl<Run> Start<Run> {
+    /// The run with its start still to be polled.
+    ///
+    /// # Panics
+    /// When it was ready already.
+    pub(crate) fn into_emit(self) -> OwnedEmit {
+        self.emit.expect("it has not been polled")
+    }
+}
+
 impl<Run: From<Scope>> Future for Start<Run> {
     /// On an error the run has started all the same, and is in it.
     type Output = Result<Run, StartError<Run>>;

@@ -62,7 +62,7 @@ impl Scope {
 }
 
 /// The event that a run of that kind fails with. An LLM's partial result is filled in when the event is accepted.
-fn error_event(kind: RunKind, error: RunError) -> Event {
+pub(crate) fn error_event(kind: RunKind, error: RunError) -> Event {
     match kind {
         RunKind::Llm | RunKind::ChatModel => LlmError::new(error, LlmResult::new()).into(),
         RunKind::Chain | RunKind::None => ChainError::new(error).into(),

@@ -9,14 +9,17 @@ use rappel_tests::runtimes::Rt;
 async fn family(rt: &Rt) -> (CallbackManager, Log, ChainRun, ToolRun) {
     let log = Log::new();
     let opened = log.clone();
-    let callbacks = rt.callbacks().with_handler(log.handler()).with_async_handler(async_handler_fn(move |event, _| {
-        match event {
-            Event::ChainEnd(end) => opened.write(format!("{} open", end.open_children)),
-            Event::ChainError(error) => opened.write(format!("{} open", error.open_children)),
-            _ => {}
-        }
-        async { Ok(()) }
-    }));
+    let callbacks = rt
+        .callbacks()
+        .with_handler(log.handler())
+        .with_async_handler(async_handler_fn(move |event, _| {
+            match event {
+                Event::ChainEnd(end) => opened.write(format!("{} open", end.open_children)),
+                Event::ChainError(error) => opened.write(format!("{} open", error.open_children)),
+                _ => {}
+            }
+            async { Ok(()) }
+        }));
     let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
     let tool = chain.child().on_tool_start(ToolStart::new("tool", "in")).await.unwrap();
     (callbacks, log, chain, tool)
