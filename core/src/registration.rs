@@ -92,6 +92,11 @@ impl Registration {
         self.takes(kind) || (kind == EventKind::ChatModelStart && self.interest.contains(kind) && self.takes(EventKind::LlmStart))
     }
 
+    /// Whether it wants tokens, and the time of each.
+    pub(crate) fn wants_token_times(&self) -> bool {
+        self.interest.has_token_times() && self.takes(EventKind::LlmNewToken)
+    }
+
     /// Whether it is to be asked about `kind` itself.
     fn takes(&self, kind: EventKind) -> bool {
         let muted = self.declined.load(Ordering::Relaxed) & !self.handled.load(Ordering::Relaxed);

@@ -110,55 +110,77 @@ pub enum EventGroup {
 /// assert!(tokens.contains(EventKind::LlmNewToken) && !tokens.contains(EventKind::LlmEnd));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Interest(u32);
+pub struct Interest {
+    kinds: u32,
+    token_times: bool,
+}
 
 impl Interest {
     /// Every kind, also those that a later version adds.
     #[must_use]
     pub const fn all() -> Self {
-        Self(u32::MAX)
+        Self::of(u32::MAX)
     }
 
     /// No kind.
     #[must_use]
     pub const fn none() -> Self {
-        Self(0)
+        Self::of(0)
     }
 
     /// One kind.
     #[must_use]
     pub const fn only(kind: EventKind) -> Self {
-        Self(kind.bit())
+        Self::of(kind.bit())
+    }
+
+    const fn of(kinds: u32) -> Self {
+        Self { kinds, token_times: false }
     }
 
     /// All of these, and `kind`.
     #[must_use]
-    pub const fn with(self, kind: EventKind) -> Self {
-        Self(self.0 | kind.bit())
+    pub const fn with(mut self, kind: EventKind) -> Self {
+        self.kinds |= kind.bit();
+        self
     }
 
     /// All of these but `kind`.
     #[must_use]
-    pub const fn without(self, kind: EventKind) -> Self {
-        Self(self.0 & !kind.bit())
+    pub const fn without(mut self, kind: EventKind) -> Self {
+        self.kinds &= !kind.bit();
+        self
     }
 
     /// All of these, and the kinds of `group`.
     #[must_use]
-    pub const fn with_group(self, group: EventGroup) -> Self {
-        Self(self.0 | group_bits(group))
+    pub const fn with_group(mut self, group: EventGroup) -> Self {
+        self.kinds |= group_bits(group);
+        self
     }
 
     /// All of these but the kinds of `group`.
     #[must_use]
-    pub const fn without_group(self, group: EventGroup) -> Self {
-        Self(self.0 & !group_bits(group))
+    pub const fn without_group(mut self, group: EventGroup) -> Self {
+        self.kinds &= !group_bits(group);
+        self
+    }
+
+    /// These, and tokens with the time of their emission. A clock is read for each token then, which costs more than most handlers do.
+    #[must_use]
+    pub const fn with_token_times(mut self) -> Self {
+        self.token_times = true;
+        self
     }
 
     /// Whether `kind` is among these.
     #[must_use]
     pub const fn contains(self, kind: EventKind) -> bool {
-        self.0 & kind.bit() != 0
+        self.kinds & kind.bit() != 0
+    }
+
+    pub(crate) const fn has_token_times(self) -> bool {
+        self.token_times
     }
 }
 
@@ -179,7 +201,10 @@ impl BitOr for Interest {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self {
+            kinds: self.kinds | other.kinds,
+            token_times: self.token_times || other.token_times,
+        }
     }
 }
 
@@ -191,7 +216,7 @@ impl Default for Interest {
 
 impl fmt::Debug for Interest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::all() {
+        if self.kinds == Self::all().kinds {
             return f.write_str("Interest(all)");
         }
         f.debug_set()

@@ -107,7 +107,8 @@ impl Event {
         self.stamp().sequence
     }
 
-    /// When a start, an end or an error was emitted, since 1970; `None` for the others, and where the clock does not know.
+    /// When a start, an end or an error was emitted, since 1970, and a token where a handler asked for that
+    /// ([`Interest::with_token_times`]); `None` for the others, and where the clock does not know.
     #[must_use]
     pub fn time(&self) -> Option<Duration> {
         self.stamp().time

@@ -1,6 +1,7 @@
 //! The state of a run, and how its events take turns.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
@@ -42,6 +43,8 @@ struct State {
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
     raised: Option<HandlerFailure>,
     partial: LlmResult,
+    /// A tool's error names the call that its start named.
+    tool_call_id: Option<String>,
 }
 
 /// Whose turn it is to poll.
@@ -122,6 +125,7 @@ impl RunCore {
                 outcomes: Vec::new(),
                 raised: None,
                 partial: LlmResult::new(),
+                tool_call_id: None,
             }),
         })
     }
@@ -174,7 +178,8 @@ impl RunCore {
         let kind = event.kind();
         let setup = &self.facts.setup;
         let wanted = setup.wants(kind);
-        let time = (kind.is_start() || kind.is_end()).then(|| setup.engine.clock.now()).flatten();
+        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && setup.wants_token_times());
+        let time = timed.then(|| setup.engine.clock.now()).flatten();
         let sequence = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
                 return Err(Acceptance::Behind);
@@ -313,6 +318,8 @@ impl State {
                 Some(chunk) => self.partial.push_chunk(chunk),
                 None => self.partial.push_text(&token.token),
             },
+            Event::ToolStart(start) => self.tool_call_id.clone_from(&start.tool_call_id),
+            Event::ToolError(error) if error.tool_call_id.is_none() => error.tool_call_id = self.tool_call_id.take(),
             Event::LlmError(error) if error.partial == LlmResult::new() => error.partial = mem::take(&mut self.partial),
             _ => {}
         }
@@ -358,5 +365,9 @@ impl Setup {
     /// Whether any handler wants events of `kind`, as far as is known.
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.handlers().any(|handler| handler.wants(kind))
+    }
+
+    fn wants_token_times(&self) -> bool {
+        self.handlers().any(|handler| handler.wants_token_times())
     }
 }
