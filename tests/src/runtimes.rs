@@ -56,7 +56,7 @@ impl Flavour {
             Self::Smol => smol::block_on(body(Rt::new(self, Smol::global()))),
             Self::SmolOwn => {
                 let executor = Arc::new(smol::Executor::new());
-                let rt = Rt::new(self, Smol::with_executor(executor.clone()));
+                let rt = Rt::new(self, Smol::with_executor(&executor));
                 smol::block_on(executor.run(body(rt)));
             }
         }

@@ -29,7 +29,7 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer as SmolTimer};
@@ -55,7 +55,7 @@ pub struct Smol {
 #[derive(Clone)]
 enum Tasks {
     Global,
-    Own(Arc<Executor<'static>>),
+    Own(Weak<Executor<'static>>),
 }
 
 impl Smol {
@@ -66,9 +66,11 @@ impl Smol {
     }
 
     /// Your own executor. Its tasks make progress while you run it.
+    ///
+    /// It is not kept alive: once you drop it, handlers that need it are reported as not called. (Kept alive, it would hold tasks that hold it.)
     #[must_use]
-    pub fn with_executor(executor: Arc<Executor<'static>>) -> Self {
-        Self::on(Tasks::Own(executor))
+    pub fn with_executor(executor: &Arc<Executor<'static>>) -> Self {
+        Self::on(Tasks::Own(Arc::downgrade(executor)))
     }
 
     fn on(tasks: Tasks) -> Self {
@@ -90,7 +92,7 @@ impl Spawner for Smol {
     {
         match &self.tasks {
             Tasks::Global => smol::spawn(task).detach(),
-            Tasks::Own(executor) => executor.spawn(task).detach(),
+            Tasks::Own(executor) => executor.upgrade().ok_or(SpawnError::shutdown())?.spawn(task).detach(),
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 
+mod a_runtime_that_is_gone;
 mod auto_traits;
 mod chat_start_falls_back;
 mod code_inside_a_run;
