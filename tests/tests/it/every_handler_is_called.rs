@@ -174,24 +174,25 @@ on_every_runtime! {
 
     /// A kind that a handler has declined is not asked for again; one that it has handled once is never muted.
     async fn a_handler_that_declines_is_not_asked_again(rt) {
-        let log = Log::new();
-        let asked = log.clone();
-        let fickle = handler_fn(move |event, _| {
-            let times = asked.lines().len();
-            asked.write(event.kind().method());
-            match event {
-                Event::Text(_) if times == 0 => Ok(()),
-                _ => Err(HandlerError::unhandled()),
+        /// Handles the first text, and nothing else; writes down what it is asked.
+        struct Fickle(Log);
+
+        impl CallbackHandler for Fickle {
+            fn on_event(&mut self, event: &Event, _: &RunInfo) -> HandlerResult {
+                let first_text = matches!(event, Event::Text(_)) && !self.0.lines().contains(&"on_text".to_owned());
+                self.0.write(event.kind().method());
+                if first_text { Ok(()) } else { Err(HandlerError::unhandled()) }
             }
-        });
-        let callbacks = rt.callbacks().with_handler_options(fickle, HandlerOptions::new().raise_error(true));
-        let quiet = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
-        let chain = quiet.await.unwrap();
-        for _ in 0..2 {
-            chain.on_agent_finish(AgentFinish::new(json!(0), "")).await.unwrap();
         }
-        assert_eq!(log.lines(), ["on_chain_start", "on_agent_finish"]);
-        drop(chain);
-        callbacks.flush().await;
+
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_handler_options(Fickle(log.clone()), HandlerOptions::new().raise_error(true));
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        for _ in 0..3 {
+            chain.on_agent_finish(AgentFinish::new(json!(0), "")).await.unwrap();
+            chain.on_text("text").await.unwrap();
+        }
+        assert_eq!(log.lines(), ["on_chain_start", "on_agent_finish", "on_text", "on_text", "on_text"]);
+        chain.end(json!(1)).await.unwrap();
     }
 }
