@@ -119,7 +119,7 @@ impl ChatModel for ChatOpenAi {
         let callbacks = self.callbacks(&options);
         let batch_size = messages.len();
         let runs = messages.into_iter().enumerate().map(|(index, messages)| {
-            let start = self.0.settings.start(&messages, &options, self.0.settings.streaming);
+            let start = self.0.settings.start(&callbacks, &messages, &options, self.0.settings.streaming);
             let mut start = start.with_batch_size(batch_size);
             if let Some(id) = options.run_id.filter(|_| index == 0) {
                 start = start.with_run_id(id);
@@ -130,18 +130,23 @@ impl ChatModel for ChatOpenAi {
     }
 
     async fn stream_with(&self, messages: Vec<Message>, options: CallOptions) -> Result<LlmStream, RunError> {
-        let mut start = self.0.settings.start(&messages, &options, true);
+        let callbacks = self.callbacks(&options);
+        let mut start = self.0.settings.start(&callbacks, &messages, &options, true);
         if let Some(id) = options.run_id {
             start = start.with_run_id(id);
         }
-        let run = self.callbacks(&options).on_chat_model_start(start).await?;
+        let run = callbacks.on_chat_model_start(start).await?;
         self.open(run, &messages).await
     }
 }
 
 impl Settings {
-    fn start(&self, messages: &[Message], options: &CallOptions, stream: bool) -> ChatModelStart {
+    fn start(&self, callbacks: &CallbackManager, messages: &[Message], options: &CallOptions, stream: bool) -> ChatModelStart {
         let name = options.run_name.as_deref().unwrap_or(NAME);
+        if !callbacks.has_handlers() {
+            // A history may be long: it is copied for those who listen only.
+            return ChatModelStart::new(name, []);
+        }
         ChatModelStart::new(name, messages).with_invocation_params(self.invocation_params(stream))
     }
 

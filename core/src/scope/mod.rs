@@ -79,6 +79,10 @@ impl Drop for Scope {
         let mut event = error_event(self.info().kind(), error);
         event.set_open_children(open_children);
         if !self.facts().setup.wants(event.kind()) {
+            // Nobody is to be told. But an event that its emitter leaked may still be in flight, and nobody comes after us to poll it.
+            if let Some(sequence) = self.0.in_flight() {
+                hand_over(&self.0, sequence);
+            }
             return;
         }
         let closing = Closing {

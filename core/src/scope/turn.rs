@@ -38,6 +38,8 @@ struct State {
     sequence: u64,
     /// Those who want to know when the event in flight can go on, or is handled.
     waiting: Vec<Waker>,
+    /// Whether the event in flight was woken while it was being polled.
+    woken: bool,
     /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
     outcomes: Vec<(u64, Result<(), EmitError>)>,
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
@@ -122,6 +124,7 @@ impl RunCore {
                 phase: Phase::NotStarted,
                 sequence: 0,
                 waiting: Vec::new(),
+                woken: false,
                 outcomes: Vec::new(),
                 raised: None,
                 partial: LlmResult::new(),
@@ -232,6 +235,7 @@ impl RunCore {
             Turn::Parked(flight) => {
                 // Before it is polled: what it is woken by meanwhile must find us.
                 state.enlist(cx.waker());
+                state.woken = false;
                 Poll::Ready(Some(flight))
             }
             Turn::Polling => {
@@ -250,7 +254,14 @@ impl RunCore {
         let waker = Waker::from(self.clone());
         match flight.delivery.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => {
-                self.state.with(|state| state.turn = Turn::Parked(flight));
+                let woken = self.state.with(|state| {
+                    state.turn = Turn::Parked(flight);
+                    mem::take(&mut state.woken)
+                });
+                if woken {
+                    // Others that came by meanwhile found it being polled, and wait: we may be dropped or leaked before we poll it again.
+                    self.wake_waiting();
+                }
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
@@ -283,10 +294,15 @@ impl RunCore {
         drop(self.take_outcome(sequence));
     }
 
+    /// The number of the event in flight.
+    pub(crate) fn in_flight(&self) -> Option<u64> {
+        self.state
+            .with(|state| (!matches!(state.turn, Turn::Idle)).then(|| state.sequence - 1))
+    }
+
     /// Whether event number `sequence`, which was accepted, is not handled yet.
     pub(crate) fn is_handling(&self, sequence: u64) -> bool {
-        self.state
-            .with(|state| !matches!(state.turn, Turn::Idle) && state.sequence == sequence + 1)
+        self.in_flight() == Some(sequence)
     }
 
     /// Takes what the run's tokens made together so far.
@@ -342,11 +358,15 @@ impl State {
 /// The event in flight can go on.
 impl Wake for RunCore {
     fn wake(self: Arc<Self>) {
-        self.wake_waiting();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_waiting();
+        let waiting = self.state.with(|state| {
+            state.woken = true;
+            mem::take(&mut state.waiting)
+        });
+        wake_all(waiting);
     }
 }
 

@@ -29,7 +29,10 @@ fn watched(callbacks: CallbackManager) -> (CallbackManager, Log, Reports) {
 fn check(run: rappel_core::LlmRun, callbacks: &CallbackManager, log: &Log, reports: &Reports) {
     // The async handler needs no runtime but the emitter's task; the sync one has no thread to be called on.
     let error = block_on(run.on_llm_new_token("a")).unwrap_err();
-    assert!(matches!(&error, EmitError::RuntimeGone(failure) if *failure.handler == *"sync"), "{error}");
+    assert!(
+        matches!(&error, EmitError::RuntimeGone(failure) if *failure.handler == *"sync"),
+        "{error}"
+    );
     assert_eq!(log.lines()[2..], ["token: a"]);
     assert_eq!(*reports.lock().unwrap(), ["sync on_llm_new_token"]);
 

@@ -8,7 +8,7 @@ use futures_lite::future::{poll_once, yield_now};
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use rappel_core::prelude::*;
-use rappel_core::{ChainRun, EmitError, StartError, json};
+use rappel_core::{ChainRun, EmitError, Interest, StartError, json};
 use rappel_tests::on_every_runtime;
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Rt;
@@ -138,6 +138,34 @@ on_every_runtime! {
             assert_eq!(sync.lines(), expected, "after {polls} polls");
             assert_eq!(sync.lines(), asynchronous.lines());
         }
+    }
+
+    /// The leaked call is finished also where nobody wants to hear that the run was given up.
+    async fn a_leaked_emit_of_a_run_that_is_dropped_quietly(rt) {
+        struct TextsOnly(Log);
+
+        impl AsyncCallbackHandler for TextsOnly {
+            fn interest(&self) -> Interest {
+                Interest::only(EventKind::Text)
+            }
+
+            async fn on_text(&self, _: &Text, _: &RunInfo) -> HandlerResult {
+                self.0.write("begins");
+                yield_now().await;
+                self.0.write("ends");
+                Ok(())
+            }
+        }
+
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_async_handler(TextsOnly(log.clone()));
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let mut emit = chain.on_text("a");
+        assert!(poll_once(&mut emit).await.is_none());
+        std::mem::forget(emit);
+        drop(chain);
+        callbacks.flush().await;
+        assert_eq!(log.lines(), ["begins", "ends"]);
     }
 
     /// Not polled, it has not happened.

@@ -42,9 +42,7 @@ fn its_examples_run() {
         let joke = format!("{}\nSome(TokenUsage {{ prompt_tokens: 4, completion_tokens: 14,", JOKE.concat());
         let expected = match &*name {
             "own_client" => "my-model: Why not?\ncancelled after \"Because\"\n",
-            "own_chain" => {
-                "deep-thought on_chain_start\n  my-model on_llm_start\n  my-model on_llm_end\ndeep-thought on_chain_end\n"
-            }
+            "own_chain" => "deep-thought on_chain_start\n  my-model on_llm_start\n  my-model on_llm_end\ndeep-thought on_chain_end\n",
             _ => &joke,
         };
         assert!(text.starts_with(expected), "{name}: {text}");

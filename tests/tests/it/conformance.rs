@@ -1,0 +1,45 @@
+//! Callback programs give the logs that LangChain's own managers gave; see `tests/conformance/README.md`.
+
+mod broken_programs;
+mod mangled_programs;
+mod replay_binary;
+mod tricky_programs;
+
+use std::fs;
+use std::path::PathBuf;
+
+use rappel_core::Value;
+use rappel_tests::on_every_runtime;
+use rappel_tests::replay::Program;
+use rappel_tests::runtimes::Rt;
+
+fn case_path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "conformance", "cases", name].iter().collect()
+}
+
+/// All cases, by name.
+fn cases() -> Vec<(String, Value)> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(case_path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let case = |path: PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, serde_json::from_slice(&fs::read(&path).unwrap()).unwrap())
+    };
+    paths.into_iter().map(case).collect()
+}
+
+/// The log of a program, as JSON.
+async fn log_of(program: &Value, rt: &Rt) -> Value {
+    let program = Program::read(program.to_string().as_bytes()).unwrap();
+    serde_json::to_value(program.play(rt.callbacks()).await).unwrap()
+}
+
+on_every_runtime! {
+    async fn every_case_gives_its_log(rt) {
+        let cases = cases();
+        assert!(cases.len() >= 50, "the cases are in the repository");
+        for (name, case) in cases {
+            assert_eq!(log_of(&case, &rt).await, case["expected"], "{name}");
+        }
+    }
+}
