@@ -2,4 +2,5 @@
 
 pub mod openai_server;
 pub mod record;
+pub mod replay;
 pub mod runtimes;

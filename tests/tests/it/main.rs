@@ -6,6 +6,7 @@ mod a_runtime_that_is_gone;
 mod auto_traits;
 mod chat_start_falls_back;
 mod code_inside_a_run;
+mod conformance;
 mod dropped_and_leaked_emitters;
 mod every_handler_is_called;
 mod every_start_is_closed;
