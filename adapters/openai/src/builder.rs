@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 
-use rappel_core::{CallbackManager, IntoCallbacks, Map, Value};
+use rappel_core::{CallbackManager, IntoCallbacks, Value};
 
 use crate::chat::{ChatOpenAi, Settings};
 use crate::client::Client;
@@ -93,9 +93,9 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// Any other field of the request. It is not among the parameters that events tell of.
+    /// Any other field of the request. Its value goes to the server only: it is in no event and no `Debug`.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.settings.extra.get_or_insert_with(Map::new).insert(name.into(), value.into());
+        self.settings.extra.0.insert(name.into(), value.into());
         self
     }
 
@@ -138,7 +138,7 @@ impl ChatOpenAiBuilder {
         if self.settings.model.is_empty() {
             return Err(OpenAiError::NoModel);
         }
-        for name in self.settings.extra.iter().flat_map(Map::keys) {
+        for name in self.settings.extra.0.keys() {
             ChatRequest::check_extra(name)?;
         }
         let base_url = match self.base_url {

@@ -47,9 +47,19 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<i64>,
     pub(crate) n: Option<u32>,
     pub(crate) user: Option<String>,
-    pub(crate) extra: Option<Map<String, Value>>,
+    pub(crate) extra: Extra,
     pub(crate) streaming: bool,
     pub(crate) no_stream_usage: bool,
+}
+
+/// Fields of the request that we know nothing of: a secret may be among them, so their values go to the server only.
+#[derive(Default)]
+pub(crate) struct Extra(pub(crate) Map<String, Value>);
+
+impl fmt::Debug for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl ChatOpenAi {
@@ -181,7 +191,7 @@ impl Settings {
             stream,
             stream_options: (stream && !self.no_stream_usage).then_some(StreamOptions { include_usage: true }),
             user: self.user.as_deref(),
-            extra: self.extra.as_ref(),
+            extra: Some(&self.extra.0).filter(|extra| !extra.is_empty()),
         }
     }
 }

@@ -169,3 +169,27 @@ impl<S: Stream<Item = Result<wire::Chunk, OpenAiError>> + Unpin> Stream for LlmC
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::{StreamExt, future::block_on, stream};
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_done_and_said_nothing_is_no_answer() {
+        let mut chunks = LlmChunks::new(stream::empty());
+        let error = block_on(chunks.next());
+        assert!(matches!(error, Some(Err(OpenAiError::NoChoices))), "{error:?}");
+        assert!(block_on(chunks.next()).is_none());
+    }
+
+    #[test]
+    fn a_message_that_only_calls_tools_has_no_content() {
+        let calls = Message::ai("").with_tool_calls([ToolCall::new("search", "{}").with_id("call_1")]);
+        let sent = super::message(&calls);
+        assert!(sent.content.is_none());
+        assert_eq!((sent.role, sent.tool_calls.len()), ("assistant", 1));
+        assert!(super::message(&Message::ai("")).content.is_some());
+    }
+}

@@ -163,6 +163,30 @@ on_every_runtime! {
         assert_eq!(of_call.lines(), expected);
         assert_eq!(ids.lines(), vec![format!("named {id}"); 2]);
     }
+
+    /// Of a batch, the first run gets the id that the call was given; a stream's run gets it too.
+    async fn a_given_id_goes_to_the_first_run(rt) {
+        let server = Server::start(Script::tokens(["hi"])).unwrap();
+        let log = Log::new();
+        let seen = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, run| {
+            if let Event::ChatModelStart(start) = event {
+                seen.write(format!("{} {} of {}", start.messages[0].text(), run.id(), start.batch_size));
+            }
+            Ok(())
+        }));
+        let chat = model(&server).callbacks(callbacks).build().unwrap();
+        let id = RunId::v7(std::time::Duration::from_secs(1), [7; 10]);
+        let options = || CallOptions::new().run_id(id);
+        let batch = ["a", "b"].map(|prompt| vec![Message::human(prompt)]);
+        chat.generate_with(batch.into(), options()).await;
+        chat.stream_with(question(), options()).await.unwrap().count().await;
+        let mut lines = log.lines();
+        lines.sort();
+        assert_eq!(lines[0], format!("Tell me a joke {id} of 1"));
+        assert_eq!(lines[1], format!("a {id} of 2"));
+        assert!(lines[2].starts_with("b ") && lines[2].ends_with(" of 2") && !lines[2].contains(&id.to_string()));
+    }
 }
 
 /// No runtime at all: the caller's thread drives the connection.

@@ -32,6 +32,24 @@ on_every_runtime! {
         assert!(!log.lines().iter().any(|line| line.contains(KEY)), "{:?}", log.lines());
     }
 
+    /// Handlers hear of the parameters that we know; what an extra field holds, nobody knows.
+    async fn extra_fields_go_to_the_server_only(rt) {
+        let server = Server::start(Script::tokens(["hi"])).unwrap();
+        let log = Log::new();
+        let events = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
+            events.write(format!("{event:?}"));
+            Ok(())
+        }));
+        let builder = ChatOpenAi::builder().model("m").base_url(server.base_url()).temperature(0.5).callbacks(callbacks);
+        let chat = builder.extra("gateway_token", KEY).build().unwrap();
+        chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+        assert_eq!(server.requests()[0].body["gateway_token"], KEY);
+        assert!(log.lines()[0].contains("\"temperature\": Number(0.5)"), "{:?}", log.lines());
+        assert!(!log.lines().iter().any(|line| line.contains(KEY)), "{:?}", log.lines());
+        assert!(!format!("{chat:?}").contains(KEY), "{chat:?}");
+    }
+
     async fn the_right_key_is_taken(rt) {
         let server = Server::start(Script::tokens(["hi"]).require_key(KEY)).unwrap();
         let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).api_key(KEY).callbacks(rt.callbacks()).build().unwrap();

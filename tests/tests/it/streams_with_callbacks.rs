@@ -90,6 +90,19 @@ on_every_runtime! {
         assert_eq!(log.lines()[6..], doubled(&["llm_error: failed: ab"]));
     }
 
+    /// An error at any chunk: one error event, whose partial result is what came before.
+    async fn an_error_at_any_chunk_is_told_once(rt) {
+        for cut_at in 0..=3 {
+            let (callbacks, log) = logged(&rt);
+            let chunks = ["a", "b", "c"].into_iter().take(cut_at).map(Ok).chain([Err(io::Error::other("cut"))]);
+            let stream = stream::iter(chunks).with_callbacks(start(&callbacks).await);
+            assert_eq!(stream.filter(|item| std::future::ready(item.is_ok())).count().await, cut_at);
+            let lines = log.lines();
+            let errors: Vec<&String> = lines.iter().filter(|line| line.starts_with("llm_e")).collect();
+            assert_eq!(errors, [&format!("llm_error: failed: {}", &"abc"[..cut_at]); 2]);
+        }
+    }
+
     /// Dropped after any number of tokens, with exactly one end for every handler.
     async fn a_drop_at_any_point_cancels_with_the_partial_result(rt) {
         for taken in 0..=3 {
