@@ -18,6 +18,7 @@ use crate::context::{self, InCurrentRun};
 use crate::error::RunError;
 use crate::event::{ChainEnd, ChainStart, Document, Event, RetrieverEnd, RetrieverStart, ToolEnd, ToolStart};
 use crate::manager::CallbackManager;
+use crate::runs::Parent;
 use crate::scope::{OwnedEmit, error_event};
 
 /// Makes a run of a future, or runs it inside one.
@@ -91,9 +92,9 @@ pub trait InRun: Future + Sized {
         InCurrentRun::new(self, context::current())
     }
 
-    /// Runs the future inside the run whose children `manager` is for; of a manager that is for no run's children, in none.
-    fn in_run_of<R>(self, manager: &CallbackManager<R>) -> InCurrentRun<Self> {
-        InCurrentRun::new(self, manager.parent())
+    /// Runs the future inside `run`, which goes on after it: a chain, a tool, a retriever, or the run whose children a manager is for.
+    fn in_run(self, run: &impl Parent) -> InCurrentRun<Self> {
+        InCurrentRun::new(self, run.children().parent())
     }
 }
 

@@ -69,7 +69,7 @@ pub use model::{CallOptions, ChatModel, LlmStream};
 pub use registration::HandlerId;
 pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenUsage, ToolCallChunk};
 pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
-pub use runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
+pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 #[doc(no_inline)]
 pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
 pub use scope::{Emit, End, SendEvent, Start};

@@ -1,7 +1,6 @@
 //! The public runs: one type for each kind, so that a run takes the events that belong to it, and no others.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
@@ -75,24 +74,38 @@ macro_rules! streamed {
 }
 streamed!(LlmRun, ChainRun);
 
+/// What code can be inside: see [`InRun::in_run`](crate::InRun::in_run).
+pub trait Parent {
+    /// The manager of what runs inside it.
+    fn children(&self) -> CallbackManager;
+}
+
+/// A manager of a run's children stands for that run; any other one for no run.
+impl<R> Parent for CallbackManager<R> {
+    fn children(&self) -> CallbackManager {
+        self.clone().erase()
+    }
+}
+
 macro_rules! parent {
     ($run:ident) => {
         impl $run {
-            /// The manager of what runs inside this run: with its inheritable handlers, tags and metadata, and this run as parent.
+            /// The manager of what runs inside this run: with its inheritable handlers, tags and metadata, this run as parent, and `tag`, or
+            /// `None`, for that level only.
             #[must_use]
-            pub fn child(&self) -> CallbackManager {
-                CallbackManager::child_of(self.0.facts())
+            pub fn child<'a>(&self, tag: impl Into<Option<&'a str>>) -> CallbackManager {
+                CallbackManager::child_of(self.0.facts()).with_tags(tag.into())
             }
 
             /// Sends an event of the application's own, under this run.
             pub fn on_custom_event(&self, event: CustomEvent) -> Emit<'_> {
                 self.0.emit(|| event.into())
             }
+        }
 
-            /// [`child`](Self::child), with a tag for that level only.
-            #[must_use]
-            pub fn tagged_child(&self, tag: impl Into<String>) -> CallbackManager {
-                self.child().with_tags([tag.into()])
+        impl Parent for $run {
+            fn children(&self) -> CallbackManager {
+                self.child(None)
             }
         }
     };

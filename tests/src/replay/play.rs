@@ -90,13 +90,10 @@ impl Player {
     }
 
     fn child(&self, of: Parent, tag: Option<String>) -> CallbackManager {
-        match (of, tag) {
-            (Parent::Chain(run), None) => self.chains.get(&run).child(),
-            (Parent::Chain(run), Some(tag)) => self.chains.get(&run).tagged_child(tag),
-            (Parent::Tool(run), None) => self.tools.get(&run).child(),
-            (Parent::Tool(run), Some(tag)) => self.tools.get(&run).tagged_child(tag),
-            (Parent::Retriever(run), None) => self.retrievers.get(&run).child(),
-            (Parent::Retriever(run), Some(tag)) => self.retrievers.get(&run).tagged_child(tag),
+        match of {
+            Parent::Chain(run) => self.chains.get(&run).child(tag.as_deref()),
+            Parent::Tool(run) => self.tools.get(&run).child(tag.as_deref()),
+            Parent::Retriever(run) => self.retrievers.get(&run).child(tag.as_deref()),
         }
     }
 

@@ -95,11 +95,14 @@ on_every_runtime! {
         let outer = async move {
             let with = tasks.go(async { yield_now().await; here() }.in_current_run());
             let without = tasks.go(async { here() });
-            let of_manager = tasks.go(async { here() }.in_run_of(&CallbackManager::current().unwrap()));
-            Ok::<_, RunError>([with.await, without.await, of_manager.await])
+            let of_manager = tasks.go(async { here() }.in_run(&CallbackManager::current().unwrap()));
+            let tool = CallbackManager::current().unwrap().on_tool_start(ToolStart::new("tool", "in")).await?;
+            let of_tool = async { here() }.in_run(&tool).await;
+            tool.end("out").await?;
+            Ok::<_, RunError>([with.await, without.await, of_manager.await, of_tool])
         };
         let seen = outer.in_chain(&rt.callbacks(), "outer", json!(0)).await.unwrap();
-        assert_eq!(seen, ["outer", "nowhere", "outer"]);
+        assert_eq!(seen, ["outer", "nowhere", "outer", "tool"]);
     }
 
     /// The emitter's run is in force inside every handler, on whatever thread it is called.

@@ -25,12 +25,12 @@ on_every_runtime! {
         assert_eq!(json!(chain.info().metadata()), json!({"k": 2, "all": true}));
         assert_eq!((chain.info().parent_id(), chain.info().root_id()), (None, chain.id()));
 
-        let tool = chain.tagged_child("step:1").on_tool_start(ToolStart::new("tool", "in")).await.unwrap();
+        let tool = chain.child("step:1").on_tool_start(ToolStart::new("tool", "in")).await.unwrap();
         assert_eq!(tool.info().tags(), ["a", "step:1"]);
         assert_eq!(json!(tool.info().metadata()), json!({"k": 1, "all": true}));
         assert_eq!((tool.info().parent_id(), tool.info().root_id()), (Some(chain.id()), chain.id()));
 
-        let llm = tool.child().on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
+        let llm = tool.child(None).on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
         assert_eq!(llm.info().tags(), ["a"]);
         assert_eq!((llm.info().parent_id(), llm.info().root_id()), (Some(tool.id()), chain.id()));
         llm.end(LlmResult::new()).await.unwrap();
@@ -48,7 +48,7 @@ on_every_runtime! {
         let of_component = rt.callbacks().with_handler(component.handler());
         let callbacks = CallbackManager::configure(Some(&of_call), Some(&of_component));
         let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-        chain.child().on_tool_start(ToolStart::new("tool", "in")).await.unwrap().end("out").await.unwrap();
+        chain.child(None).on_tool_start(ToolStart::new("tool", "in")).await.unwrap().end("out").await.unwrap();
         chain.end(json!(1)).await.unwrap();
         assert_eq!(call.lines(), ["chain_start: 0", "tool_start: in", "tool_end: \"out\"", "chain_end: 1"]);
         assert_eq!(component.lines(), ["chain_start: 0", "chain_end: 1"]);

@@ -8,7 +8,7 @@ use rappel_tests::record::Log;
 async fn chain_and_tool(callbacks: &CallbackManager) {
     let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
     chain
-        .child()
+        .child(None)
         .on_tool_start(ToolStart::new("tool", "in"))
         .await
         .unwrap()
@@ -50,7 +50,7 @@ on_every_runtime! {
         ]);
         let chain = merged.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
         assert_eq!(chain.info().tags(), ["a", "both", "b"]);
-        assert_eq!(json!(chain.child().group("g").await.unwrap().info().metadata()), json!({"k": 2, "mine": 1}));
+        assert_eq!(json!(chain.child(None).group("g").await.unwrap().info().metadata()), json!({"k": 2, "mine": 1}));
         drop(chain);
         merged.flush().await;
     }
@@ -85,7 +85,7 @@ on_every_runtime! {
         let id = chain.id();
         chain.on_custom_event(CustomEvent::new("first", json!(1))).await.unwrap();
         // The manager of its children sends under the same id; one that was given an id, under that.
-        chain.child().on_custom_event(CustomEvent::new("second", json!(2))).await.unwrap();
+        chain.child(None).on_custom_event(CustomEvent::new("second", json!(2))).await.unwrap();
         let own = RunId::v7(std::time::Duration::ZERO, [1; 10]);
         callbacks.on_custom_event(CustomEvent::new("third", json!(3)).with_run_id(own)).await.unwrap();
         chain.end(json!(1)).await.unwrap();

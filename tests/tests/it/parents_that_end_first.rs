@@ -21,7 +21,7 @@ async fn family(rt: &Rt) -> (CallbackManager, Log, ChainRun, ToolRun) {
             async { Ok(()) }
         }));
     let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-    let tool = chain.child().on_tool_start(ToolStart::new("tool", "in")).await.unwrap();
+    let tool = chain.child(None).on_tool_start(ToolStart::new("tool", "in")).await.unwrap();
     (callbacks, log, chain, tool)
 }
 
@@ -34,7 +34,7 @@ fn sorted(log: &Log) -> Vec<String> {
 on_every_runtime! {
     async fn the_childs_next_emit_returns_run_closed(rt) {
         let (_callbacks, log, chain, tool) = family(&rt).await;
-        let llm = tool.child().on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
+        let llm = tool.child(None).on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
         llm.on_llm_new_token("a").await.unwrap();
         chain.end(json!(1)).await.unwrap();
         let before = log.lines().len();
@@ -58,10 +58,10 @@ on_every_runtime! {
 
     async fn the_end_tells_how_many_were_open(rt) {
         let (callbacks, log, chain, tool) = family(&rt).await;
-        let ended = chain.child().on_tool_start(ToolStart::new("tool", "ended")).await.unwrap();
+        let ended = chain.child(None).on_tool_start(ToolStart::new("tool", "ended")).await.unwrap();
         ended.end("out").await.unwrap();
-        drop(chain.child().on_tool_start(ToolStart::new("tool", "dropped")).await.unwrap());
-        let second = chain.child().on_tool_start(ToolStart::new("tool", "second")).await.unwrap();
+        drop(chain.child(None).on_tool_start(ToolStart::new("tool", "dropped")).await.unwrap());
+        let second = chain.child(None).on_tool_start(ToolStart::new("tool", "second")).await.unwrap();
         drop(chain);
         callbacks.flush().await;
         assert!(log.lines().contains(&"2 open".to_owned()), "{:?}", log.lines());
@@ -73,10 +73,10 @@ on_every_runtime! {
     async fn a_child_manager_stays_usable(rt) {
         let (_callbacks, log, chain, tool) = family(&rt).await;
         tool.end("out").await.unwrap();
-        let child = chain.child();
+        let child = chain.child(None);
         chain.end(json!(1)).await.unwrap();
         let late = child.on_tool_start(ToolStart::new("tool", "late")).await.unwrap();
-        let grandchild = late.child().on_tool_start(ToolStart::new("tool", "late too")).await.unwrap();
+        let grandchild = late.child(None).on_tool_start(ToolStart::new("tool", "late too")).await.unwrap();
         grandchild.end("out").await.unwrap();
         late.end("out").await.unwrap();
         let lines = log.lines();
