@@ -155,15 +155,20 @@ impl Seat {
 
     pub(crate) async fn take(&self) -> Taken<'_> {
         let handler = poll_fn(|cx| {
-            self.0.with(|state| match state.handler.take() {
-                Some(handler) => Poll::Ready(handler),
+            if let Some(handler) = self.0.with(|state| state.handler.take()) {
+                return Poll::Ready(handler);
+            }
+            // Cloned out here: a waker is foreign code, and must not be called under the lock.
+            let waker = cx.waker().clone();
+            let (poll, _known) = self.0.with(|state| match state.handler.take() {
+                Some(handler) => (Poll::Ready(handler), Some(waker)),
+                None if state.waiting.iter().any(|known| known.will_wake(&waker)) => (Poll::Pending, Some(waker)),
                 None => {
-                    if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                        state.waiting.push(cx.waker().clone());
-                    }
-                    Poll::Pending
+                    state.waiting.push(waker);
+                    (Poll::Pending, None)
                 }
-            })
+            });
+            poll
         })
         .await;
         Taken {

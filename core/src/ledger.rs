@@ -85,19 +85,20 @@ impl Future for Flush {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.ledger.0.with(|pages| {
+        // Cloned out here: a waker is foreign code, and must not be called under the lock.
+        let waker = cx.waker().clone();
+        let (poll, _known) = self.ledger.0.with(|pages| {
             if pages.settled(self.until) {
-                return Poll::Ready(());
+                return (Poll::Ready(()), Some(waker));
             }
-            let known = pages
-                .waiting
-                .iter()
-                .any(|(until, waker)| *until == self.until && waker.will_wake(cx.waker()));
-            if !known {
-                pages.waiting.push((self.until, cx.waker().clone()));
+            let waiting = &mut pages.waiting;
+            if waiting.iter().any(|(until, known)| *until == self.until && known.will_wake(&waker)) {
+                return (Poll::Pending, Some(waker));
             }
-            Poll::Pending
-        })
+            waiting.push((self.until, waker));
+            (Poll::Pending, None)
+        });
+        poll
     }
 }
 

@@ -130,25 +130,30 @@ impl Registration {
 
     /// Has the handler handle the event; gives back its failure, reported already.
     pub(crate) async fn call(self: &Arc<Self>, envelope: &Arc<Envelope>) -> Option<HandlerFailure> {
+        let mut cut = CutShort {
+            registration: self,
+            envelope,
+            armed: true,
+        };
         match &self.target {
             Target::Async(handler) => {
-                let mut cut = CutShort {
-                    registration: self,
-                    envelope,
-                    armed: true,
-                };
                 let outcome = self.call_async(&**handler, &envelope.event, envelope.run()).await;
                 cut.armed = false;
                 self.report(outcome, envelope)
             }
             Target::Inline(seat) => {
                 let mut handler = seat.take().await;
+                cut.armed = false;
                 self.call_sync(handler.get(), envelope)
             }
-            Target::Lane(lane) => match lane.enqueue(self, envelope).await {
-                Some(outcome) => outcome,
-                None => self.report(Err((envelope.event.kind(), FailureCause::RuntimeGone)), envelope),
-            },
+            Target::Lane(lane) => {
+                // From here on the lane knows of it, and its drain calls the handler whether we wait or not.
+                cut.armed = false;
+                match lane.enqueue(self, envelope).await {
+                    Some(outcome) => outcome,
+                    None => self.report(Err((envelope.event.kind(), FailureCause::RuntimeGone)), envelope),
+                }
+            }
         }
     }
 
@@ -197,7 +202,7 @@ impl Registration {
     }
 }
 
-/// Reports a call that is dropped before its end, which happens only where the runtime was shut down under it.
+/// Reports a call that is dropped before it began, or before its end: which happens only where the runtime was shut down under it.
 struct CutShort<'a> {
     registration: &'a Registration,
     envelope: &'a Envelope,

@@ -183,7 +183,7 @@ impl RunCore {
         let wanted = setup.wants(kind);
         let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && setup.wants_token_times());
         let time = timed.then(|| setup.engine.clock.now()).flatten();
-        let sequence = self.state.with(|state| {
+        let accepted = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
                 return Err(Acceptance::Behind);
             }
@@ -192,16 +192,16 @@ impl RunCore {
             }
             let sequence = state.sequence;
             state.sequence += 1;
-            state.raised = None;
             *event.stamp_mut() = Stamp { sequence, time };
             state.note(event, &self.facts);
             if wanted {
                 state.turn = Turn::Polling;
             }
-            Ok(sequence)
+            Ok((sequence, state.raised.take()))
         });
-        let sequence = match sequence {
-            Ok(sequence) => sequence,
+        let sequence = match accepted {
+            // The failure goes here, outside the lock: its cause is the user's.
+            Ok((sequence, _raised)) => sequence,
             Err(refused) => return refused,
         };
         if !wanted {
@@ -227,21 +227,22 @@ impl RunCore {
 
     /// Polls whatever is in flight; ready when nothing is.
     fn poll_idle(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let flight = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
+        if self.in_flight().is_none() {
+            return Poll::Ready(());
+        }
+        // Cloned out here: a waker is foreign code, and must not be called under the lock.
+        let waker = cx.waker().clone();
+        let (flight, _known) = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
             Turn::Idle => {
                 state.turn = Turn::Idle;
-                Poll::Ready(None)
+                (Poll::Ready(None), Some(waker))
             }
             Turn::Parked(flight) => {
-                // Before it is polled: what it is woken by meanwhile must find us.
-                state.enlist(cx.waker());
+                // Enlisted before it is polled: what it is woken by meanwhile must find us.
                 state.woken = false;
-                Poll::Ready(Some(flight))
+                (Poll::Ready(Some(flight)), state.enlist(waker))
             }
-            Turn::Polling => {
-                state.enlist(cx.waker());
-                Poll::Pending
-            }
+            Turn::Polling => (Poll::Pending, state.enlist(waker)),
         });
         match ready!(flight) {
             None => Poll::Ready(()),
@@ -348,10 +349,13 @@ impl State {
         }
     }
 
-    fn enlist(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
-            self.waiting.push(waker.clone());
+    /// Gives the waker back where it is known already.
+    fn enlist(&mut self, waker: Waker) -> Option<Waker> {
+        if self.waiting.iter().any(|known| known.will_wake(&waker)) {
+            return Some(waker);
         }
+        self.waiting.push(waker);
+        None
     }
 }
 
