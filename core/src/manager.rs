@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     metadata: Map<String, Value>,
     inheritable_metadata: Map<String, Value>,
     pub(crate) parent: Option<Arc<Facts>>,
+    /// Whether its runs may outlive the parent.
+    pub(crate) detached: bool,
 }
 
 #[derive(Clone)]
@@ -95,6 +97,7 @@ impl Setup {
             metadata: self.inheritable_metadata.clone(),
             inheritable_metadata: self.inheritable_metadata.clone(),
             parent: Some(parent),
+            detached: false,
         }
     }
 }
@@ -144,6 +147,7 @@ impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
             metadata: Map::new(),
             inheritable_metadata: Map::new(),
             parent: None,
+            detached: false,
         });
         Self { runtime, setup }
     }
@@ -289,6 +293,16 @@ impl<R> CallbackManager<R> {
         for (key, value) in metadata {
             self.change().add_metadata(key, value, true);
         }
+        self
+    }
+
+    /// Lets this manager's runs outlive the run whose children they are: for work that goes on in the background. They have it as their parent all
+    /// the same. Without this, a parent that ends first cuts its open children off: they end as cancelled.
+    ///
+    /// What is started inside such a run hangs under that as usual.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.change().detached = true;
         self
     }
 

@@ -18,9 +18,12 @@ const ENDED: usize = 1;
 const CHILD: usize = 2;
 
 impl Facts {
-    /// The run has started: it counts with its parent, unless that has ended. (The manager of an ended run's children stays usable.)
+    /// The run has started: it counts with its parent, unless it is detached, or that has ended. (The manager of an ended run's children stays
+    /// usable.)
     pub(super) fn join_parent(&self) {
-        let Some(parent) = &self.setup.parent else { return };
+        let Some(parent) = self.setup.parent.as_ref().filter(|_| !self.setup.detached) else {
+            return;
+        };
         let before = parent.family.children.fetch_add(CHILD, Ordering::AcqRel);
         if before & ENDED != 0 || parent.is_cut_off() {
             parent.family.children.fetch_sub(CHILD, Ordering::AcqRel);

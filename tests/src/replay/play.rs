@@ -95,6 +95,8 @@ impl Player {
             Parent::Tool(run) => self.tools.get(&run).child(tag.as_deref()),
             Parent::Retriever(run) => self.retrievers.get(&run).child(tag.as_deref()),
         }
+        // A program's runs end by their own ends only, as with LangChain, also where their parent's comes first.
+        .detached()
     }
 
     async fn start(&mut self, on: ManagerIndex, what: Start) -> Outcome {

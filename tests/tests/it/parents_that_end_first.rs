@@ -69,6 +69,21 @@ on_every_runtime! {
         assert!(tool.end("out").await.is_err());
     }
 
+    /// Work in the background keeps its parent, and outlives it; what it starts in turn hangs under it as usual.
+    async fn detached_children_outlive_it(rt) {
+        let (_callbacks, log, chain, tool) = family(&rt).await;
+        tool.end("out").await.unwrap();
+        let background = chain.child("background").detached().on_tool_start(ToolStart::new("tool", "long")).await.unwrap();
+        assert_eq!(background.info().parent_id(), Some(chain.id()));
+        let inside = background.child(None).on_tool_start(ToolStart::new("tool", "inside")).await.unwrap();
+        chain.end(json!(1)).await.unwrap();
+        assert!(log.lines().contains(&"0 open".to_owned()), "{:?}", log.lines());
+        let before = log.lines().len();
+        background.end("done").await.unwrap();
+        assert!(matches!(inside.end("late").await, Err(EmitError::RunClosed)));
+        assert_eq!(log.lines()[before..], ["tool_end: \"done\"", "tool_error: cancelled"]);
+    }
+
     /// What starts under a parent that has ended is nobody's open child.
     async fn a_child_manager_stays_usable(rt) {
         let (_callbacks, log, chain, tool) = family(&rt).await;
