@@ -13,8 +13,37 @@ use pin_project_lite::pin_project;
 
 use crate::scope::Facts;
 
-/// The run that code is in, if it is in one.
-pub(crate) type Current = Option<Arc<Facts>>;
+/// Where code is.
+#[derive(Clone, Default)]
+pub(crate) struct Current {
+    /// The run that it is in, if it is in one.
+    pub(crate) run: Option<Arc<Facts>>,
+    /// How many handlers' calls it is in, one inside the other.
+    calls: u8,
+}
+
+/// How many handlers may be called inside each other, by emitting: beyond this they go in a circle.
+const MOST_CALLS: u8 = 32;
+
+impl Current {
+    /// The same place, in that run.
+    pub(crate) fn in_run(self, run: Option<Arc<Facts>>) -> Self {
+        Self { run, ..self }
+    }
+
+    /// The same place, inside a handler's call.
+    pub(crate) fn in_call(self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// Whether an event that is emitted here is one too many.
+    pub(crate) fn is_too_deep(&self) -> bool {
+        self.calls >= MOST_CALLS
+    }
+}
 
 #[cfg(feature = "std")]
 mod local {
@@ -23,16 +52,16 @@ mod local {
     use super::Current;
 
     std::thread_local! {
-        static CURRENT: RefCell<Current> = const { RefCell::new(None) };
+        static CURRENT: RefCell<Current> = const { RefCell::new(Current { run: None, calls: 0 }) };
     }
 
     /// Sets the current run and gives the one before. On a thread that is being torn down there is none.
     pub(super) fn replace(current: Current) -> Current {
-        CURRENT.try_with(|cell| cell.replace(current)).ok().flatten()
+        CURRENT.try_with(|cell| cell.replace(current)).unwrap_or_default()
     }
 
     pub(crate) fn current() -> Current {
-        CURRENT.try_with(|cell| cell.borrow().clone()).ok().flatten()
+        CURRENT.try_with(|cell| cell.borrow().clone()).unwrap_or_default()
     }
 }
 
@@ -41,11 +70,11 @@ mod local {
     use super::Current;
 
     pub(super) fn replace(_: Current) -> Current {
-        None
+        Current::default()
     }
 
     pub(crate) fn current() -> Current {
-        None
+        Current::default()
     }
 }
 
@@ -58,9 +87,14 @@ pub(crate) fn enter(current: Current) -> Entered {
     Entered(local::replace(current))
 }
 
+/// Puts a run in force where we are.
+pub(crate) fn enter_run(run: &Arc<Facts>) -> Entered {
+    enter(current().in_run(Some(run.clone())))
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
-        drop(local::replace(self.0.take()));
+        drop(local::replace(core::mem::take(&mut self.0)));
     }
 }
 
@@ -82,7 +116,7 @@ impl<F> InCurrentRun<F> {
 
 impl<F> fmt::Debug for InCurrentRun<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let run = self.current.as_ref().map(|facts| &facts.info);
+        let run = self.current.run.as_ref().map(|facts| &facts.info);
         f.debug_struct("InCurrentRun").field("run", &run).finish_non_exhaustive()
     }
 }

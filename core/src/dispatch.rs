@@ -1,10 +1,11 @@
 //! Asking all handlers at once.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::context::{self, Current, InCurrentRun};
+use crate::context::{Current, InCurrentRun};
 use crate::error::{EmitError, FailureCause, HandlerFailure};
 use crate::event::Event;
 use crate::ledger::Ticket;
@@ -17,18 +18,18 @@ use crate::scope::Facts;
 pub(crate) struct Envelope {
     pub(crate) event: Event,
     facts: Arc<Facts>,
-    /// The run that the emitter was in: in force while the handlers are called.
+    /// Where the emitter was, inside of which the handlers are called.
     emitter: Current,
     _ticket: Ticket,
 }
 
 impl Envelope {
-    pub(crate) fn new(event: Event, facts: Arc<Facts>) -> Self {
+    pub(crate) fn new(event: Event, facts: Arc<Facts>, emitter: Current) -> Self {
         let ticket = facts.setup.engine.ledger.open();
         Self {
             event,
             facts,
-            emitter: context::current(),
+            emitter: emitter.in_call(),
             _ticket: ticket,
         }
     }
@@ -64,9 +65,19 @@ async fn ask_all(envelope: Arc<Envelope>) -> Result<(), EmitError> {
             .filter(move |handler| handler.run_inline == inline && handler.wants(kind))
     };
     let mut outcome = Ok(());
-    for handler in wanting(true) {
-        note(&mut outcome, handler, handler.call(envelope).await);
+    let mut unasked = Unasked {
+        envelope,
+        waits: match wanting(true).next() {
+            Some(_) => wanting(true).chain(wanting(false)).cloned().collect(),
+            // Nobody to wait behind.
+            None => VecDeque::new(),
+        },
+    };
+    while let Some(handler) = unasked.next_inline() {
+        note(&mut outcome, &handler, handler.call(envelope).await);
     }
+    // From here on each call reports itself.
+    unasked.waits.clear();
     let mut others = wanting(false);
     match (others.next(), others.next()) {
         (None, _) => {}
@@ -79,6 +90,31 @@ async fn ask_all(envelope: Arc<Envelope>) -> Result<(), EmitError> {
         }
     }
     outcome
+}
+
+/// The handlers that wait for their turn behind an inline one. Those that are dropped there were not called, and are reported: it happens where
+/// the runtime was shut down.
+struct Unasked<'a> {
+    envelope: &'a Envelope,
+    waits: VecDeque<Arc<Registration>>,
+}
+
+impl Unasked<'_> {
+    fn next_inline(&mut self) -> Option<Arc<Registration>> {
+        if self.waits.front()?.run_inline {
+            self.waits.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+impl Drop for Unasked<'_> {
+    fn drop(&mut self) {
+        for handler in &self.waits {
+            handler.report_uncalled(self.envelope);
+        }
+    }
 }
 
 /// Keeps the failure if it concerns the emitter, and is the first that does.

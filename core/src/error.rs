@@ -150,6 +150,10 @@ pub enum EmitError {
     /// The run's parent had ended before it. This event has not happened; the run has ended as [`RunError::Cancelled`] instead.
     #[error("the run was closed by the end of its parent")]
     RunClosed,
+    /// The event was emitted inside a handler, which was called for an event that was emitted inside a handler, and so on, 32 levels deep: the
+    /// handlers call each other in a circle. This event has not happened.
+    #[error("handlers emit inside handlers, without an end")]
+    TooDeep,
     /// The runtime was shut down before a handler could be called; all that could be called have been.
     #[error("the runtime was shut down: {0}")]
     RuntimeGone(#[source] HandlerFailure),
@@ -161,7 +165,7 @@ impl EmitError {
     pub fn failure(&self) -> Option<&HandlerFailure> {
         match self {
             Self::Raised(failure) | Self::RuntimeGone(failure) => Some(failure),
-            Self::RunClosed => None,
+            Self::RunClosed | Self::TooDeep => None,
         }
     }
 }
@@ -205,7 +209,7 @@ impl From<EmitError> for RunError {
         match error {
             EmitError::Raised(failure) => Self::Stopped(failure),
             EmitError::RunClosed => Self::Cancelled,
-            gone @ EmitError::RuntimeGone(_) => Self::Failed(Arc::new(gone)),
+            other @ (EmitError::RuntimeGone(_) | EmitError::TooDeep) => Self::Failed(Arc::new(other)),
         }
     }
 }

@@ -94,7 +94,7 @@ pub trait InRun: Future + Sized {
 
     /// Runs the future inside `run`, which goes on after it: a chain, a tool, a retriever, or the run whose children a manager is for.
     fn in_run(self, run: &impl Parent) -> InCurrentRun<Self> {
-        InCurrentRun::new(self, run.children().parent())
+        InCurrentRun::new(self, context::current().in_run(run.children().parent()))
     }
 }
 
@@ -166,13 +166,13 @@ where
                 *this.emit = None;
                 return Poll::Ready(output);
             }
-            let inside = context::enter(Some(emit.scope().facts().clone()));
+            let inside = context::enter_run(emit.scope().facts());
             let future = this.future.as_mut().as_pin_mut().expect("it is there until it has an output");
             let output = ready!(future.poll(cx));
             this.future.set(None);
             drop(inside);
             let kind = emit.scope().info().kind();
-            emit.say(|_| match &output {
+            emit.say(|| match &output {
                 Ok(output) => (this.end)(output),
                 Err(error) => error_event(kind, told(error)),
             });

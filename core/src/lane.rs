@@ -11,6 +11,7 @@ use core::task::{Poll, Waker};
 
 use futures_channel::oneshot;
 
+use crate::contain::contained;
 use crate::context;
 use crate::dispatch::Envelope;
 use crate::error::HandlerFailure;
@@ -40,9 +41,36 @@ struct LaneState {
     draining: bool,
 }
 
+/// A call that waits. Dropped uncalled, because the executor has dropped the drain, it reports itself.
 struct Call {
+    owner: Arc<Registration>,
     envelope: Arc<Envelope>,
-    done: oneshot::Sender<Option<HandlerFailure>>,
+    /// Absent once it is called.
+    done: Option<oneshot::Sender<Option<HandlerFailure>>>,
+}
+
+impl Call {
+    fn make(mut self, handler: &mut dyn CallbackHandler) {
+        let done = self.done.take();
+        let entered = context::enter(self.envelope.emitter());
+        let failure = self.owner.call_sync(handler, &self.envelope);
+        drop(entered);
+        answer(done, failure);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let done @ Some(_) = self.done.take() {
+            let failure = self.owner.report_uncalled(&self.envelope);
+            answer(done, Some(failure));
+        }
+    }
+}
+
+fn answer(done: Option<oneshot::Sender<Option<HandlerFailure>>>, failure: Option<HandlerFailure>) {
+    // Nobody waits any more where the emitter's runtime is gone. A waker that panics is its runtime's affair, and must not stop the lane.
+    let _ = contained(|| done.map(|done| done.send(failure)));
 }
 
 impl Lane {
@@ -57,12 +85,13 @@ impl Lane {
         }
     }
 
-    /// Queues the event at the first poll, and waits until it is handled. `None` where the runtime was shut down before that.
-    pub(crate) async fn enqueue(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>) -> Option<Option<HandlerFailure>> {
+    /// Queues the event at the first poll, and waits until it is handled; gives back the handler's failure, reported already.
+    pub(crate) async fn enqueue(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>) -> Option<HandlerFailure> {
         let (done, handled) = oneshot::channel();
         let call = Call {
+            owner: owner.clone(),
             envelope: envelope.clone(),
-            done,
+            done: Some(done),
         };
         let idle = self.state.with(|state| {
             state.queue.push_back(call);
@@ -71,13 +100,14 @@ impl Lane {
         if idle {
             self.schedule(owner.clone());
         }
-        handled.await.ok()
+        // A call answers always, also when it is dropped.
+        handled.await.ok().flatten()
     }
 
     fn schedule(&self, owner: Arc<Registration>) {
         let drain = Drain { owner: Some(owner) };
-        // On an error the job is dropped, and its guard tells those who wait.
-        let _ = self.runtime.spawn_blocking_boxed(Box::new(move || drain.run()));
+        // On an error, or a panic for want of threads, the job is dropped, and with it the calls that wait, which report themselves.
+        let _ = contained(|| self.runtime.spawn_blocking_boxed(Box::new(move || drain.run())));
     }
 
     fn drain(&self, owner: &Arc<Registration>) {
@@ -88,11 +118,7 @@ impl Lane {
             let Some(call) = self.state.with(|state| state.queue.pop_front()) else {
                 break;
             };
-            let entered = context::enter(call.envelope.emitter());
-            let failure = owner.call_sync(&mut *handler, &call.envelope);
-            drop(entered);
-            // Nobody waits any more where the emitter's runtime is gone.
-            let _ = call.done.send(failure);
+            call.make(&mut *handler);
         }
         let more = self.state.with(|state| {
             state.handler = Some(handler);

@@ -1,8 +1,7 @@
 //! Which accepted events are still to be handled: what a flush waits for.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -17,7 +16,9 @@ pub(crate) struct Ledger(Lock<Pages>);
 struct Pages {
     next: u64,
     open: BTreeSet<u64>,
-    waiting: Vec<(u64, Waker)>,
+    /// Who waits for everything before a number: one entry a flush, under the flush's own number.
+    waiting: BTreeMap<u64, (u64, Waker)>,
+    flushes: u64,
 }
 
 impl Pages {
@@ -46,9 +47,14 @@ impl Ledger {
     }
 
     pub(crate) fn flush(self: &Arc<Self>) -> Flush {
+        let (until, number) = self.0.with(|pages| {
+            pages.flushes += 1;
+            (pages.next, pages.flushes)
+        });
         Flush {
-            until: self.0.with(|pages| pages.next),
             ledger: self.clone(),
+            until,
+            number,
         }
     }
 }
@@ -64,11 +70,12 @@ impl Drop for Ticket {
         let settled = self.ledger.0.with(|pages| {
             pages.open.remove(&self.number);
             let waiting = core::mem::take(&mut pages.waiting);
-            let (settled, waiting) = waiting.into_iter().partition::<Vec<_>, _>(|(until, _)| pages.settled(*until));
+            let (settled, waiting) = waiting.into_iter().partition(|(_, (until, _))| pages.settled(*until));
             pages.waiting = waiting;
             settled
         });
-        for (_, waker) in settled {
+        let settled: BTreeMap<u64, (u64, Waker)> = settled;
+        for (_, waker) in settled.into_values() {
             waker.wake();
         }
     }
@@ -79,6 +86,7 @@ impl Drop for Ticket {
 pub struct Flush {
     ledger: Arc<Ledger>,
     until: u64,
+    number: u64,
 }
 
 impl Future for Flush {
@@ -87,18 +95,19 @@ impl Future for Flush {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // Cloned out here: a waker is foreign code, and must not be called under the lock.
         let waker = cx.waker().clone();
-        let (poll, _known) = self.ledger.0.with(|pages| {
+        let (poll, _replaced) = self.ledger.0.with(|pages| {
             if pages.settled(self.until) {
-                return (Poll::Ready(()), Some(waker));
+                return (Poll::Ready(()), None);
             }
-            let waiting = &mut pages.waiting;
-            if waiting.iter().any(|(until, known)| *until == self.until && known.will_wake(&waker)) {
-                return (Poll::Pending, Some(waker));
-            }
-            waiting.push((self.until, waker));
-            (Poll::Pending, None)
+            (Poll::Pending, pages.waiting.insert(self.number, (self.until, waker)))
         });
         poll
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let _waker = self.ledger.0.with(|pages| pages.waiting.remove(&self.number));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is registered, and what children inherit.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,6 +9,7 @@ use core::fmt;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
+use crate::contain::contained;
 use crate::error::{HandlerFailure, StartError};
 use crate::event::{ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart};
 use crate::handler::{AsyncCallbackHandler, CallbackHandler, HandlerOptions};
@@ -25,9 +27,16 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     pub(crate) ledger: Arc<Ledger>,
+    /// Whether there is a runtime: that of a no-op manager takes no work.
+    real: bool,
 }
 
 impl Engine {
+    /// Spawns a task. Where the runtime is gone, or panics, the task is dropped: what it carries reports what is lost.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let _ = contained(|| self.runtime.spawn_boxed(Box::pin(task)));
+    }
+
     fn new_run_id(&self) -> RunId {
         let mut random = [0; 10];
         self.entropy.fill(&mut random);
@@ -45,9 +54,23 @@ pub(crate) struct Setup {
     /// What this level's runs have: the inheritable metadata and its own.
     metadata: Map<String, Value>,
     inheritable_metadata: Map<String, Value>,
-    pub(crate) parent: Option<Arc<Facts>>,
+    pub(crate) parent: Ancestors,
     /// Whether its runs may outlive the parent.
     pub(crate) detached: bool,
+}
+
+/// The run whose children a manager is for, and through that its own ancestors.
+#[derive(Clone)]
+pub(crate) struct Ancestors(pub(crate) Option<Arc<Facts>>);
+
+impl Drop for Ancestors {
+    /// One after the other: a long line of ancestors that go together would overflow the stack, each inside the drop of the one before.
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(mut facts) = next.and_then(Arc::into_inner) {
+            next = Arc::get_mut(&mut facts.setup).and_then(|setup| setup.parent.0.take());
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -75,6 +98,13 @@ impl Setup {
         }
     }
 
+    /// Takes over what `other` runs on, where we run on nothing.
+    fn run_on(&mut self, other: &Self) {
+        if !self.engine.real {
+            self.engine = other.engine.clone();
+        }
+    }
+
     fn add_tag(&mut self, tag: String, inherit: bool) {
         self.tags.retain(|known| known.item != tag);
         self.tags.push(Inheritable { item: tag, inherit });
@@ -96,7 +126,7 @@ impl Setup {
             tags: self.tags.iter().filter(|tag| tag.inherit).cloned().collect(),
             metadata: self.inheritable_metadata.clone(),
             inheritable_metadata: self.inheritable_metadata.clone(),
-            parent: Some(parent),
+            parent: Ancestors(Some(parent)),
             detached: false,
         }
     }
@@ -132,12 +162,17 @@ impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
 
     /// A manager without handlers, with its own clock and source of random bytes: for targets without `std`, and for tests.
     pub fn with_sources(runtime: R, clock: impl Clock, entropy: impl Entropy) -> Self {
+        Self::build(runtime, clock, entropy, true)
+    }
+
+    fn build(runtime: R, clock: impl Clock, entropy: impl Entropy, real: bool) -> Self {
         let runtime = Arc::new(runtime);
         let engine = Arc::new(Engine {
             runtime: runtime.clone(),
             clock: Arc::new(clock),
             entropy: Arc::new(entropy),
             ledger: Arc::new(Ledger::new()),
+            real,
         });
         let setup = Arc::new(Setup {
             engine,
@@ -146,7 +181,7 @@ impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
             tags: Vec::new(),
             metadata: Map::new(),
             inheritable_metadata: Map::new(),
-            parent: None,
+            parent: Ancestors(None),
             detached: false,
         });
         Self { runtime, setup }
@@ -230,6 +265,7 @@ impl<R> CallbackManager<R> {
     pub fn merge<S>(mut self, other: &CallbackManager<S>) -> Self {
         let theirs = &other.setup;
         let setup = self.change();
+        setup.run_on(theirs);
         for handler in &theirs.handlers {
             setup.register(handler.item.clone(), handler.inherit);
         }
@@ -337,7 +373,7 @@ impl<R> CallbackManager<R> {
 
     /// The run whose children this manager is for.
     pub(crate) fn parent(&self) -> Option<Arc<Facts>> {
-        self.setup.parent.clone()
+        self.setup.parent.0.clone()
     }
 
     /// The runtime that handlers are called on.
@@ -412,7 +448,7 @@ impl<R> CallbackManager<R> {
     ///
     /// It goes under the id that it was given, else under that of the run whose child this manager is, else under a new one.
     pub fn on_custom_event(&self, event: CustomEvent) -> SendEvent {
-        let parent = self.setup.parent.as_ref().map(|facts| facts.info.id());
+        let parent = self.setup.parent.0.as_ref().map(|facts| facts.info.id());
         let mut facts = self.facts(RunKind::None, &event.name, event.run_id.or(parent));
         facts.info.parent_id = None;
         SendEvent::new(Scope::new(facts), || event.into())
@@ -425,7 +461,7 @@ impl<R> CallbackManager<R> {
     fn facts(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Facts {
         let setup = &self.setup;
         let id = id.unwrap_or_else(|| setup.engine.new_run_id());
-        let parent = setup.parent.as_ref().map(|facts| &facts.info);
+        let parent = setup.parent.0.as_ref().map(|facts| &facts.info);
         let info = RunInfo {
             id,
             parent_id: parent.map(RunInfo::id),
@@ -454,7 +490,8 @@ impl CallbackManager {
     #[cfg(feature = "std")]
     #[must_use]
     pub fn noop() -> Self {
-        CallbackManager::new(crate::runtime::NoRuntime).erase()
+        use crate::runtime::{NoRuntime, SystemClock, SystemEntropy};
+        CallbackManager::build(NoRuntime, SystemClock, SystemEntropy, false).erase()
     }
 
     /// The manager of one call of a component: the call's callbacks, whose handlers, tags and metadata children inherit as the call says,
@@ -482,6 +519,7 @@ impl CallbackManager {
             },
         };
         let setup = manager.change();
+        setup.run_on(&component.setup);
         for handler in &component.setup.handlers {
             setup.register(handler.item.clone(), false);
         }
@@ -491,6 +529,8 @@ impl CallbackManager {
         for (key, value) in &component.setup.metadata {
             setup.add_metadata(key.clone(), value.clone(), false);
         }
+        let runtime = Erased(manager.setup.engine.runtime.clone());
+        manager.runtime = Arc::new(runtime);
         manager
     }
 
@@ -499,7 +539,7 @@ impl CallbackManager {
     #[cfg(feature = "std")]
     #[must_use]
     pub fn current() -> Option<Self> {
-        crate::context::current().map(|facts| Self::child_of(&facts))
+        crate::context::current().run.map(|facts| Self::child_of(&facts))
     }
 
     pub(crate) fn child_of(facts: &Arc<Facts>) -> Self {

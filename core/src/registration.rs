@@ -149,10 +149,7 @@ impl Registration {
             Target::Lane(lane) => {
                 // From here on the lane knows of it, and its drain calls the handler whether we wait or not.
                 cut.armed = false;
-                match lane.enqueue(self, envelope).await {
-                    Some(outcome) => outcome,
-                    None => self.report(Err((envelope.event.kind(), FailureCause::RuntimeGone)), envelope),
-                }
+                lane.enqueue(self, envelope).await
             }
         }
     }
@@ -194,6 +191,14 @@ impl Registration {
             .map_err(|cause| (event.kind(), cause))
     }
 
+    /// Reports that the runtime was shut down before the handler was called.
+    pub(crate) fn report_uncalled(&self, envelope: &Envelope) -> HandlerFailure {
+        let kind = envelope.event.kind();
+        let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), FailureCause::RuntimeGone);
+        envelope.reporter().report(&failure);
+        failure
+    }
+
     fn report(&self, outcome: Result<(), (EventKind, FailureCause)>, envelope: &Envelope) -> Option<HandlerFailure> {
         let (kind, cause) = outcome.err()?;
         let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), cause);
@@ -212,8 +217,7 @@ struct CutShort<'a> {
 impl Drop for CutShort<'_> {
     fn drop(&mut self) {
         if self.armed {
-            let kind = self.envelope.event.kind();
-            self.registration.report(Err((kind, FailureCause::RuntimeGone)), self.envelope);
+            self.registration.report_uncalled(self.envelope);
         }
     }
 }

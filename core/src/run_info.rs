@@ -106,7 +106,7 @@ impl RunInfo {
     #[cfg(feature = "std")]
     #[must_use]
     pub fn current() -> Option<Self> {
-        crate::context::current().map(|facts| facts.info.clone())
+        crate::context::current().run.map(|facts| facts.info.clone())
     }
 
     /// The run's id.

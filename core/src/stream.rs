@@ -135,7 +135,7 @@ enum Telling<C> {
 impl<C> Telling<C> {
     fn item(&mut self, emit: &mut OwnedEmit, item: &C) {
         match self {
-            Self::Tokens(token) => emit.say(|_| token(item).into()),
+            Self::Tokens(token) => emit.say(|| token(item).into()),
             Self::Outputs(output, outputs) => {
                 let output = output(item);
                 match (outputs.last_mut(), output) {
@@ -148,13 +148,13 @@ impl<C> Telling<C> {
 
     fn end(&mut self, emit: &mut OwnedEmit) {
         match self {
-            Self::Tokens(_) => emit.say(|run| LlmEnd::new(run.take_partial()).into()),
+            Self::Tokens(_) => emit.say(|| LlmEnd::of_tokens().into()),
             Self::Outputs(_, outputs) => {
                 let outputs = match outputs.as_mut_slice() {
                     [Value::String(text)] => Value::String(core::mem::take(text)),
                     all => Value::Array(all.iter_mut().map(Value::take).collect()),
                 };
-                emit.say(|_| ChainEnd::new(outputs).into());
+                emit.say(|| ChainEnd::new(outputs).into());
             }
         }
     }
@@ -210,7 +210,7 @@ where
                 Some(Err(error)) => {
                     let error = RunError::failed(error);
                     let kind = emit.scope().info().kind();
-                    emit.say(|_| error_event(kind, error.clone()));
+                    emit.say(|| error_event(kind, error.clone()));
                     Next::Error(error)
                 }
                 None => {
@@ -227,7 +227,7 @@ fn poll_inside<S: Stream>(stream: Pin<&mut S>, emit: &OwnedEmit, cx: &mut Contex
     if emit.scope().info().kind() != RunKind::Chain {
         return stream.poll_next(cx);
     }
-    let _inside = context::enter(Some(emit.scope().facts().clone()));
+    let _inside = context::enter_run(emit.scope().facts());
     stream.poll_next(cx)
 }
 

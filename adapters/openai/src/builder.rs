@@ -58,13 +58,13 @@ impl ChatOpenAiBuilder {
     }
 
     /// The sampling temperature, from 0 to 2 with OpenAI.
-    pub fn temperature(mut self, temperature: f32) -> Self {
+    pub fn temperature(mut self, temperature: f64) -> Self {
         self.settings.temperature = Some(temperature);
         self
     }
 
     /// The share of probability that is sampled from, up to 1.
-    pub fn top_p(mut self, top_p: f32) -> Self {
+    pub fn top_p(mut self, top_p: f64) -> Self {
         self.settings.top_p = Some(top_p);
         self
     }
@@ -112,6 +112,8 @@ impl ChatOpenAiBuilder {
     }
 
     /// The model's own callbacks: local to it.
+    ///
+    /// To wait for what a call that was given up leaves to be told, `flush` the manager of that call, if it was given one, or else this one.
     pub fn callbacks(mut self, callbacks: impl IntoCallbacks) -> Self {
         self.callbacks = Some(callbacks.into_callbacks());
         self

@@ -41,8 +41,8 @@ struct Inner {
 pub(crate) struct Settings {
     pub(crate) model: String,
     pub(crate) max_tokens: Option<u32>,
-    pub(crate) temperature: Option<f32>,
-    pub(crate) top_p: Option<f32>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) top_p: Option<f64>,
     pub(crate) stop: Vec<String>,
     pub(crate) seed: Option<i64>,
     pub(crate) n: Option<u32>,

@@ -248,6 +248,9 @@ impl From<LlmChunk> for LlmNewToken {
 pub struct LlmEnd {
     /// What it made.
     pub result: LlmResult,
+    /// Whether the result is what the run's tokens make together, which is filled in when the end is accepted: an end that does not come to
+    /// that leaves them to the error that takes its place.
+    pub(crate) of_tokens: bool,
     pub(crate) stamp: Stamp,
 }
 
@@ -257,7 +260,15 @@ impl LlmEnd {
     pub fn new(result: LlmResult) -> Self {
         Self {
             result,
+            of_tokens: false,
             stamp: Stamp::default(),
+        }
+    }
+
+    pub(crate) fn of_tokens() -> Self {
+        Self {
+            of_tokens: true,
+            ..Self::new(LlmResult::new())
         }
     }
 }

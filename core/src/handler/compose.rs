@@ -1,7 +1,8 @@
 //! Tuples of handlers as one handler.
 //!
 //! Each member is asked as if it stood alone: by its own interest, and with a chat model's start that it does not handle left to its own
-//! `on_llm_start`. The tuple's answer is the first failure, or unhandled where no member handled the event.
+//! `on_llm_start`; one that fails or panics keeps no other one from the event. The tuple's answer is the first failure, which alone is reported, or
+//! unhandled where no member handled the event.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,7 +10,8 @@ use alloc::vec::Vec;
 use futures_util::future::join_all;
 
 use super::{AsyncCallbackHandler, CallbackHandler, HandlerFuture};
-use crate::error::{HandlerError, HandlerResult};
+use crate::contain::{Contained, contained};
+use crate::error::{FailureCause, HandlerError, HandlerResult};
 use crate::event::{Event, EventKind, Interest};
 use crate::run_info::RunInfo;
 
@@ -38,6 +40,11 @@ async fn ask_async<H: AsyncCallbackHandler>(member: &H, event: &Event, run: &Run
     }
 }
 
+/// A member's panic is its failure, and no other member's.
+fn apart(answer: Result<HandlerResult, FailureCause>) -> HandlerResult {
+    answer.unwrap_or_else(|panic| Err(HandlerError::new(panic)))
+}
+
 /// The answer of several: the first failure; else unhandled, unless one of them handled the event.
 fn together(answers: impl IntoIterator<Item = HandlerResult>) -> HandlerResult {
     let mut together = Err(HandlerError::unhandled());
@@ -60,7 +67,7 @@ macro_rules! tuple {
             }
 
             fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-                together([$(ask_sync(&mut self.$index, event, run)),+])
+                together([$(apart(contained(|| ask_sync(&mut self.$index, event, run)))),+])
             }
         }
 
@@ -70,7 +77,7 @@ macro_rules! tuple {
             }
 
             fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-                let members: Vec<HandlerFuture<'a>> = Vec::from([$(HandlerFuture::new(ask_async(&self.$index, event, run))),+]);
+                let members: Vec<HandlerFuture<'a>> = Vec::from([$(HandlerFuture::new(async { apart(Contained::new(ask_async(&self.$index, event, run)).await) })),+]);
                 HandlerFuture::new(Box::pin(async move { together(join_all(members).await) }))
             }
         }

@@ -87,10 +87,10 @@ impl OwnedEmit {
     }
 
     /// Emits an event next. Only while no other one is under way.
-    pub(crate) fn say(&mut self, make: impl FnOnce(&RunCore) -> Event) {
+    pub(crate) fn say(&mut self, make: impl FnOnce() -> Event) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
         if self.scope.facts().setup.has_handlers() {
-            self.in_flight.emission = Emission::new(make(self.scope.core()));
+            self.in_flight.emission = Emission::new(make());
         }
     }
 
@@ -115,7 +115,7 @@ pub struct End(OwnedEmit);
 impl End {
     pub(super) fn new(scope: Scope, event: Event) -> Self {
         let mut emit = OwnedEmit::new(scope);
-        emit.say(|_| event);
+        emit.say(|| event);
         Self(emit)
     }
 }
@@ -146,7 +146,7 @@ pub struct SendEvent(OwnedEmit);
 impl SendEvent {
     pub(crate) fn new(scope: Scope, event: impl FnOnce() -> Event) -> Self {
         let mut emit = OwnedEmit::new(scope);
-        emit.say(|_| event());
+        emit.say(event);
         Self(emit)
     }
 }
@@ -177,7 +177,7 @@ pub struct Start<Run> {
 impl<Run> Start<Run> {
     pub(crate) fn new(scope: Scope, event: impl FnOnce() -> Event) -> Self {
         let mut emit = OwnedEmit::new(scope);
-        emit.say(|_| event());
+        emit.say(event);
         Self {
             emit: Some(emit),
             run: PhantomData,

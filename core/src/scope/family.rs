@@ -21,7 +21,7 @@ impl Facts {
     /// The run has started: it counts with its parent, unless it is detached, or that has ended. (The manager of an ended run's children stays
     /// usable.)
     pub(super) fn join_parent(&self) {
-        let Some(parent) = self.setup.parent.as_ref().filter(|_| !self.setup.detached) else {
+        let Some(parent) = self.setup.parent.0.as_ref().filter(|_| !self.setup.detached) else {
             return;
         };
         let before = parent.family.children.fetch_add(CHILD, Ordering::AcqRel);
@@ -34,7 +34,7 @@ impl Facts {
 
     /// The run has ended: it counts no longer with its parent, and its children are cut off. Gives how many of them are open.
     pub(super) fn end_family(&self) -> usize {
-        if let Some(parent) = self.setup.parent.as_ref().filter(|_| self.family.counted.load(Ordering::Acquire)) {
+        if let Some(parent) = self.setup.parent.0.as_ref().filter(|_| self.family.counted.load(Ordering::Acquire)) {
             parent.family.children.fetch_sub(CHILD, Ordering::AcqRel);
         }
         self.family.children.fetch_or(ENDED, Ordering::AcqRel) / CHILD
@@ -42,8 +42,13 @@ impl Facts {
 
     /// Whether an ancestor under which the run started has ended before it.
     pub(super) fn is_cut_off(&self) -> bool {
-        let Some(parent) = &self.setup.parent else { return false };
-        let ended = || parent.family.children.load(Ordering::Acquire) & ENDED != 0;
-        self.family.counted.load(Ordering::Acquire) && (ended() || parent.is_cut_off())
+        let mut run = self;
+        while let Some(parent) = run.setup.parent.0.as_ref().filter(|_| run.family.counted.load(Ordering::Acquire)) {
+            if parent.family.children.load(Ordering::Acquire) & ENDED != 0 {
+                return true;
+            }
+            run = parent;
+        }
+        false
     }
 }

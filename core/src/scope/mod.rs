@@ -7,6 +7,7 @@
 mod emit;
 mod family;
 mod turn;
+mod waiting;
 
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
@@ -91,8 +92,7 @@ impl Drop for Scope {
             _ticket: self.0.facts.setup.engine.ledger.open(),
             accepted: false,
         };
-        // On an error the task is dropped, and `Closing` reports what is lost.
-        let _ = self.0.facts.setup.engine.runtime.spawn_boxed(Box::pin(closing.deliver(event)));
+        self.0.facts.setup.engine.spawn(closing.deliver(event));
     }
 }
 
@@ -135,14 +135,14 @@ impl Drop for Closing {
 /// Has the spawner poll the run's events on until number `sequence` is handled, for an emitter that was dropped meanwhile.
 fn hand_over(core: &Arc<RunCore>, sequence: u64) {
     let core = core.clone();
-    let runtime = core.facts.setup.engine.runtime.clone();
+    let engine = core.facts.setup.engine.clone();
     let task = async move {
         let mut emission = Emission::accepted(sequence);
         let result = poll_fn(|cx| core.poll_emission(&mut emission, cx)).await;
         drop(result);
     };
-    // On an error the event stays in the run, and is reported as lost when that is dropped.
-    let _ = runtime.spawn_boxed(Box::pin(task));
+    // Where that fails, the event stays in the run, and is reported as lost when that is dropped.
+    engine.spawn(task);
 }
 
 /// Drops an emission that may be in flight.

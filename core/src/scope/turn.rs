@@ -3,12 +3,14 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::mem;
 use core::task::{Context, Poll, Waker, ready};
 
+use super::waiting::Waiting;
 use super::{Family, READY, error_event};
+use crate::contain::contained;
+use crate::context;
 use crate::dispatch::{Envelope, dispatch};
 use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
@@ -29,6 +31,7 @@ pub(crate) struct Facts {
 /// A run. See the module for why the event in flight is in here.
 pub(crate) struct RunCore {
     pub(crate) facts: Arc<Facts>,
+    waiting: Arc<Waiting>,
     state: Lock<State>,
 }
 
@@ -36,10 +39,6 @@ struct State {
     turn: Turn,
     phase: Phase,
     sequence: u64,
-    /// Those who want to know when the event in flight can go on, or is handled.
-    waiting: Vec<Waker>,
-    /// Whether the event in flight was woken while it was being polled.
-    woken: bool,
     /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
     outcomes: Vec<(u64, Result<(), EmitError>)>,
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
@@ -107,8 +106,8 @@ enum Acceptance {
     InFlight(u64),
     /// The run is cut off, and its cancellation is in flight instead.
     CutOff(u64),
-    /// The run has ended.
-    Closed,
+    /// It does not happen.
+    Refused(EmitError),
     /// Nobody wants it, so it is done.
     Unheard,
     /// Another event came first.
@@ -119,12 +118,11 @@ impl RunCore {
     pub(crate) fn new(facts: Facts) -> Arc<Self> {
         Arc::new(Self {
             facts: Arc::new(facts),
+            waiting: Waiting::new(),
             state: Lock::new(State {
                 turn: Turn::Idle,
                 phase: Phase::NotStarted,
                 sequence: 0,
-                waiting: Vec::new(),
-                woken: false,
                 outcomes: Vec::new(),
                 raised: None,
                 partial: LlmResult::new(),
@@ -142,9 +140,9 @@ impl RunCore {
                     match self.accept(event) {
                         Acceptance::InFlight(sequence) => *emission = Emission::Accepted(sequence),
                         Acceptance::CutOff(sequence) => *emission = Emission::CutOff(sequence),
-                        Acceptance::Closed => {
+                        Acceptance::Refused(error) => {
                             *emission = Emission::Done;
-                            return Poll::Ready(Err(EmitError::RunClosed));
+                            return Poll::Ready(Err(error));
                         }
                         Acceptance::Unheard => {
                             *emission = Emission::Done;
@@ -174,6 +172,10 @@ impl RunCore {
 
     /// Takes the event in, if no other one is in flight.
     fn accept(self: &Arc<Self>, event: &mut Event) -> Acceptance {
+        let emitter = context::current();
+        if emitter.is_too_deep() {
+            return Acceptance::Refused(EmitError::TooDeep);
+        }
         let cut_off = self.is_open() && self.facts.is_cut_off();
         if cut_off {
             *event = error_event(self.facts.info.kind(), RunError::Cancelled);
@@ -188,7 +190,7 @@ impl RunCore {
                 return Err(Acceptance::Behind);
             }
             if state.phase == Phase::Closed {
-                return Err(Acceptance::Closed);
+                return Err(Acceptance::Refused(EmitError::RunClosed));
             }
             let sequence = state.sequence;
             state.sequence += 1;
@@ -206,9 +208,13 @@ impl RunCore {
         };
         if !wanted {
             // Those who wait behind it found the run idle, or will.
-            return if cut_off { Acceptance::Closed } else { Acceptance::Unheard };
+            return if cut_off {
+                Acceptance::Refused(EmitError::RunClosed)
+            } else {
+                Acceptance::Unheard
+            };
         }
-        let envelope = Arc::new(Envelope::new(take_event(event), self.facts.clone()));
+        let envelope = Arc::new(Envelope::new(take_event(event), self.facts.clone(), emitter));
         let flight = Flight {
             sequence,
             delivery: Box::pin(dispatch(envelope)),
@@ -230,19 +236,15 @@ impl RunCore {
         if self.in_flight().is_none() {
             return Poll::Ready(());
         }
-        // Cloned out here: a waker is foreign code, and must not be called under the lock.
-        let waker = cx.waker().clone();
-        let (flight, _known) = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
+        // Enlisted before we look: whoever polls it now, or what it is woken by when we do, must find us.
+        self.waiting.enlist(cx.waker());
+        let flight = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
             Turn::Idle => {
                 state.turn = Turn::Idle;
-                (Poll::Ready(None), Some(waker))
+                Poll::Ready(None)
             }
-            Turn::Parked(flight) => {
-                // Enlisted before it is polled: what it is woken by meanwhile must find us.
-                state.woken = false;
-                (Poll::Ready(Some(flight)), state.enlist(waker))
-            }
-            Turn::Polling => (Poll::Pending, state.enlist(waker)),
+            Turn::Parked(flight) => Poll::Ready(Some(flight)),
+            Turn::Polling => Poll::Pending,
         });
         match ready!(flight) {
             None => Poll::Ready(()),
@@ -250,37 +252,36 @@ impl RunCore {
         }
     }
 
-    fn poll_flight(self: &Arc<Self>, mut flight: Flight) -> Poll<()> {
-        // Whoever polls last may be dropped: so the event in flight wakes the run, and that wakes everybody who waits.
-        let waker = Waker::from(self.clone());
-        match flight.delivery.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => {
-                let woken = self.state.with(|state| {
-                    state.turn = Turn::Parked(flight);
-                    mem::take(&mut state.woken)
-                });
-                if woken {
-                    // Others that came by meanwhile found it being polled, and wait: we may be dropped or leaked before we poll it again.
-                    self.wake_waiting();
-                }
-                Poll::Pending
+    fn poll_flight(&self, mut flight: Flight) -> Poll<()> {
+        // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
+        let waker = Waker::from(self.waiting.clone());
+        self.waiting.before_poll();
+        let delivery = flight.delivery.as_mut();
+        // Handlers' panics are contained where they are called. This one is for a panic of the runtime's, which must not leave the run stuck; the
+        // calls that it cut short report themselves.
+        let poll = contained(|| delivery.poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
+        let sequence = flight.sequence;
+        let Poll::Ready(outcome) = poll else {
+            self.state.with(|state| state.turn = Turn::Parked(flight));
+            if self.waiting.was_woken() {
+                // Others that came by meanwhile found it being polled, and wait: we may be dropped or leaked before we poll it again.
+                self.waiting.wake_all();
             }
-            Poll::Ready(outcome) => {
-                let sequence = flight.sequence;
-                // The envelope goes first: whoever is woken now may ask whether all is handled.
-                drop(flight);
-                let waiting = self.state.with(|state| {
-                    state.turn = Turn::Idle;
-                    if let Err(EmitError::Raised(failure)) = &outcome {
-                        state.raised = Some(failure.clone());
-                    }
-                    state.outcomes.push((sequence, outcome));
-                    mem::take(&mut state.waiting)
-                });
-                wake_all(waiting);
-                Poll::Ready(())
-            }
-        }
+            return Poll::Pending;
+        };
+        // The envelope goes first: whoever is woken now may ask whether all is handled.
+        drop(flight);
+        let _replaced = self.state.with(|state| {
+            state.turn = Turn::Idle;
+            let raised = match &outcome {
+                Err(EmitError::Raised(failure)) => Some(failure.clone()),
+                _ => None,
+            };
+            state.outcomes.push((sequence, outcome));
+            mem::replace(&mut state.raised, raised)
+        });
+        self.waiting.wake_all();
+        Poll::Ready(())
     }
 
     fn take_outcome(&self, sequence: u64) -> Option<Result<(), EmitError>> {
@@ -306,13 +307,8 @@ impl RunCore {
         self.in_flight() == Some(sequence)
     }
 
-    /// Takes what the run's tokens made together so far.
-    pub(crate) fn take_partial(&self) -> LlmResult {
-        self.state.with(|state| mem::take(&mut state.partial))
-    }
-
     pub(crate) fn wake_waiting(&self) {
-        wake_all(self.state.with(|state| mem::take(&mut state.waiting)));
+        self.waiting.wake_all();
     }
 
     /// Closes a run that has started and not ended; `None` if there is none such. Gives the failure that the emitter gave up on.
@@ -337,6 +333,7 @@ impl State {
             },
             Event::ToolStart(start) => self.tool_call_id.clone_from(&start.tool_call_id),
             Event::ToolError(error) if error.tool_call_id.is_none() => error.tool_call_id = self.tool_call_id.take(),
+            Event::LlmEnd(end) if end.of_tokens => end.result = mem::take(&mut self.partial),
             Event::LlmError(error) if error.partial == LlmResult::new() => error.partial = mem::take(&mut self.partial),
             _ => {}
         }
@@ -347,36 +344,6 @@ impl State {
         } else if kind.is_end() && mem::replace(&mut self.phase, Phase::Closed) == Phase::Open {
             event.set_open_children(facts.end_family());
         }
-    }
-
-    /// Gives the waker back where it is known already.
-    fn enlist(&mut self, waker: Waker) -> Option<Waker> {
-        if self.waiting.iter().any(|known| known.will_wake(&waker)) {
-            return Some(waker);
-        }
-        self.waiting.push(waker);
-        None
-    }
-}
-
-/// The event in flight can go on.
-impl Wake for RunCore {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let waiting = self.state.with(|state| {
-            state.woken = true;
-            mem::take(&mut state.waiting)
-        });
-        wake_all(waiting);
-    }
-}
-
-fn wake_all(waiting: Vec<Waker>) {
-    for waker in waiting {
-        waker.wake();
     }
 }
 

@@ -16,9 +16,9 @@ pub(crate) struct ChatRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) temperature: Option<f32>,
+    pub(crate) temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) top_p: Option<f32>,
+    pub(crate) top_p: Option<f64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) stop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
