@@ -1,10 +1,14 @@
 //! When a runtime is shut down with runs open, nobody hangs, and what could not be called is reported.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake};
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use rappel_core::prelude::*;
-use rappel_core::{EmitError, FailureCause};
+use rappel_core::runtime::{BoxFuture, BoxJob};
+use rappel_core::{BlockingExecutor, EmitError, FailureCause, SpawnError, Spawner, json};
 use rappel_smol::Smol;
 use rappel_tests::record::Log;
 use rappel_tokio::{Tokio, TokioError};
@@ -71,6 +75,152 @@ fn smol_with_an_executor_of_its_own() {
     let mut lost = reports.lock().unwrap().clone();
     lost.sort();
     assert_eq!(lost, ["async on_llm_error", "sync on_llm_error"]);
+}
+
+/// A runtime by hand: what it is given is kept, until the test drops it as a shutdown does.
+#[derive(Clone, Default)]
+struct Held {
+    tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+    jobs: Arc<Mutex<Vec<BoxJob>>>,
+}
+
+impl Spawner for Held {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+        self.tasks.lock().unwrap().push(task);
+        Ok(())
+    }
+}
+
+impl BlockingExecutor for Held {
+    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
+        self.jobs.lock().unwrap().push(job);
+        Ok(())
+    }
+}
+
+/// The emitter's task goes first, then the drain that would have called the handler.
+#[test]
+fn a_call_that_waits_in_a_lane_is_reported() {
+    let held = Held::default();
+    let (callbacks, log, reports) = watched(CallbackManager::new(held.clone()).erase());
+    assert!(block_on(poll_once(callbacks.on_chain_start(ChainStart::new("chain", json!(0))))).is_none());
+    held.tasks.lock().unwrap().clear();
+    held.jobs.lock().unwrap().clear();
+    assert_eq!(log.lines(), ["chain_start: 0"], "the async handler was called");
+    let mut lost = reports.lock().unwrap().clone();
+    lost.sort();
+    assert_eq!(lost, ["async on_chain_error", "sync on_chain_error", "sync on_chain_start"]);
+}
+
+#[test]
+fn a_call_that_waits_behind_an_inline_handler_is_reported() {
+    let held = Held::default();
+    let (callbacks, log, reports) = watched(CallbackManager::new(held.clone()).erase());
+    let never = async_handler_fn(|event, _| {
+        let waits = matches!(event, Event::ChainStart(_));
+        async move { if waits { std::future::pending().await } else { Ok(()) } }
+    });
+    let callbacks = callbacks.with_async_handler_options(never, HandlerOptions::new().name("never").run_inline(true));
+    assert!(block_on(poll_once(callbacks.on_chain_start(ChainStart::new("chain", json!(0))))).is_none());
+    held.tasks.lock().unwrap().clear();
+    assert_eq!(log.lines(), [""; 0]);
+    let starts: Vec<String> = reports
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|lost| lost.ends_with("start"))
+        .cloned()
+        .collect();
+    assert_eq!(starts, ["never on_chain_start", "sync on_chain_start", "async on_chain_start"]);
+}
+
+/// A handler whose future keeps its waker does not keep itself: it goes with the runtime, is reported, and a flush elsewhere returns.
+#[test]
+fn a_call_that_keeps_its_waker_is_reported() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let notify = Arc::new(tokio::sync::Notify::new());
+    let tokio = Tokio::new(runtime.handle().clone()).unwrap();
+    let (callbacks, _, reports) = watched(CallbackManager::new(tokio).erase());
+    let waits = async_handler_fn(move |event, _| {
+        let notify = matches!(event, Event::Text(_)).then(|| notify.clone());
+        async move {
+            if let Some(notify) = notify {
+                notify.notified().await;
+            }
+            Ok(())
+        }
+    });
+    let callbacks = callbacks.with_async_handler_options(waits, HandlerOptions::new().name("waits"));
+    runtime.block_on(async {
+        let run = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        assert!(poll_once(run.on_text("text")).await.is_none());
+    });
+    drop(runtime);
+    block_on(callbacks.flush());
+    assert!(
+        reports.lock().unwrap().contains(&"waits on_text".to_owned()),
+        "{:?}",
+        reports.lock().unwrap()
+    );
+}
+
+/// A runtime that panics, as where the system has no more threads, is as good as one that is gone; and only for that once.
+#[test]
+fn one_that_panics_leaves_nobody_hanging() {
+    struct Panics(Smol, AtomicUsize);
+
+    impl Spawner for Panics {
+        fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+            self.0.spawn_boxed(task)
+        }
+    }
+
+    impl BlockingExecutor for Panics {
+        fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
+            assert!(self.1.fetch_add(1, Ordering::SeqCst) != 1, "no more threads");
+            self.0.spawn_blocking_boxed(job)
+        }
+    }
+
+    let (callbacks, log, reports) = watched(CallbackManager::new(Panics(Smol::global(), AtomicUsize::new(0))).erase());
+    block_on(async {
+        let run = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        assert!(matches!(run.on_text("lost").await, Err(EmitError::RuntimeGone(_))));
+        run.on_text("told").await.unwrap();
+        run.end(json!(1)).await.unwrap();
+        callbacks.flush().await;
+    });
+    assert_eq!(*reports.lock().unwrap(), ["sync on_text"]);
+    assert_eq!(log.lines().iter().filter(|line| *line == "text: told").count(), 2);
+    assert_eq!(log.lines().iter().filter(|line| *line == "text: lost").count(), 1);
+}
+
+/// Whoever gives up a flush leaves nothing behind, however often.
+#[test]
+fn a_flush_that_is_given_up_is_forgotten() {
+    struct Nothing;
+
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let callbacks = CallbackManager::new(Held::default()).with_handler(Log::new().handler());
+    let mut start = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
+    assert!(block_on(poll_once(&mut start)).is_none());
+    let waker = Arc::new(Nothing);
+    let mut flush = callbacks.flush();
+    assert!(
+        Pin::new(&mut flush)
+            .poll(&mut Context::from_waker(&waker.clone().into()))
+            .is_pending()
+    );
+    assert_eq!(Arc::strong_count(&waker), 2);
+    drop(flush);
+    assert_eq!(Arc::strong_count(&waker), 1);
 }
 
 #[test]

@@ -139,6 +139,34 @@ on_every_runtime! {
         assert_eq!(lines, expected.concat());
     }
 
+    /// A handler that starts a run where it is called is called for that run too, and so on: it ends with an error, not with the stack.
+    async fn handlers_that_go_in_a_circle_are_cut_off(rt) {
+        let log = Log::new();
+        let seen = log.clone();
+        let circle = async_handler_fn(move |event, _| {
+            let (log, starts) = (seen.clone(), matches!(event, Event::ChainStart(_)));
+            let inner = async move {
+                // The outermost start is emitted in no run.
+                if let Some(inside) = CallbackManager::current().filter(|_| starts) {
+                    log.write("called");
+                    match inside.on_chain_start(ChainStart::new("inner", json!(0))).await {
+                        Ok(run) => run.end(json!(1)).await?,
+                        Err(error) => log.write(error.error().to_string()),
+                    }
+                }
+                Ok(())
+            };
+            // Boxed, or the future would be a part of itself.
+            Box::pin(inner) as std::pin::Pin<Box<dyn Future<Output = HandlerResult> + Send>>
+        });
+        let callbacks = rt.callbacks().with_async_handler(circle);
+        let outer = async { CallbackManager::current().unwrap().group("first").await?.end(json!(1)).await.map_err(RunError::from) };
+        outer.in_chain(&callbacks, "outer", json!(0)).await.unwrap();
+        let lines = log.lines();
+        assert_eq!(lines.last().unwrap(), "handlers emit inside handlers, without an end");
+        assert_eq!(lines.iter().filter(|line| *line == "called").count(), 32);
+    }
+
     async fn a_drop_cancels_all_that_is_inside(rt) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());

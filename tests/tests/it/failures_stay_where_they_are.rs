@@ -123,6 +123,20 @@ on_every_runtime! {
         }
     }
 
+    /// A tuple is one handler; but its members fail each for itself.
+    async fn a_tuples_member_that_panics_harms_no_other(rt) {
+        let (callbacks, failures) = reporting(&rt);
+        let (sync, asynchronous) = (Log::new(), Log::new());
+        let callbacks = callbacks
+            .with_handler((Failing(How::Panic), sync.handler()))
+            .with_async_handler((PanicsAtOnce, Failing(How::Panic), asynchronous.async_handler()));
+        one_token(&callbacks).await;
+        assert_eq!(sync.lines(), WHOLE_RUN);
+        assert_eq!(asynchronous.lines(), WHOLE_RUN);
+        let failures = failures.lock().unwrap();
+        assert!(failures.iter().all(|failure| failure.to_string().ends_with("panicked: it broke")) && failures.len() == 2, "{failures:?}");
+    }
+
     async fn a_report_that_panics_harms_nobody(rt) {
         let log = Log::new();
         let callbacks = rt.callbacks().on_handler_failure(|_| panic!("the report broke"));

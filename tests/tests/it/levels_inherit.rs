@@ -59,6 +59,30 @@ on_every_runtime! {
         assert_eq!(call.lines()[4..], ["chain_start: 2", "chain_end: 3"]);
     }
 
+    /// No-op callbacks run on nothing; together with others, they take over what those run on.
+    async fn no_op_callbacks_take_over_a_runtime(rt) {
+        let log = Log::new();
+        let component = rt.callbacks().with_async_handler(log.async_handler());
+        let configured = CallbackManager::configure(Some(&CallbackManager::noop()), Some(&component));
+        for callbacks in [configured, CallbackManager::noop().merge(&component)] {
+            drop(callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap());
+            callbacks.flush().await;
+            component.flush().await;
+        }
+        assert_eq!(log.lines(), ["chain_start: 0", "chain_error: cancelled"].repeat(2));
+    }
+
+    /// Each run under the one before: they go, at the end, without a call inside a call for each.
+    async fn a_long_line_of_ancestors_is_let_go(rt) {
+        let mut callbacks = rt.callbacks().with_async_handler(Log::new().async_handler());
+        for _ in 0..20_000 {
+            let run = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+            callbacks = run.child(None);
+            run.end(json!(1)).await.unwrap();
+        }
+        drop(callbacks);
+    }
+
     async fn a_run_keeps_what_it_started_with(rt) {
         let (early, late) = (Log::new(), Log::new());
         let mut callbacks = rt.callbacks();

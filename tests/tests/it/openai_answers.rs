@@ -89,6 +89,24 @@ on_every_runtime! {
         }
     }
 
+    /// To the digit, as they were set.
+    async fn handlers_hear_of_the_parameters(rt) {
+        let server = Server::start(Script::tokens(["hi"])).unwrap();
+        let log = Log::new();
+        let seen = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
+            if let Event::ChatModelStart(start) = event {
+                seen.write(rappel_core::Value::from(start.invocation_params.clone()).to_string());
+            }
+            Ok(())
+        }));
+        let chat = model(&server).temperature(0.7).top_p(0.1).stop(["\n"]).seed(7).callbacks(callbacks).build().unwrap();
+        chat.generate(vec![question()]).await;
+        let params = r#"{"model":"gpt-4o-mini","seed":7,"stop":["\n"],"stream":false,"temperature":0.7,"top_p":0.1}"#;
+        assert_eq!(log.lines(), [params]);
+        assert_eq!(server.requests()[0].body["temperature"], 0.7);
+    }
+
     /// Events glued together, torn apart, with other line ends, with comments in between, with half of the fields missing.
     async fn the_servers_manners_do_not_show(rt) {
         let manners = [

@@ -121,6 +121,45 @@ on_every_runtime! {
         }
     }
 
+    /// An end that gives way to a cancellation leaves it what the tokens made together: where the parent ended first,
+    async fn a_cut_off_stream_keeps_its_partial_result(rt) {
+        let (callbacks, log) = logged(&rt);
+        let chain = callbacks.group("chain").await.unwrap();
+        let run = chain.child(None).on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
+        let mut stream = tokens(&["a", "b"]).with_callbacks(run);
+        stream.next().await.unwrap().unwrap();
+        stream.next().await.unwrap().unwrap();
+        chain.end(rappel_core::json!({})).await.unwrap();
+        assert!(matches!(stream.next().await, Some(Err(RunError::Cancelled))));
+        assert!(stream.next().await.is_none());
+        assert_eq!(log.lines()[10..], doubled(&["llm_error: cancelled: ab"]));
+    }
+
+    /// and where the stream is dropped while its end waits behind an event whose emitter is gone.
+    async fn a_stream_dropped_before_its_end_keeps_its_partial_result(rt) {
+        let log = Log::new();
+        let (gate, opens) = futures_channel::oneshot::channel::<()>();
+        let opens = futures_util::FutureExt::shared(opens);
+        let waits = async_handler_fn(move |event, _| {
+            let opens = matches!(event, Event::LlmNewToken(_)).then(|| opens.clone());
+            async move {
+                if let Some(opens) = opens {
+                    let _ = opens.await;
+                }
+                Ok(())
+            }
+        });
+        let callbacks = rt.callbacks().with_async_handler(log.async_handler()).with_async_handler(waits);
+        let run = start(&callbacks).await;
+        assert!(futures_lite::future::poll_once(run.on_llm_new_token("a")).await.is_none());
+        let mut stream = tokens(&[]).with_callbacks(run);
+        assert!(futures_lite::future::poll_once(stream.next()).await.is_none());
+        drop(stream);
+        drop(gate);
+        callbacks.flush().await;
+        assert_eq!(log.lines(), ["llm_start: prompt", "token: a", "llm_error: cancelled: a"]);
+    }
+
     async fn a_handler_can_stop_the_stream(rt) {
         let log = Log::new();
         let gate = handler_fn(|event, _| match event {

@@ -1,5 +1,10 @@
 //! Events of one run that are emitted at the same time take turns: all handlers see them in one order, and none is lost.
 
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
 use futures_util::future::{join, join_all};
 use rappel_core::json;
 use rappel_core::prelude::*;
@@ -44,6 +49,55 @@ on_every_runtime! {
         // Its own outcome is still there for its emitter.
         first.await.unwrap();
         chain.end(json!(1)).await.unwrap();
+    }
+
+    /// One that comes by while another thread polls the first, after that has been woken, is woken too: the first may never be polled again.
+    async fn one_that_comes_by_during_a_poll_is_woken(rt) {
+        struct Woken(AtomicBool);
+
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+
+        /// What happens inside the handler's first poll, after it was woken.
+        type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+        let meanwhile = Meanwhile::default();
+        let runs = meanwhile.clone();
+        let callbacks = rt.callbacks().with_async_handler(async_handler_fn(move |event, _| {
+            let mut first = matches!(event, Event::Text(text) if text.text == "first");
+            let runs = runs.clone();
+            poll_fn(move |cx| {
+                if !std::mem::take(&mut first) {
+                    return Poll::Ready(Ok(()));
+                }
+                cx.waker().wake_by_ref();
+                if let Some(run) = runs.lock().unwrap().take() {
+                    run();
+                }
+                Poll::Pending
+            })
+        }));
+        let chain = Arc::new(callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap());
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let (second, waker) = (chain.clone(), Waker::from(woken.clone()));
+        let (done, kept) = std::sync::mpsc::channel();
+        *meanwhile.lock().unwrap() = Some(Box::new(move || {
+            let comes_by = std::thread::spawn(move || {
+                let mut text = Box::pin(async move { second.on_text("second").await });
+                assert!(text.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                done.send(text).unwrap();
+            });
+            comes_by.join().unwrap();
+        }));
+        let mut first = chain.on_text("first");
+        assert!(futures_lite::future::poll_once(&mut first).await.is_none());
+        // From here on the first is leaked.
+        std::mem::forget(first);
+        assert!(woken.0.load(Ordering::SeqCst));
+        kept.recv().unwrap().await.unwrap();
+        Arc::into_inner(chain).unwrap().end(json!(1)).await.unwrap();
     }
 
     async fn an_outcome_reaches_its_own_emitter(rt) {
