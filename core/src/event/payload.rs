@@ -91,6 +91,27 @@ macro_rules! starts {
 }
 starts!(LlmStart, ChatModelStart, ChainStart, ToolStart, RetrieverStart);
 
+macro_rules! model_starts {
+    ($($payload:ident),+) => {$(
+        impl $payload {
+            /// Sets what the model was called with.
+            #[must_use]
+            pub fn with_invocation_params(mut self, params: Map<String, Value>) -> Self {
+                self.invocation_params = params;
+                self
+            }
+
+            /// Tells how many were asked together.
+            #[must_use]
+            pub fn with_batch_size(mut self, size: usize) -> Self {
+                self.batch_size = size;
+                self
+            }
+        }
+    )+};
+}
+model_starts!(LlmStart, ChatModelStart);
+
 /// A text model was asked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -118,20 +139,6 @@ impl LlmStart {
             run_id: None,
             stamp: Stamp::default(),
         }
-    }
-
-    /// Sets what the model was called with.
-    #[must_use]
-    pub fn with_invocation_params(mut self, params: Map<String, Value>) -> Self {
-        self.invocation_params = params;
-        self
-    }
-
-    /// Tells how many prompts were asked together.
-    #[must_use]
-    pub fn with_batch_size(mut self, size: usize) -> Self {
-        self.batch_size = size;
-        self
     }
 }
 
@@ -162,20 +169,6 @@ impl ChatModelStart {
             run_id: None,
             stamp: Stamp::default(),
         }
-    }
-
-    /// Sets what the model was called with.
-    #[must_use]
-    pub fn with_invocation_params(mut self, params: Map<String, Value>) -> Self {
-        self.invocation_params = params;
-        self
-    }
-
-    /// Tells how many conversations were asked together.
-    #[must_use]
-    pub fn with_batch_size(mut self, size: usize) -> Self {
-        self.batch_size = size;
-        self
     }
 
     /// The same start for a handler that knows text models only: the messages as text.

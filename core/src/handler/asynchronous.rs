@@ -116,33 +116,24 @@ macro_rules! async_handler {
 }
 for_each_event!(async_handler);
 
-impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Arc<H> {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        impl<H: AsyncCallbackHandler> AsyncCallbackHandler for $pointer<H> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
 
-    fn interest(&self) -> Interest {
-        (**self).interest()
-    }
+            fn interest(&self) -> Interest {
+                (**self).interest()
+            }
 
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        (**self).on_event(event, run)
-    }
+            fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
+                (**self).on_event(event, run)
+            }
+        }
+    )+};
 }
-
-impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Box<H> {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-
-    fn interest(&self) -> Interest {
-        (**self).interest()
-    }
-
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        (**self).on_event(event, run)
-    }
-}
+forward!(Arc, Box);
 
 /// [`AsyncCallbackHandler`] as the dispatcher keeps it: dyn-compatible.
 pub(crate) trait ErasedAsyncHandler: Send + Sync {
