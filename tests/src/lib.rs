@@ -4,3 +4,4 @@ pub mod openai_server;
 pub mod record;
 pub mod replay;
 pub mod runtimes;
+pub mod simulator;

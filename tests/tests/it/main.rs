@@ -21,6 +21,7 @@ mod openai_secrets;
 mod parents_that_end_first;
 mod quickstart;
 mod readme;
+mod simulation;
 mod streams_with_callbacks;
 mod sync_handlers_off_the_loop;
 mod two_events_of_one_run;
