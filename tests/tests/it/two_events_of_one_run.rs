@@ -33,6 +33,33 @@ on_every_runtime! {
         assert_eq!(sorted.len(), 22);
     }
 
+    /// Also from threads that emit at the very same time: nothing is lost, and each thread's own order is kept.
+    async fn are_seen_in_one_order_from_many_threads(rt) {
+        const THREADS: usize = 4;
+        const EACH: usize = 500;
+        let (first, second) = (Log::new(), Log::new());
+        let callbacks = rt.callbacks().with_async_handler(first.async_handler()).with_async_handler(second.async_handler());
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let chain = &chain;
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        futures_lite::future::block_on(chain.on_text(format!("{thread} {number:03}"))).unwrap();
+                    }
+                });
+            }
+        });
+        chain.end(json!(1)).await.unwrap();
+        assert_eq!(first.lines(), second.lines());
+        let lines = first.lines();
+        assert_eq!(lines.len(), THREADS * EACH + 2);
+        for thread in 0..THREADS {
+            let own: Vec<&String> = lines.iter().filter(|line| line.starts_with(&format!("text: {thread} "))).collect();
+            assert!(own.len() == EACH && own.is_sorted(), "thread {thread}");
+        }
+    }
+
     /// An event that its emitter has polled once and then left alone does not hold up the next one for ever.
     async fn one_that_is_not_polled_on_is_finished_by_the_next(rt) {
         let log = Log::new();
