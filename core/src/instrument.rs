@@ -159,8 +159,11 @@ where
                 this.future.set(None);
                 // Given up before its end, the run ends as stopped; one that has ended is only let go.
                 *this.emit = None;
-                let output = this.output.take().unwrap_or_else(|| Err(RunError::from(error.clone()).into()));
-                return Poll::Ready(output.and(Err(RunError::from(error).into())));
+                // The future's own error comes before a handler's.
+                return Poll::Ready(match this.output.take() {
+                    Some(Err(own)) => Err(own),
+                    Some(Ok(_)) | None => Err(RunError::from(error).into()),
+                });
             }
             if let Some(output) = this.output.take() {
                 *this.emit = None;

@@ -149,8 +149,8 @@ fn hand_over(core: &Arc<RunCore>, sequence: u64) {
 fn abandon(core: &Arc<RunCore>, emission: &Emission) {
     match emission {
         Emission::Done => {}
-        Emission::Accepted(sequence) | Emission::CutOff(sequence) if core.is_handling(*sequence) => hand_over(core, *sequence),
-        Emission::Accepted(sequence) | Emission::CutOff(sequence) => core.forget_outcome(*sequence),
+        Emission::Accepted { sequence, .. } if core.is_handling(*sequence) => hand_over(core, *sequence),
+        Emission::Accepted { sequence, .. } => core.forget_outcome(*sequence),
         // It may have been the only one that the event before it woke: another one has to take over.
         Emission::New(_) => core.wake_waiting(),
     }

@@ -77,9 +77,11 @@ pub(crate) enum Emission {
     /// Not accepted yet: dropped now, it has not happened.
     New(Box<Event>),
     /// Accepted, under that number.
-    Accepted(u64),
-    /// Not accepted, as the run was cut off by its parent's end. Under that number, the run's cancellation is delivered instead.
-    CutOff(u64),
+    Accepted {
+        sequence: u64,
+        /// Whether what goes under the number is the run's cancellation instead, as its parent's end has cut it off.
+        cut_off: bool,
+    },
     Done,
 }
 
@@ -89,7 +91,7 @@ impl Emission {
     }
 
     pub(crate) fn accepted(sequence: u64) -> Self {
-        Self::Accepted(sequence)
+        Self::Accepted { sequence, cut_off: false }
     }
 
     pub(crate) fn is_accepted(&self) -> bool {
@@ -102,10 +104,8 @@ impl Emission {
 }
 
 enum Acceptance {
-    /// It is in flight now.
-    InFlight(u64),
-    /// The run is cut off, and its cancellation is in flight instead.
-    CutOff(u64),
+    /// It is in flight now; or, where the run is cut off, the run's cancellation is instead.
+    InFlight { sequence: u64, cut_off: bool },
     /// It does not happen.
     Refused(EmitError),
     /// Nobody wants it, so it is done.
@@ -138,8 +138,7 @@ impl RunCore {
                 Emission::New(event) => {
                     ready!(self.poll_idle(cx));
                     match self.accept(event) {
-                        Acceptance::InFlight(sequence) => *emission = Emission::Accepted(sequence),
-                        Acceptance::CutOff(sequence) => *emission = Emission::CutOff(sequence),
+                        Acceptance::InFlight { sequence, cut_off } => *emission = Emission::Accepted { sequence, cut_off },
                         Acceptance::Refused(error) => {
                             *emission = Emission::Done;
                             return Poll::Ready(Err(error));
@@ -151,17 +150,11 @@ impl RunCore {
                         Acceptance::Behind => {}
                     }
                 }
-                Emission::Accepted(sequence) => {
+                Emission::Accepted { sequence, cut_off } => {
                     if let Some(outcome) = self.take_outcome(*sequence) {
+                        let outcome = if *cut_off { Err(EmitError::RunClosed) } else { outcome };
                         *emission = Emission::Done;
                         return Poll::Ready(outcome);
-                    }
-                    ready!(self.poll_idle(cx));
-                }
-                Emission::CutOff(sequence) => {
-                    if self.take_outcome(*sequence).is_some() {
-                        *emission = Emission::Done;
-                        return Poll::Ready(Err(EmitError::RunClosed));
                     }
                     ready!(self.poll_idle(cx));
                 }
@@ -220,11 +213,7 @@ impl RunCore {
             delivery: Box::pin(dispatch(envelope)),
         };
         self.state.with(|state| state.turn = Turn::Parked(flight));
-        if cut_off {
-            Acceptance::CutOff(sequence)
-        } else {
-            Acceptance::InFlight(sequence)
-        }
+        Acceptance::InFlight { sequence, cut_off }
     }
 
     fn is_open(&self) -> bool {
