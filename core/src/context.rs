@@ -7,10 +7,12 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::registration::HandlerId;
 use crate::scope::Facts;
 
 /// Where code is.
@@ -18,12 +20,33 @@ use crate::scope::Facts;
 pub(crate) struct Current {
     /// The run that it is in, if it is in one.
     pub(crate) run: Option<Arc<Facts>>,
-    /// How many handlers' calls it is in, one inside the other.
-    calls: u8,
+    /// The handler's call that it is in, if it is in one.
+    pub(crate) call: Option<Arc<Link>>,
 }
 
 /// How many handlers may be called inside each other, by emitting: beyond this they go in a circle.
 const MOST_CALLS: u8 = 32;
+
+/// A handler's call, as the code inside it knows it; and through that the calls that it is in itself.
+///
+/// It is over when the call is: code that was spawned by a handler, and goes on after it, is in no call.
+pub(crate) struct Link {
+    /// The run whose event is being handled.
+    run: Arc<Facts>,
+    /// Who handles it, if only one call of that goes on at a time: over all runs, or over this one.
+    busy: Option<Busy>,
+    outer: Option<Arc<Link>>,
+    over: AtomicBool,
+}
+
+/// A handler that can take no other event meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// None at all.
+    Everywhere(HandlerId),
+    /// None of this run.
+    InThisRun(HandlerId),
+}
 
 impl Current {
     /// The same place, in that run.
@@ -31,28 +54,85 @@ impl Current {
         Self { run, ..self }
     }
 
-    /// The same place, inside a handler's call.
-    pub(crate) fn in_call(self) -> Self {
+    /// The same place, inside the call of a handler for an event of `run`.
+    pub(crate) fn in_call(&self, run: &Arc<Facts>, busy: Option<Busy>) -> Self {
+        let link = Link {
+            run: run.clone(),
+            busy,
+            // Calls that are over are left out, or a line of tasks that spawn each other would drag them all along.
+            outer: self.calls().next().cloned(),
+            over: AtomicBool::new(false),
+        };
         Self {
-            calls: self.calls.saturating_add(1),
-            ..self
+            run: self.run.clone(),
+            call: Some(Arc::new(link)),
         }
     }
 
     /// Whether an event that is emitted here is one too many.
     pub(crate) fn is_too_deep(&self) -> bool {
-        self.calls >= MOST_CALLS
+        self.calls().nth(usize::from(MOST_CALLS) - 1).is_some()
+    }
+
+    /// Whether the handler is being called further out, and can take no event of `run` before that call is over: who waits here for it to do so
+    /// waits for himself.
+    pub(crate) fn waits_for(&self, handler: HandlerId, run: &Arc<Facts>) -> bool {
+        self.calls().any(|call| match call.busy {
+            Some(Busy::Everywhere(busy)) => busy == handler,
+            Some(Busy::InThisRun(busy)) => busy == handler && Arc::ptr_eq(&call.run, run),
+            None => false,
+        })
+    }
+
+    /// Whether an event of `run` is being handled further out.
+    pub(crate) fn is_handling(&self, run: &Arc<Facts>) -> bool {
+        self.calls().any(|call| Arc::ptr_eq(&call.run, run))
+    }
+
+    /// Whether this thread is calling a sync handler, off any event loop, and what was emitted here was from inside of that: then it does no harm to
+    /// make other sync handlers' calls on it, and may be the only way to get them made.
+    pub(crate) fn may_help(&self) -> bool {
+        local::serving().is_some_and(|serving| self.calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
+    }
+
+    /// The calls that this is in, from the innermost out.
+    fn calls(&self) -> impl Iterator<Item = &Arc<Link>> {
+        core::iter::successors(self.call.as_ref(), |link| link.outer.as_ref()).filter(|link| !link.over.load(Ordering::Acquire))
+    }
+}
+
+/// Says on drop that the call is over, whatever goes on with that at hand.
+pub(crate) struct CallOver(pub(crate) Current);
+
+impl Drop for CallOver {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0.call {
+            link.over.swap(true, Ordering::AcqRel);
+        }
     }
 }
 
 #[cfg(feature = "std")]
 mod local {
-    use core::cell::RefCell;
+    use core::cell::{Cell, RefCell};
 
-    use super::Current;
+    use super::{Current, HandlerId};
 
     std::thread_local! {
-        static CURRENT: RefCell<Current> = const { RefCell::new(Current { run: None, calls: 0 }) };
+        static CURRENT: RefCell<Current> = const { RefCell::new(Current { run: None, call: None }) };
+    }
+
+    std::thread_local! {
+        /// The sync handler that this thread is calling, off any event loop.
+        static SERVING: Cell<Option<HandlerId>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn replace_serving(handler: Option<HandlerId>) -> Option<HandlerId> {
+        SERVING.try_with(|cell| cell.replace(handler)).ok().flatten()
+    }
+
+    pub(super) fn serving() -> Option<HandlerId> {
+        SERVING.try_with(Cell::get).ok().flatten()
     }
 
     /// Sets the current run and gives the one before. On a thread that is being torn down there is none.
@@ -67,10 +147,18 @@ mod local {
 
 #[cfg(not(feature = "std"))]
 mod local {
-    use super::Current;
+    use super::{Current, HandlerId};
 
     pub(super) fn replace(_: Current) -> Current {
         Current::default()
+    }
+
+    pub(super) fn replace_serving(_: Option<HandlerId>) -> Option<HandlerId> {
+        None
+    }
+
+    pub(super) fn serving() -> Option<HandlerId> {
+        None
     }
 
     pub(crate) fn current() -> Current {
@@ -95,6 +183,19 @@ pub(crate) fn enter_run(run: &Arc<Facts>) -> Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         drop(local::replace(core::mem::take(&mut self.0)));
+    }
+}
+
+/// Puts a place in force on a thread that calls a sync handler, until it is dropped.
+pub(crate) struct Serving(Option<HandlerId>, #[allow(dead_code, reason = "its drop does it")] Entered);
+
+pub(crate) fn enter_serving(current: Current, handler: HandlerId) -> Serving {
+    Serving(local::replace_serving(Some(handler)), enter(current))
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        local::replace_serving(self.0.take());
     }
 }
 

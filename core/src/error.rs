@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
+use core::time::Duration;
 
 use crate::event::EventKind;
 use crate::run_info::RunId;
@@ -115,6 +116,12 @@ pub enum FailureCause {
     Error(SharedError),
     /// It panicked, with that message. Needs `std`, and `panic = "unwind"`.
     Panicked(Arc<str>),
+    /// It took longer than its time-out, which is given. An async call is dropped then; a sync one goes on, and its answer is of no account.
+    TimedOut(Duration),
+    /// It was not called: a call of it that has timed out is still going on.
+    Busy,
+    /// It was not called: the event was emitted inside a call of the same handler, and its mailbox is full, so that waiting for room would never end.
+    WouldDeadlock,
     /// The runtime was shut down before the handler was called.
     RuntimeGone,
 }
@@ -124,6 +131,9 @@ impl fmt::Display for FailureCause {
         match self {
             Self::Error(error) => fmt::Display::fmt(error, f),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            Self::Busy => f.write_str("not called, as a call that has timed out still goes on"),
+            Self::WouldDeadlock => f.write_str("not called, as it would have to wait for itself"),
             Self::RuntimeGone => f.write_str("the runtime was shut down before the call"),
         }
     }
@@ -134,7 +144,7 @@ impl Error for FailureCause {
         match self {
             // `Display` shows the error itself, so the chain goes on with what is behind it.
             Self::Error(error) => error.source(),
-            Self::Panicked(_) | Self::RuntimeGone => None,
+            Self::Panicked(_) | Self::TimedOut(_) | Self::Busy | Self::WouldDeadlock | Self::RuntimeGone => None,
         }
     }
 }
@@ -154,9 +164,19 @@ pub enum EmitError {
     /// handlers call each other in a circle. This event has not happened.
     #[error("handlers emit inside handlers, without an end")]
     TooDeep,
+    /// The event was emitted inside a handler's call, and waiting would never end: a handler further out would have to take it, and has no room
+    /// for it. All others have seen the event.
+    #[error("a handler waits for itself: {0}")]
+    WouldDeadlock(#[source] HandlerFailure),
+    /// The event was emitted inside the call of a handler for an event of the same run, which is still being handled. This event has not happened.
+    #[error("a handler waits for the event that it handles")]
+    RunBusy,
     /// The runtime was shut down before a handler could be called; all that could be called have been.
     #[error("the runtime was shut down: {0}")]
     RuntimeGone(#[source] HandlerFailure),
+    /// The callbacks were [shut down](crate::CallbackManager::shutdown). This event has not happened.
+    #[error("the callbacks have been shut down")]
+    ShutDown,
 }
 
 impl EmitError {
@@ -164,8 +184,8 @@ impl EmitError {
     #[must_use]
     pub fn failure(&self) -> Option<&HandlerFailure> {
         match self {
-            Self::Raised(failure) | Self::RuntimeGone(failure) => Some(failure),
-            Self::RunClosed | Self::TooDeep => None,
+            Self::Raised(failure) | Self::WouldDeadlock(failure) | Self::RuntimeGone(failure) => Some(failure),
+            Self::RunClosed | Self::TooDeep | Self::RunBusy | Self::ShutDown => None,
         }
     }
 }
@@ -209,7 +229,7 @@ impl From<EmitError> for RunError {
         match error {
             EmitError::Raised(failure) => Self::Stopped(failure),
             EmitError::RunClosed => Self::Cancelled,
-            other @ (EmitError::RuntimeGone(_) | EmitError::TooDeep) => Self::Failed(Arc::new(other)),
+            other => Self::Failed(Arc::new(other)),
         }
     }
 }

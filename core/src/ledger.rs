@@ -1,7 +1,11 @@
-//! Which accepted events are still to be handled: what a flush waits for.
+//! Which events are still to be handled: what a flush waits for.
+//!
+//! A page counts what was opened while it was the last; a flush turns the page, and waits until all pages before it are settled. So counting costs
+//! the same however much is open, and a flush does not wait for what comes after it.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -9,47 +13,95 @@ use core::task::{Context, Poll, Waker};
 
 use crate::sync::Lock;
 
-/// Counts every accepted event in before it is handed on, and out once all have handled it.
+/// Counts every event in before it is handed on, and out once it is handled.
 pub(crate) struct Ledger(Lock<Pages>);
 
-#[derive(Default)]
 struct Pages {
-    next: u64,
-    open: BTreeSet<u64>,
-    /// Who waits for everything before a number: one entry a flush, under the flush's own number.
-    waiting: BTreeMap<u64, (u64, Waker)>,
+    /// The number of the first page.
+    first: u64,
+    /// How much is open on each page; there is always one.
+    open: VecDeque<usize>,
+    /// Flushes that wait, each under its own number, for all pages before one.
+    waiting: Vec<Waiting>,
     flushes: u64,
 }
 
+struct Waiting {
+    flush: u64,
+    until: u64,
+    waker: Waker,
+}
+
 impl Pages {
-    /// Whether everything before `until` is handled.
-    fn settled(&self, until: u64) -> bool {
-        self.open.first().is_none_or(|first| *first >= until)
+    fn last(&self) -> u64 {
+        self.first + self.open.len() as u64 - 1
+    }
+
+    /// Lets go of settled pages; gives who waited for that.
+    fn settle(&mut self) -> Vec<Waiting> {
+        while self.open.len() > 1 && self.open[0] == 0 {
+            self.open.pop_front();
+            self.first += 1;
+        }
+        let first = self.first;
+        if self.waiting.iter().all(|waiting| waiting.until > first) {
+            return Vec::new();
+        }
+        let (settled, waiting) = core::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|waiting| waiting.until <= first);
+        self.waiting = waiting;
+        settled
     }
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self(Lock::new(Pages::default()))
+        Self(Lock::new(Pages {
+            first: 0,
+            open: VecDeque::from([0]),
+            waiting: Vec::new(),
+            flushes: 0,
+        }))
     }
 
-    pub(crate) fn open(self: &Arc<Self>) -> Ticket {
-        let number = self.0.with(|pages| {
-            let number = pages.next;
-            pages.next += 1;
-            pages.open.insert(number);
-            number
+    /// Counts one in; gives the page that it is on.
+    pub(crate) fn open(&self) -> u64 {
+        self.0.with(|pages| {
+            if let Some(open) = pages.open.back_mut() {
+                *open += 1;
+            }
+            pages.last()
+        })
+    }
+
+    /// Counts one of that page out.
+    pub(crate) fn close(&self, page: u64) {
+        let settled = self.0.with(|pages| {
+            let index = page.checked_sub(pages.first).and_then(|index| usize::try_from(index).ok());
+            if let Some(open) = index.and_then(|index| pages.open.get_mut(index)) {
+                *open -= 1;
+            }
+            pages.settle()
         });
-        Ticket {
-            ledger: self.clone(),
-            number,
+        for Waiting { waker, .. } in settled {
+            // A waker that panics is its runtime's affair, and must not stop a lane.
+            let _ = crate::contain::contained(|| waker.wake());
         }
+    }
+
+    /// How much is open.
+    pub(crate) fn open_count(&self) -> usize {
+        self.0.with(|pages| pages.open.iter().sum())
     }
 
     pub(crate) fn flush(self: &Arc<Self>) -> Flush {
         let (until, number) = self.0.with(|pages| {
             pages.flushes += 1;
-            (pages.next, pages.flushes)
+            if pages.open.back().is_some_and(|open| *open > 0) {
+                pages.open.push_back(0);
+            }
+            (pages.last(), pages.flushes)
         });
         Flush {
             ledger: self.clone(),
@@ -59,32 +111,35 @@ impl Ledger {
     }
 }
 
-/// An accepted event that is still to be handled; dropping it says that it is.
+/// Something that is still to be handled; dropping it says that it is.
 pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
-    number: u64,
+    page: u64,
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let settled = self.ledger.0.with(|pages| {
-            pages.open.remove(&self.number);
-            let waiting = core::mem::take(&mut pages.waiting);
-            let (settled, waiting) = waiting.into_iter().partition(|(_, (until, _))| pages.settled(*until));
-            pages.waiting = waiting;
-            settled
-        });
-        let settled: BTreeMap<u64, (u64, Waker)> = settled;
-        for (_, waker) in settled.into_values() {
-            waker.wake();
+impl Ticket {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            page: ledger.open(),
+            ledger: ledger.clone(),
         }
     }
 }
 
-/// Waits until all that was emitted before it is handled: what [`CallbackManager::flush`](crate::CallbackManager::flush) returns.
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.ledger.close(self.page);
+    }
+}
+
+/// Waits until all that was emitted before it is handled: what [`CallbackManager::flush`](crate::CallbackManager::flush) and
+/// [`flush_handler`](crate::CallbackManager::flush_handler) return.
+///
+/// Dropping it does nothing else than not to wait.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Flush {
     ledger: Arc<Ledger>,
+    /// All pages before this one have to be settled.
     until: u64,
     number: u64,
 }
@@ -96,10 +151,23 @@ impl Future for Flush {
         // Cloned out here: a waker is foreign code, and must not be called under the lock.
         let waker = cx.waker().clone();
         let (poll, _replaced) = self.ledger.0.with(|pages| {
-            if pages.settled(self.until) {
-                return (Poll::Ready(()), None);
+            if pages.first >= self.until {
+                return (Poll::Ready(()), Some(waker));
             }
-            (Poll::Pending, pages.waiting.insert(self.number, (self.until, waker)))
+            let waiting = Waiting {
+                flush: self.number,
+                until: self.until,
+                waker,
+            };
+            let known = pages.waiting.iter_mut().find(|known| known.flush == self.number);
+            let replaced = match known {
+                Some(known) => Some(core::mem::replace(known, waiting).waker),
+                None => {
+                    pages.waiting.push(waiting);
+                    None
+                }
+            };
+            (Poll::Pending, replaced)
         });
         poll
     }
@@ -107,7 +175,10 @@ impl Future for Flush {
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        let _waker = self.ledger.0.with(|pages| pages.waiting.remove(&self.number));
+        let _waker = self.ledger.0.with(|pages| {
+            let index = pages.waiting.iter().position(|waiting| waiting.flush == self.number)?;
+            Some(pages.waiting.swap_remove(index))
+        });
     }
 }
 

@@ -29,12 +29,16 @@ extern crate std;
 
 mod contain;
 mod context;
+mod deadline;
 mod dispatch;
+mod engine;
+mod envelope;
 mod error;
 mod event;
 mod handler;
 mod instrument;
 mod lane;
+mod latch;
 mod ledger;
 mod manager;
 mod message;
@@ -47,6 +51,9 @@ mod run_info;
 mod runs;
 pub mod runtime;
 mod scope;
+mod seat;
+mod shutdown;
+mod stats;
 mod stream;
 mod sync;
 mod token;
@@ -59,9 +66,11 @@ pub use event::{
     ToolStart,
 };
 pub use handler::{
-    AsyncCallbackHandler, AsyncHandlerFn, Awaited, CallbackHandler, HandlerFn, HandlerFuture, HandlerOptions, async_handler_fn, handler_fn,
+    AsyncCallbackHandler, AsyncHandlerFn, Awaited, AwaitedOnly, Background, CallbackHandler, HandlerFn, HandlerFuture, HandlerOptions,
+    IntoDelivery, IsAwaited, Pipelined, Queued, Timed, TimedBy, Untimed, Waits, async_handler_fn, handler_fn,
 };
 pub use instrument::{InRun, RunFuture};
+pub use lane::{Losses, Overflow};
 pub use ledger::Flush;
 pub use manager::{CallbackManager, IntoCallbacks};
 pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};
@@ -75,5 +84,6 @@ pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner,
 pub use scope::{Emit, End, SendEvent, Start};
 /// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
 pub use serde_json::{Map, Value, json};
+pub use stats::{HandlerStats, ShutdownReport};
 pub use stream::{AsLlmChunk, CallbackStream, WithCallbacks};
 pub use token::Token;

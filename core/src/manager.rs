@@ -1,48 +1,29 @@
 //! Who is registered, and what children inherit.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::Future;
+use core::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
-use crate::contain::contained;
+use crate::deadline::Deadline;
+use crate::engine::Engine;
 use crate::error::{HandlerFailure, StartError};
 use crate::event::{ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart};
-use crate::handler::{AsyncCallbackHandler, CallbackHandler, HandlerOptions};
+use crate::handler::{AsyncCallbackHandler, CallbackHandler, Common, HandlerOptions, TimedBy};
 use crate::ledger::{Flush, Ledger};
 use crate::registration::{HandlerId, Registration};
 use crate::report::Reporter;
 use crate::run_info::{RunId, RunInfo, RunKind};
 use crate::runs::{ChainRun, LlmRun, RetrieverRun, ToolRun};
-use crate::runtime::{BlockingExecutor, Clock, Entropy, Erased, Runtime, Spawner};
-use crate::scope::{Facts, Family, Scope, SendEvent, Start};
-
-/// What all managers that came of one share: what they run on.
-pub(crate) struct Engine {
-    pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    pub(crate) ledger: Arc<Ledger>,
-    /// Whether there is a runtime: that of a no-op manager takes no work.
-    real: bool,
-}
-
-impl Engine {
-    /// Spawns a task. Where the runtime is gone, or panics, the task is dropped: what it carries reports what is lost.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let _ = contained(|| self.runtime.spawn_boxed(Box::pin(task)));
-    }
-
-    fn new_run_id(&self) -> RunId {
-        let mut random = [0; 10];
-        self.entropy.fill(&mut random);
-        RunId::v7(self.clock.now().unwrap_or_default(), random)
-    }
-}
+use crate::runtime::{BlockingExecutor, Clock, Entropy, Erased, Spawner, Timer};
+use crate::scope::{Facts, Family, Places, Scope, SendEvent, Start};
+use crate::shutdown::shut_down;
+use crate::stats::{HandlerStats, ShutdownReport};
 
 /// A manager's settings; shared with the runs that it started, and copied when it is changed after that.
 #[derive(Clone)]
@@ -167,13 +148,7 @@ impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
 
     fn build(runtime: R, clock: impl Clock, entropy: impl Entropy, real: bool) -> Self {
         let runtime = Arc::new(runtime);
-        let engine = Arc::new(Engine {
-            runtime: runtime.clone(),
-            clock: Arc::new(clock),
-            entropy: Arc::new(entropy),
-            ledger: Arc::new(Ledger::new()),
-            real,
-        });
+        let engine = Engine::new(runtime.clone(), Arc::new(clock), Arc::new(entropy), real);
         let setup = Arc::new(Setup {
             engine,
             reporter: Reporter::default(),
@@ -197,7 +172,7 @@ impl<R> CallbackManager<R> {
 
     /// Adds a sync handler with options.
     #[must_use]
-    pub fn with_handler_options(mut self, handler: impl CallbackHandler, options: HandlerOptions) -> Self {
+    pub fn with_handler_options<D, T: TimedBy<R>>(mut self, handler: impl CallbackHandler, options: HandlerOptions<D, T>) -> Self {
         self.add_handler_options(handler, options);
         self
     }
@@ -210,7 +185,11 @@ impl<R> CallbackManager<R> {
 
     /// Adds an async handler with options.
     #[must_use]
-    pub fn with_async_handler_options(mut self, handler: impl AsyncCallbackHandler, options: HandlerOptions) -> Self {
+    pub fn with_async_handler_options<D, T: TimedBy<R>>(
+        mut self,
+        handler: impl AsyncCallbackHandler,
+        options: HandlerOptions<D, T>,
+    ) -> Self {
         self.add_async_handler_options(handler, options);
         self
     }
@@ -221,9 +200,10 @@ impl<R> CallbackManager<R> {
     }
 
     /// Adds a sync handler with options.
-    pub fn add_handler_options(&mut self, handler: impl CallbackHandler, options: HandlerOptions) -> HandlerId {
-        let registration = Registration::sync(handler, &options, &self.setup.engine.runtime);
-        self.register(registration, options.inherit)
+    pub fn add_handler_options<D, T: TimedBy<R>>(&mut self, handler: impl CallbackHandler, options: HandlerOptions<D, T>) -> HandlerId {
+        let (options, deadline) = self.read(options);
+        let inherit = options.inherit;
+        self.register(Registration::sync(handler, options, deadline, &self.setup.engine), inherit)
     }
 
     /// Adds an async handler as [`with_async_handler`](Self::with_async_handler) does; the id removes it again.
@@ -232,13 +212,24 @@ impl<R> CallbackManager<R> {
     }
 
     /// Adds an async handler with options.
-    pub fn add_async_handler_options(&mut self, handler: impl AsyncCallbackHandler, options: HandlerOptions) -> HandlerId {
-        let registration = Registration::asynchronous(handler, &options);
-        self.register(registration, options.inherit)
+    pub fn add_async_handler_options<D, T: TimedBy<R>>(
+        &mut self,
+        handler: impl AsyncCallbackHandler,
+        options: HandlerOptions<D, T>,
+    ) -> HandlerId {
+        let (options, deadline) = self.read(options);
+        let inherit = options.inherit;
+        self.register(Registration::asynchronous(handler, options, deadline, &self.setup.engine), inherit)
+    }
+
+    fn read<D, T: TimedBy<R>>(&self, options: HandlerOptions<D, T>) -> (Common, Option<Deadline>) {
+        let (common, timeout) = options.into_parts();
+        (common, timeout.deadline(&self.runtime).map(|deadline| deadline.0))
     }
 
     fn register(&mut self, registration: Arc<Registration>, inherit: bool) -> HandlerId {
         let id = registration.id;
+        self.setup.engine.register(&registration);
         self.change().register(registration, inherit);
         id
     }
@@ -354,12 +345,45 @@ impl<R> CallbackManager<R> {
     }
 
     /// Waits until all that was emitted before this call is handled, also what no emitter waits for any more: calls whose emitter was
-    /// dropped, and the ends of runs that were dropped. Others may go on emitting meanwhile.
+    /// dropped, what is queued for handlers that are not awaited, and the ends of runs that were dropped. Others may go on emitting meanwhile.
     ///
     /// It covers every manager that came of the same [`new`](Self::new). It blocks no thread. Dropping it does nothing. Awaited *inside* a
     /// handler it never returns, as the event that is being handled is not handled before that.
     pub fn flush(&self) -> Flush {
         self.setup.engine.ledger.flush()
+    }
+
+    /// Waits until the handler has handled all that was emitted before this call; at once where there is no such handler. As [`flush`](Self::flush)
+    /// otherwise; it does not wait for other handlers, nor for the ends of runs that were dropped just now and are not on their way yet.
+    pub fn flush_handler(&self, id: HandlerId) -> Flush {
+        let known = self.setup.handlers().find(|handler| handler.id == id).cloned();
+        let known = known.or_else(|| self.setup.engine.handlers().into_iter().find(|handler| handler.id == id));
+        match known {
+            Some(handler) => handler.ledger.flush(),
+            None => Arc::new(Ledger::new()).flush(),
+        }
+    }
+
+    /// What has become of the events of this manager's handlers, in the order of their registration. It may be asked at any time.
+    #[must_use]
+    pub fn stats(&self) -> Vec<HandlerStats> {
+        self.setup.handlers().map(|handler| handler.stats()).collect()
+    }
+
+    /// Ends it all, for every manager that came of the same [`new`](Self::new): from here on runs start inside open ones only. Waits for the open runs
+    /// until the deadline, and ends the rest as [`RunError::Cancelled`](crate::RunError::Cancelled). Then it waits until all is handled, for as long
+    /// again at most, and tells what became of each handler's events; what is [`pending`](HandlerStats::pending) was left undelivered.
+    ///
+    /// Afterwards a start, and any event of a run, is an [`EmitError::ShutDown`](crate::EmitError::ShutDown) and has not happened. Runs without handlers are
+    /// not waited for, nor refused.
+    ///
+    /// It blocks no thread. Dropped, it leaves things where they are; called again, it goes on from there, and once all is done it only tells
+    /// the same again. Awaited *inside* a handler, it waits for itself until the deadlines pass.
+    pub fn shutdown(&self, deadline: Duration) -> impl Future<Output = ShutdownReport> + Send + use<R>
+    where
+        R: Timer,
+    {
+        shut_down(self.setup.engine.clone(), self.runtime.clone(), deadline)
     }
 
     /// The same manager without its parameter.
@@ -475,6 +499,7 @@ impl<R> CallbackManager<R> {
             info,
             setup: setup.clone(),
             family: Family::default(),
+            places: Places::new(setup.handlers.len()),
         }
     }
 

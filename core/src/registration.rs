@@ -7,13 +7,18 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::contain::{Contained, contained};
-use crate::dispatch::Envelope;
+use crate::context::{self, Busy, CallOver};
+use crate::deadline::{Deadline, Within};
+use crate::engine::Engine;
+use crate::envelope::Envelope;
 use crate::error::{FailureCause, HandlerFailure, HandlerResult};
 use crate::event::{Event, EventKind, Interest};
-use crate::handler::{AsyncCallbackHandler, CallbackHandler, ErasedAsyncHandler, HandlerOptions};
-use crate::lane::{Lane, Seat};
+use crate::handler::{AsyncCallbackHandler, CallbackHandler, Common, ErasedAsyncHandler, Place};
+use crate::lane::{Call, Lane};
+use crate::ledger::Ledger;
 use crate::run_info::RunInfo;
-use crate::runtime::Runtime;
+use crate::seat::{Left, Seat};
+use crate::stats::{Counters, HandlerStats};
 
 /// Tells a registered handler from all others of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +36,9 @@ pub(crate) struct Registration {
     pub(crate) name: Arc<str>,
     pub(crate) run_inline: bool,
     pub(crate) raise_error: bool,
+    pub(crate) counters: Counters,
+    /// The calls that wait or go on, as far as it takes more than a poll: what a flush of this handler waits for.
+    pub(crate) ledger: Arc<Ledger>,
     interest: Interest,
     /// The kinds that it answered `unhandled` to.
     declined: AtomicU32,
@@ -42,37 +50,63 @@ pub(crate) struct Registration {
 /// Where a handler's calls are made.
 enum Target {
     /// On the emitter's task.
-    Async(Box<dyn ErasedAsyncHandler>),
+    Async {
+        handler: Box<dyn ErasedAsyncHandler>,
+        deadline: Option<Deadline>,
+    },
     /// On the emitter's task, one call at a time.
-    Inline(Seat),
-    /// On the blocking executor, one call at a time, in order.
+    Inline { seat: Seat, deadline: Option<Deadline> },
+    /// Wherever its lane is served.
     Lane(Lane),
 }
 
+/// What a handler made of an event.
+pub(crate) enum Answer {
+    Handled,
+    Unhandled,
+    Failed(EventKind, FailureCause),
+}
+
 impl Registration {
-    pub(crate) fn sync(handler: impl CallbackHandler, options: &HandlerOptions, runtime: &Arc<dyn Runtime>) -> Arc<Self> {
+    pub(crate) fn sync(handler: impl CallbackHandler, options: Common, deadline: Option<Deadline>, engine: &Engine) -> Arc<Self> {
         let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.name()));
         let interest = handler.interest();
-        let target = if options.run_inline {
-            Target::Inline(Seat::new(Box::new(handler)))
-        } else {
-            Target::Lane(Lane::new(Box::new(handler), runtime.clone()))
+        let handler = Box::new(handler);
+        let target = match options.place {
+            Place::Inline => Target::Inline {
+                seat: Seat::new(handler),
+                deadline,
+            },
+            Place::Usual | Place::Runtime => Target::Lane(Lane::blocking(handler, options.delivery, deadline, &engine.workers)),
         };
-        Self::new(name, interest, options, target)
+        Self::new(name, interest, &options, target)
     }
 
-    pub(crate) fn asynchronous(handler: impl AsyncCallbackHandler, options: &HandlerOptions) -> Arc<Self> {
+    pub(crate) fn asynchronous(
+        handler: impl AsyncCallbackHandler,
+        options: Common,
+        deadline: Option<Deadline>,
+        engine: &Engine,
+    ) -> Arc<Self> {
         let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.name()));
         let interest = handler.interest();
-        Self::new(name, interest, options, Target::Async(Box::new(handler)))
+        let handler = Box::new(handler);
+        let target = if options.place != Place::Runtime && options.delivery.is_awaited() {
+            Target::Async { handler, deadline }
+        } else {
+            Target::Lane(Lane::tasks(handler, options.delivery, deadline, engine.runtime.clone()))
+        };
+        Self::new(name, interest, &options, target)
     }
 
-    fn new(name: Arc<str>, interest: Interest, options: &HandlerOptions, target: Target) -> Arc<Self> {
+    fn new(name: Arc<str>, interest: Interest, options: &Common, target: Target) -> Arc<Self> {
         Arc::new(Self {
             id: HandlerId::next(),
             name,
-            run_inline: options.run_inline,
+            run_inline: options.place == Place::Inline,
             raise_error: options.raise_error,
+            counters: Counters::default(),
+            ledger: Arc::new(Ledger::new()),
             interest,
             declined: AtomicU32::new(0),
             handled: AtomicU32::new(0),
@@ -83,8 +117,13 @@ impl Registration {
     pub(crate) fn lane(&self) -> Option<&Lane> {
         match &self.target {
             Target::Lane(lane) => Some(lane),
-            Target::Async(_) | Target::Inline(_) => None,
+            Target::Async { .. } | Target::Inline { .. } => None,
         }
+    }
+
+    pub(crate) fn stats(&self) -> HandlerStats {
+        let open_runs = self.lane().map_or(0, Lane::open_runs);
+        self.counters.read(self.id, self.name.clone(), self.ledger.open_count(), open_runs)
     }
 
     /// Whether it wants events of `kind`, as far as is known.
@@ -103,21 +142,21 @@ impl Registration {
         self.interest.contains(kind) && muted & kind.bit() == 0
     }
 
-    /// Learns from an answer; `None` where the handler did not handle the event.
-    fn learn(&self, kind: EventKind, answer: Result<HandlerResult, FailureCause>) -> Option<Result<(), FailureCause>> {
-        let outcome = match answer {
+    /// Learns from an answer.
+    fn learn(&self, kind: EventKind, answer: Result<HandlerResult, FailureCause>) -> Answer {
+        let answer = match answer {
             Ok(Err(error)) => match error.into_cause() {
                 None => {
                     self.declined.fetch_or(kind.bit(), Ordering::Relaxed);
-                    return None;
+                    return Answer::Unhandled;
                 }
-                Some(cause) => Err(FailureCause::Error(cause)),
+                Some(cause) => Answer::Failed(kind, FailureCause::Error(cause)),
             },
-            Ok(Ok(())) => Ok(()),
-            Err(cause) => Err(cause),
+            Ok(Ok(())) => Answer::Handled,
+            Err(cause) => Answer::Failed(kind, cause),
         };
         self.handled.fetch_or(kind.bit(), Ordering::Relaxed);
-        Some(outcome)
+        answer
     }
 
     /// What stands in for `event` where it is not handled: for a chat model's start, the start with the messages as text.
@@ -128,82 +167,151 @@ impl Registration {
         }
     }
 
-    /// Has the handler handle the event; gives back its failure, reported already.
-    pub(crate) async fn call(self: &Arc<Self>, envelope: &Arc<Envelope>) -> Option<HandlerFailure> {
+    /// Has a handler that is called on the emitter's task handle the event; its failure concerns the envelope.
+    pub(crate) async fn call(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
         let mut cut = CutShort {
             registration: self,
             envelope,
             armed: true,
         };
-        match &self.target {
-            Target::Async(handler) => {
-                let outcome = self.call_async(&**handler, &envelope.event, envelope.run()).await;
+        let failure = match &self.target {
+            Target::Async { handler, deadline } => {
+                let answer = self.ask_async(&**handler, &envelope.event, envelope.run(), deadline.as_ref()).await;
                 cut.armed = false;
-                self.report(outcome, envelope)
+                self.conclude(answer, envelope)
             }
-            Target::Inline(seat) => {
+            Target::Inline { seat, deadline } => {
+                if envelope.emitter.waits_for(self.id, &envelope.facts) {
+                    cut.armed = false;
+                    if self.leave(seat, envelope, index) {
+                        return;
+                    }
+                    cut.armed = true;
+                }
                 let mut handler = seat.take().await;
                 cut.armed = false;
-                self.call_sync(handler.get(), envelope)
+                let answer = self.ask_inline(handler.get(), envelope, deadline.as_ref());
+                let failure = self.conclude(answer, envelope);
+                while let Some(call) = handler.next() {
+                    let answer = self.ask_inline(handler.get(), call.envelope(), deadline.as_ref());
+                    let failure = self.conclude(answer, call.envelope());
+                    call.settle(failure);
+                }
+                failure
             }
-            Target::Lane(lane) => {
-                // From here on the lane knows of it, and its drain calls the handler whether we wait or not.
+            Target::Lane(_) => {
                 cut.armed = false;
-                lane.enqueue(self, envelope).await
+                None
+            }
+        };
+        if let Some(failure) = failure {
+            envelope.note(index, self, &failure);
+        }
+    }
+
+    /// Leaves an event that was emitted inside a call of this inline handler to whoever makes that call; false where that is over.
+    fn leave(self: &Arc<Self>, seat: &Seat, envelope: &Arc<Envelope>, index: usize) -> bool {
+        match seat.leave(Call::new(self, envelope, index, false)) {
+            Left::Queued => true,
+            Left::NoRoom(call) => {
+                let failure = self.fail(FailureCause::WouldDeadlock, envelope);
+                envelope.note(index, self, &failure);
+                call.settle(Some(failure));
+                true
+            }
+            Left::Free(call) => {
+                call.settle(None);
+                false
             }
         }
     }
 
-    async fn call_async(&self, handler: &dyn ErasedAsyncHandler, event: &Event, run: &RunInfo) -> Result<(), (EventKind, FailureCause)> {
+    pub(crate) async fn ask_async(
+        &self,
+        handler: &dyn ErasedAsyncHandler,
+        event: &Event,
+        run: &RunInfo,
+        deadline: Option<&Deadline>,
+    ) -> Answer {
         let kind = event.kind();
         if self.takes(kind) {
-            // In an async block, so that a panic of the method before its first `await` is contained too.
-            let answer = Contained::new(async { handler.call(event, run).await }).await;
-            if let Some(outcome) = self.learn(kind, answer) {
-                return outcome.map_err(|cause| (kind, cause));
+            let answer = self.ask_once(handler, event, run, deadline).await;
+            if !matches!(answer, Answer::Unhandled) {
+                return answer;
             }
         }
-        let Some(event) = self.instead_of(event) else { return Ok(()) };
-        let answer = Contained::new(async { handler.call(&event, run).await }).await;
-        self.learn(event.kind(), answer)
-            .unwrap_or(Ok(()))
-            .map_err(|cause| (event.kind(), cause))
+        let Some(event) = self.instead_of(event) else {
+            return Answer::Unhandled;
+        };
+        self.ask_once(handler, &event, run, deadline).await
     }
 
-    /// Calls a sync handler on this thread; gives back its failure, reported already.
-    pub(crate) fn call_sync(&self, handler: &mut dyn CallbackHandler, envelope: &Envelope) -> Option<HandlerFailure> {
-        let outcome = self.ask_sync(handler, &envelope.event, envelope.run());
-        self.report(outcome, envelope)
+    async fn ask_once(&self, handler: &dyn ErasedAsyncHandler, event: &Event, run: &RunInfo, deadline: Option<&Deadline>) -> Answer {
+        // In an async block, so that a panic of the method before its first `await` is contained too.
+        let call = Contained::new(async { handler.call(event, run).await });
+        let answer = Within::new(call, deadline).await;
+        self.learn(event.kind(), answer.unwrap_or_else(Err))
     }
 
-    fn ask_sync(&self, handler: &mut dyn CallbackHandler, event: &Event, run: &RunInfo) -> Result<(), (EventKind, FailureCause)> {
+    /// Calls a sync handler on the emitter's thread.
+    fn ask_inline(&self, handler: &mut dyn CallbackHandler, envelope: &Envelope, deadline: Option<&Deadline>) -> Answer {
+        let due = deadline.map(|deadline| (deadline, deadline.due()));
+        let current = envelope.emitter.in_call(&envelope.facts, Some(Busy::Everywhere(self.id)));
+        let over = CallOver(current.clone());
+        let entered = context::enter(current);
+        let answer = self.ask_sync(handler, &envelope.event, envelope.run());
+        drop(entered);
+        drop(over);
+        match (answer, due) {
+            (Answer::Handled, Some((deadline, due))) if deadline.now() > due => {
+                Answer::Failed(envelope.event.kind(), FailureCause::TimedOut(deadline.after()))
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Calls a sync handler on this thread.
+    pub(crate) fn ask_sync(&self, handler: &mut dyn CallbackHandler, event: &Event, run: &RunInfo) -> Answer {
         let kind = event.kind();
         if self.takes(kind) {
-            let answer = contained(|| handler.on_event(event, run));
-            if let Some(outcome) = self.learn(kind, answer) {
-                return outcome.map_err(|cause| (kind, cause));
+            let answer = self.learn(kind, contained(|| handler.on_event(event, run)));
+            if !matches!(answer, Answer::Unhandled) {
+                return answer;
             }
         }
-        let Some(event) = self.instead_of(event) else { return Ok(()) };
-        let answer = contained(|| handler.on_event(&event, run));
-        self.learn(event.kind(), answer)
-            .unwrap_or(Ok(()))
-            .map_err(|cause| (event.kind(), cause))
+        let Some(event) = self.instead_of(event) else {
+            return Answer::Unhandled;
+        };
+        self.learn(event.kind(), contained(|| handler.on_event(&event, run)))
     }
 
-    /// Reports that the runtime was shut down before the handler was called.
+    /// Counts an answer; gives back the failure that it is, reported already.
+    pub(crate) fn conclude(&self, answer: Answer, envelope: &Envelope) -> Option<HandlerFailure> {
+        match answer {
+            Answer::Handled => {
+                self.counters.handled();
+                None
+            }
+            Answer::Unhandled => None,
+            Answer::Failed(kind, cause) => Some(self.report(kind, cause, envelope)),
+        }
+    }
+
+    /// Counts and reports that the handler could not handle the event.
+    pub(crate) fn fail(&self, cause: FailureCause, envelope: &Envelope) -> HandlerFailure {
+        self.report(envelope.event.kind(), cause, envelope)
+    }
+
+    /// Counts and reports that the runtime was shut down before the handler was called.
     pub(crate) fn report_uncalled(&self, envelope: &Envelope) -> HandlerFailure {
-        let kind = envelope.event.kind();
-        let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), FailureCause::RuntimeGone);
-        envelope.reporter().report(&failure);
-        failure
+        self.fail(FailureCause::RuntimeGone, envelope)
     }
 
-    fn report(&self, outcome: Result<(), (EventKind, FailureCause)>, envelope: &Envelope) -> Option<HandlerFailure> {
-        let (kind, cause) = outcome.err()?;
+    fn report(&self, kind: EventKind, cause: FailureCause, envelope: &Envelope) -> HandlerFailure {
+        self.counters.failed();
         let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), cause);
         envelope.reporter().report(&failure);
-        Some(failure)
+        failure
     }
 }
 

@@ -343,6 +343,30 @@ impl LlmChunk {
         self
     }
 
+    /// Joins a later chunk of the same choice to this one: a result that takes in the joined one is the same as one that takes in both.
+    pub(crate) fn join(&mut self, newer: Self) {
+        self.text.push_str(&newer.text);
+        for call in newer.tool_calls {
+            match self.tool_calls.last_mut() {
+                Some(last) if last.index == call.index && call.id.is_none() && call.name.is_none() => {
+                    last.arguments.push_str(&call.arguments)
+                }
+                _ => self.tool_calls.push(call),
+            }
+        }
+        self.finish_reason = newer.finish_reason.or(self.finish_reason.take());
+        self.usage = newer.usage.or(self.usage.take());
+        self.model_name = newer.model_name.or(self.model_name.take());
+        for (key, value) in newer.extra {
+            match (self.extra.get_mut(&key), value) {
+                (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+                (_, value) => {
+                    self.extra.insert(key, value);
+                }
+            }
+        }
+    }
+
     /// Whether it says nothing of a choice.
     fn is_bare(&self) -> bool {
         self.text.is_empty() && self.tool_calls.is_empty() && self.finish_reason.is_none() && self.extra.is_empty()

@@ -64,6 +64,13 @@ pub trait BlockingExecutor: Send + Sync + 'static {
     {
         self.spawn_blocking_boxed(Box::new(job))
     }
+
+    /// For how long a job may stay on its thread and wait for more to do, when it has nothing left. It is 2 ms unless it is overridden.
+    ///
+    /// An executor whose jobs share a thread with anything else answers zero. Without `std` nothing waits.
+    fn linger(&self) -> Duration {
+        Duration::from_millis(2)
+    }
 }
 
 /// Sleeps, and tells a monotonic time. Optional: what needs it asks for it in its bounds.
@@ -113,6 +120,10 @@ macro_rules! forward {
         impl<S: BlockingExecutor + ?Sized> BlockingExecutor for $pointer {
             fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
                 (**self).spawn_blocking_boxed(job)
+            }
+
+            fn linger(&self) -> Duration {
+                (**self).linger()
             }
         }
 
@@ -188,6 +199,10 @@ impl Spawner for Erased {
 impl BlockingExecutor for Erased {
     fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
         self.0.spawn_blocking_boxed(job)
+    }
+
+    fn linger(&self) -> Duration {
+        self.0.linger()
     }
 }
 

@@ -18,6 +18,10 @@ impl Token {
         Self(CompactString::const_new(""))
     }
 
+    pub(crate) fn push_str(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -144,6 +144,10 @@ impl BlockingExecutor for Rt {
     fn spawn_blocking_boxed(&self, job: rappel_core::runtime::BoxJob) -> Result<(), rappel_core::SpawnError> {
         self.runtime.spawn_blocking_boxed(job)
     }
+
+    fn linger(&self) -> Duration {
+        self.runtime.linger()
+    }
 }
 
 impl Timer for Rt {

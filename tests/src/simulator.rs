@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use fastrand::Rng;
 use rappel_core::runtime::{BoxFuture, BoxJob};
@@ -109,6 +110,11 @@ impl BlockingExecutor for Simulator {
     fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
         self.state().ready.push(Step::Job(job));
         Ok(())
+    }
+
+    /// There is one thread: a job that waited would wait for ever.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

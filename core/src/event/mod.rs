@@ -15,6 +15,8 @@ pub(crate) use payload::{Stamp, Stamped};
 
 use core::time::Duration;
 
+use crate::lane::Losses;
+
 /// Calls the macro `$then` with the table of all events: variant (which is also the payload's and the kind's name), handler method, group.
 ///
 /// One table for the enum, the kinds, and both handler traits: an event that one of them lacks does not compile.
@@ -112,5 +114,11 @@ impl Event {
     #[must_use]
     pub fn time(&self) -> Option<Duration> {
         self.stamp().time
+    }
+
+    /// What this handler did not get before this event, for want of room: see [`Overflow`](crate::Overflow).
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.stamp().losses
     }
 }

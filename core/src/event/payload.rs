@@ -10,6 +10,7 @@ use core::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
+use crate::lane::Losses;
 use crate::message::{Message, buffer_string};
 use crate::result::{LlmChunk, LlmResult};
 use crate::run_info::RunId;
@@ -20,6 +21,7 @@ use crate::token::Token;
 pub(crate) struct Stamp {
     pub(crate) sequence: u64,
     pub(crate) time: Option<Duration>,
+    pub(crate) losses: Losses,
 }
 
 pub(crate) trait Stamped {
@@ -51,6 +53,12 @@ macro_rules! stamped {
             #[must_use]
             pub fn time(&self) -> Option<Duration> {
                 self.stamp.time
+            }
+
+            /// What this handler did not get before this event, for want of room: see [`Overflow`](crate::Overflow).
+            #[must_use]
+            pub fn losses(&self) -> Losses {
+                self.stamp.losses
             }
         }
     )+};
@@ -204,6 +212,28 @@ impl LlmNewToken {
             chunk: None,
             stamp: Stamp::default(),
         }
+    }
+
+    /// Which choice it is a piece of.
+    fn choice(&self) -> u32 {
+        self.chunk.as_ref().map_or(0, |chunk| chunk.index)
+    }
+
+    /// Joins a later token to this one, if it is of the same choice.
+    pub(crate) fn join(&mut self, newer: &Self) -> bool {
+        if self.choice() != newer.choice() {
+            return false;
+        }
+        if self.chunk.is_some() || newer.chunk.is_some() {
+            let mut chunk = self.chunk.take().unwrap_or_else(|| Box::new(LlmChunk::new(self.token.clone())));
+            match &newer.chunk {
+                Some(more) => chunk.join((**more).clone()),
+                None => chunk.join(LlmChunk::new(newer.token.clone())),
+            }
+            self.chunk = Some(chunk);
+        }
+        self.token.push_str(&newer.token);
+        true
     }
 }
 

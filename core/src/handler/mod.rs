@@ -8,7 +8,10 @@ mod sync;
 
 pub use asynchronous::{AsyncCallbackHandler, HandlerFuture};
 pub use closure::{AsyncHandlerFn, HandlerFn, async_handler_fn, handler_fn};
-pub use options::{Awaited, HandlerOptions};
+pub use options::{
+    Awaited, AwaitedOnly, Background, HandlerOptions, IntoDelivery, IsAwaited, Pipelined, Queued, Timed, TimedBy, Untimed, Waits,
+};
 pub use sync::CallbackHandler;
 
 pub(crate) use asynchronous::ErasedAsyncHandler;
+pub(crate) use options::{Common, Delivery, Place};

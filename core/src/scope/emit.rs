@@ -23,14 +23,22 @@ pub struct Emit<'run> {
 
 impl<'run> Emit<'run> {
     pub(super) fn new(scope: &'run Scope, make: impl FnOnce() -> Event) -> Self {
-        let emission = match scope.facts().setup.has_handlers() {
-            true => Emission::new(make()),
-            false => Emission::Done,
-        };
         Self {
             core: scope.core(),
-            emission,
+            emission: emission(scope, make),
         }
+    }
+}
+
+/// Makes the event if there is anybody to hear it.
+fn emission(scope: &Scope, make: impl FnOnce() -> Event) -> Emission {
+    let setup = &scope.facts().setup;
+    if !setup.has_handlers() {
+        Emission::Done
+    } else if setup.engine.is_shut_down() {
+        Emission::ShutDown
+    } else {
+        Emission::new(make())
     }
 }
 
@@ -89,9 +97,7 @@ impl OwnedEmit {
     /// Emits an event next. Only while no other one is under way.
     pub(crate) fn say(&mut self, make: impl FnOnce() -> Event) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
-        if self.scope.facts().setup.has_handlers() {
-            self.in_flight.emission = Emission::new(make());
-        }
+        self.in_flight.emission = emission(&self.scope, make);
     }
 
     pub(crate) fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {

@@ -40,6 +40,11 @@ impl Facts {
         self.family.children.fetch_or(ENDED, Ordering::AcqRel) / CHILD
     }
 
+    /// Whether the run has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.family.children.load(Ordering::Acquire) & ENDED != 0
+    }
+
     /// Whether an ancestor under which the run started has ended before it.
     pub(super) fn is_cut_off(&self) -> bool {
         let mut run = self;

@@ -6,12 +6,14 @@
 
 mod emit;
 mod family;
+mod places;
 mod turn;
 mod waiting;
 
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use family::Family;
+pub(crate) use places::{Place, Places};
 pub(crate) use turn::{Emission, Facts, RunCore};
 
 use alloc::boxed::Box;
@@ -74,61 +76,75 @@ pub(crate) fn error_event(kind: RunKind, error: RunError) -> Event {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let Some(stopped_by) = self.0.close_unended() else { return };
-        let open_children = self.facts().end_family();
-        let error = stopped_by.map_or(RunError::Cancelled, RunError::Stopped);
-        let mut event = error_event(self.info().kind(), error);
-        event.set_open_children(open_children);
-        if !self.facts().setup.wants(event.kind()) {
-            // Nobody is to be told. But an event that its emitter leaked may still be in flight, and nobody comes after us to poll it.
-            if let Some(sequence) = self.0.in_flight() {
-                hand_over(&self.0, sequence);
-            }
-            return;
+        let closing = Closing::of(&self.0, |stopped_by| stopped_by.map_or(RunError::Cancelled, RunError::Stopped));
+        if let Some(closing) = closing {
+            self.0.facts.setup.engine.spawn(closing.deliver());
         }
-        let closing = Closing {
-            kind: event.kind(),
-            core: self.0.clone(),
-            _ticket: self.0.facts.setup.engine.ledger.open(),
-            accepted: false,
-        };
-        self.0.facts.setup.engine.spawn(closing.deliver(event));
     }
 }
 
-/// The last event of a run that was given up, on its way through the spawner.
-struct Closing {
+/// The last event of a run that was given up, or closed by a shutdown, on its way through the spawner.
+pub(crate) struct Closing {
     core: Arc<RunCore>,
+    emission: Emission,
     kind: EventKind,
-    /// Opened at the drop: a flush that begins after it waits for this event too.
-    _ticket: Ticket,
+    /// Opened at once: a flush that begins after it waits for this event too.
+    ticket: Ticket,
     accepted: bool,
 }
 
 impl Closing {
-    async fn deliver(mut self, event: Event) {
-        let mut emission = Emission::new(event);
+    /// Closes a run that has started and not ended; `None` if it is none such, or if nobody is to be told.
+    pub(crate) fn of(core: &Arc<RunCore>, error: impl FnOnce(Option<HandlerFailure>) -> RunError) -> Option<Self> {
+        let stopped_by = core.close_unended()?;
+        let facts = &core.facts;
+        let open_children = facts.end_family();
+        let mut event = error_event(facts.info.kind(), error(stopped_by));
+        event.set_open_children(open_children);
+        let kind = event.kind();
+        if !facts.setup.wants(kind) {
+            // Nobody is to be told. But an event that its emitter leaked may still be in flight, and nobody comes after us to poll it.
+            if let Some(sequence) = core.in_flight() {
+                hand_over(core, sequence);
+            }
+            core.let_go();
+            return None;
+        }
+        Some(Self {
+            ticket: Ticket::new(&facts.setup.engine.ledger),
+            core: core.clone(),
+            emission: Emission::closing(event),
+            kind,
+            accepted: false,
+        })
+    }
+
+    pub(crate) async fn deliver(mut self) {
         let result = poll_fn(|cx| {
-            let poll = self.core.poll_emission(&mut emission, cx);
-            self.accepted |= emission.is_accepted();
+            let poll = self.core.poll_emission(&mut self.emission, cx);
+            self.accepted |= self.emission.is_accepted();
             poll
         })
         .await;
         // Nobody is there to raise it to, and every failure has been reported.
         drop(result);
+        drop(self);
     }
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
+        let _ = &self.ticket;
         if self.accepted {
             return;
         }
         let facts = &self.core.facts;
         for handler in facts.setup.handlers().filter(|handler| handler.wants(self.kind)) {
+            handler.counters.failed();
             let failure = HandlerFailure::new(handler.name.clone(), self.kind, facts.info.id(), FailureCause::RuntimeGone);
             facts.setup.reporter.report(&failure);
         }
+        self.core.let_go();
     }
 }
 
@@ -148,11 +164,11 @@ fn hand_over(core: &Arc<RunCore>, sequence: u64) {
 /// Drops an emission that may be in flight.
 fn abandon(core: &Arc<RunCore>, emission: &Emission) {
     match emission {
-        Emission::Done => {}
+        Emission::Done | Emission::ShutDown => {}
         Emission::Accepted { sequence, .. } if core.is_handling(*sequence) => hand_over(core, *sequence),
         Emission::Accepted { sequence, .. } => core.forget_outcome(*sequence),
         // It may have been the only one that the event before it woke: another one has to take over.
-        Emission::New(_) => core.wake_waiting(),
+        Emission::New { .. } => core.wake_waiting(),
     }
 }
 

@@ -8,10 +8,12 @@ use core::mem;
 use core::task::{Context, Poll, Waker, ready};
 
 use super::waiting::Waiting;
-use super::{Family, READY, error_event};
+use super::{Family, Places, READY, error_event};
 use crate::contain::contained;
 use crate::context;
-use crate::dispatch::{Envelope, dispatch};
+use crate::dispatch::dispatch;
+use crate::engine::OpenRun;
+use crate::envelope::Envelope;
 use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::manager::Setup;
@@ -26,6 +28,7 @@ pub(crate) struct Facts {
     /// The manager as it was at the start: a run keeps what it started with.
     pub(crate) setup: Arc<Setup>,
     pub(crate) family: Family,
+    pub(crate) places: Places,
 }
 
 /// A run. See the module for why the event in flight is in here.
@@ -46,6 +49,8 @@ struct State {
     partial: LlmResult,
     /// A tool's error names the call that its start named.
     tool_call_id: Option<String>,
+    /// What a shutdown waits for, from the start to the end.
+    open: Option<OpenRun>,
 }
 
 /// Whose turn it is to poll.
@@ -75,19 +80,35 @@ enum Phase {
 /// An event from its emission to its end, as the emitter sees it.
 pub(crate) enum Emission {
     /// Not accepted yet: dropped now, it has not happened.
-    New(Box<Event>),
+    New {
+        event: Box<Event>,
+        /// Whether it closes a run that its owner has given up, or had to.
+        closing: bool,
+    },
     /// Accepted, under that number.
     Accepted {
         sequence: u64,
         /// Whether what goes under the number is the run's cancellation instead, as its parent's end has cut it off.
         cut_off: bool,
     },
+    /// It does not happen, as the callbacks have been shut down.
+    ShutDown,
     Done,
 }
 
 impl Emission {
     pub(crate) fn new(event: Event) -> Self {
-        Self::New(Box::new(event))
+        Self::New {
+            event: Box::new(event),
+            closing: false,
+        }
+    }
+
+    pub(crate) fn closing(event: Event) -> Self {
+        Self::New {
+            event: Box::new(event),
+            closing: true,
+        }
     }
 
     pub(crate) fn accepted(sequence: u64) -> Self {
@@ -95,7 +116,7 @@ impl Emission {
     }
 
     pub(crate) fn is_accepted(&self) -> bool {
-        !matches!(self, Self::New(_))
+        !matches!(self, Self::New { .. })
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -127,6 +148,7 @@ impl RunCore {
                 raised: None,
                 partial: LlmResult::new(),
                 tool_call_id: None,
+                open: None,
             }),
         })
     }
@@ -135,9 +157,13 @@ impl RunCore {
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
             match emission {
-                Emission::New(event) => {
+                Emission::New { event, closing } => {
+                    if self.in_flight().is_some() && context::current().is_handling(&self.facts) {
+                        *emission = Emission::Done;
+                        return Poll::Ready(Err(EmitError::RunBusy));
+                    }
                     ready!(self.poll_idle(cx));
-                    match self.accept(event) {
+                    match self.accept(event, *closing) {
                         Acceptance::InFlight { sequence, cut_off } => *emission = Emission::Accepted { sequence, cut_off },
                         Acceptance::Refused(error) => {
                             *emission = Emission::Done;
@@ -158,15 +184,19 @@ impl RunCore {
                     }
                     ready!(self.poll_idle(cx));
                 }
+                Emission::ShutDown => {
+                    *emission = Emission::Done;
+                    return Poll::Ready(Err(EmitError::ShutDown));
+                }
                 Emission::Done => return READY,
             }
         }
     }
 
     /// Takes the event in, if no other one is in flight.
-    fn accept(self: &Arc<Self>, event: &mut Event) -> Acceptance {
+    fn accept(self: &Arc<Self>, event: &mut Event, closing: bool) -> Acceptance {
         let emitter = context::current();
-        if emitter.is_too_deep() {
+        if emitter.is_too_deep() && !closing {
             return Acceptance::Refused(EmitError::TooDeep);
         }
         let cut_off = self.is_open() && self.facts.is_cut_off();
@@ -185,21 +215,37 @@ impl RunCore {
             if state.phase == Phase::Closed {
                 return Err(Acceptance::Refused(EmitError::RunClosed));
             }
+            if !closing {
+                self.admit(kind, state).map_err(|error| {
+                    // What was not started never goes on.
+                    if kind.is_start() {
+                        state.phase = Phase::Closed;
+                    }
+                    Acceptance::Refused(error)
+                })?;
+            }
             let sequence = state.sequence;
             state.sequence += 1;
-            *event.stamp_mut() = Stamp { sequence, time };
-            state.note(event, &self.facts);
+            *event.stamp_mut() = Stamp {
+                sequence,
+                time,
+                ..Stamp::default()
+            };
+            let closed = state.note(event, &self.facts);
             if wanted {
                 state.turn = Turn::Polling;
             }
-            Ok((sequence, state.raised.take()))
+            Ok((sequence, state.raised.take(), closed))
         });
-        let sequence = match accepted {
+        let (sequence, closed) = match accepted {
             // The failure goes here, outside the lock: its cause is the user's.
-            Ok((sequence, _raised)) => sequence,
+            Ok((sequence, _raised, closed)) => (sequence, closed),
             Err(refused) => return refused,
         };
         if !wanted {
+            if closed.is_some() {
+                self.facts.leave_lanes();
+            }
             // Those who wait behind it found the run idle, or will.
             return if cut_off {
                 Acceptance::Refused(EmitError::RunClosed)
@@ -207,13 +253,28 @@ impl RunCore {
                 Acceptance::Unheard
             };
         }
-        let envelope = Arc::new(Envelope::new(take_event(event), self.facts.clone(), emitter));
+        // Counted before it can be seen; and before a run that it ends is no longer counted as open.
+        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter);
+        drop(closed);
         let flight = Flight {
             sequence,
-            delivery: Box::pin(dispatch(envelope)),
+            delivery: Box::pin(dispatch(fan_out)),
         };
         self.state.with(|state| state.turn = Turn::Parked(flight));
         Acceptance::InFlight { sequence, cut_off }
+    }
+
+    /// Whether an event may happen, as far as a shutdown is concerned; a start counts as open from here on.
+    fn admit(self: &Arc<Self>, kind: EventKind, state: &mut State) -> Result<(), EmitError> {
+        let engine = &self.facts.setup.engine;
+        if state.phase == Phase::Closing || engine.is_shut_down() {
+            return Err(EmitError::ShutDown);
+        }
+        if kind.is_start() {
+            let inside = self.facts.setup.parent.0.as_ref().is_some_and(|parent| !parent.has_ended());
+            state.open = Some(engine.open_run(self, inside)?);
+        }
+        Ok(())
     }
 
     fn is_open(&self) -> bool {
@@ -300,6 +361,12 @@ impl RunCore {
         self.waiting.wake_all();
     }
 
+    /// The run has ended, though its end was not accepted: nobody is to be told of it, or nobody can be.
+    pub(crate) fn let_go(&self) {
+        let _open = self.state.with(|state| state.open.take());
+        self.facts.leave_lanes();
+    }
+
     /// Closes a run that has started and not ended; `None` if there is none such. Gives the failure that the emitter gave up on.
     pub(crate) fn close_unended(&self) -> Option<Option<HandlerFailure>> {
         self.state.with(|state| {
@@ -313,8 +380,8 @@ impl RunCore {
 }
 
 impl State {
-    /// What an accepted event changes in its run.
-    fn note(&mut self, event: &mut Event, facts: &Facts) {
+    /// What an accepted event changes in its run. Gives what counted a run as open that it ends.
+    fn note(&mut self, event: &mut Event, facts: &Facts) -> Option<OpenRun> {
         match event {
             Event::LlmNewToken(token) => match &token.chunk {
                 Some(chunk) => self.partial.push_chunk(chunk),
@@ -330,9 +397,13 @@ impl State {
         if kind.is_start() {
             self.phase = Phase::Open;
             facts.join_parent();
-        } else if kind.is_end() && mem::replace(&mut self.phase, Phase::Closed) == Phase::Open {
-            event.set_open_children(facts.end_family());
+        } else if kind.is_end() {
+            if mem::replace(&mut self.phase, Phase::Closed) == Phase::Open {
+                event.set_open_children(facts.end_family());
+            }
+            return self.open.take();
         }
+        None
     }
 }
 

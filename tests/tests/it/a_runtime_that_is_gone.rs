@@ -192,13 +192,19 @@ fn one_that_panics_leaves_nobody_hanging() {
     block_on(async {
         let run = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
         panics.store(true, Ordering::SeqCst);
-        // A drain that is still running takes an event without asking the executor: sooner or later none is.
-        while let Ok(()) = run.on_text("taken").await {}
+        // A thread that still lingers takes an event without asking the executor: sooner or later none does.
+        while panics.load(Ordering::SeqCst) {
+            if let Err(error) = run.on_text("taken").await {
+                assert!(matches!(error, EmitError::RuntimeGone(_)), "{error}");
+            }
+        }
         run.on_text("told").await.unwrap();
         run.end(json!(1)).await.unwrap();
         callbacks.flush().await;
     });
-    assert_eq!(*reports.lock().unwrap(), ["sync on_text"]);
+    // Unless another thread came by in time, and took it.
+    let lost = reports.lock().unwrap().clone();
+    assert!(lost.is_empty() || lost == ["sync on_text"], "{lost:?}");
     assert_eq!(log.lines().iter().filter(|line| *line == "text: told").count(), 2);
 }
 

@@ -1,0 +1,199 @@
+//! What all managers that came of one share: what they run on, and which of their runs are open.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::future::{Future, poll_fn};
+use core::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::contain::contained;
+use crate::error::EmitError;
+use crate::lane::Workers;
+use crate::ledger::Ledger;
+use crate::registration::Registration;
+use crate::run_info::RunId;
+use crate::runtime::{Clock, Entropy, Runtime};
+use crate::scope::RunCore;
+use crate::sync::{AtomicUsize, Lock, Ordering};
+
+pub(crate) struct Engine {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) workers: Arc<Workers<Registration>>,
+    register: Arc<Register>,
+    /// Whether there is a runtime: that of a no-op manager takes no work.
+    pub(crate) real: bool,
+}
+
+/// Who is registered, and which runs are open.
+struct Register {
+    /// `phase`'s, to be asked for every event.
+    shut_down: AtomicUsize,
+    entries: Lock<Entries>,
+}
+
+struct Entries {
+    phase: Phase,
+    /// In which order runs started, which their keys do not say.
+    started: u64,
+    runs: Slab<(u64, Weak<RunCore>)>,
+    handlers: Vec<Weak<Registration>>,
+    /// Those who wait until no run is open.
+    waiting: Vec<Waker>,
+    closed: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Runs start inside open ones only.
+    Draining,
+    ShutDown,
+}
+
+impl Engine {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, real: bool) -> Arc<Self> {
+        let entries = Entries {
+            phase: Phase::Running,
+            started: 0,
+            runs: Slab::new(),
+            handlers: Vec::new(),
+            waiting: Vec::new(),
+            closed: 0,
+        };
+        Arc::new(Self {
+            workers: Workers::new(runtime.clone()),
+            runtime,
+            clock,
+            entropy,
+            ledger: Arc::new(Ledger::new()),
+            register: Arc::new(Register {
+                shut_down: AtomicUsize::new(0),
+                entries: Lock::new(entries),
+            }),
+            real,
+        })
+    }
+
+    /// Spawns a task. Where the runtime is gone, or panics, the task is dropped: what it carries reports what is lost.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let _ = contained(|| self.runtime.spawn_boxed(Box::pin(task)));
+    }
+
+    pub(crate) fn new_run_id(&self) -> RunId {
+        let mut random = [0; 10];
+        self.entropy.fill(&mut random);
+        RunId::v7(self.clock.now().unwrap_or_default(), random)
+    }
+
+    pub(crate) fn register(&self, handler: &Arc<Registration>) {
+        self.register.entries.with(|entries| {
+            if entries.handlers.len() == entries.handlers.capacity() {
+                entries.handlers.retain(|handler| handler.strong_count() > 0);
+            }
+            entries.handlers.push(Arc::downgrade(handler));
+        });
+    }
+
+    /// The handlers that are registered with any manager, or with a run.
+    pub(crate) fn handlers(&self) -> Vec<Arc<Registration>> {
+        self.register
+            .entries
+            .with(|entries| entries.handlers.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.register.shut_down.load(Ordering::Acquire) != 0
+    }
+
+    /// Counts a run as open, which starts inside an open one or not.
+    pub(crate) fn open_run(&self, run: &Arc<RunCore>, inside: bool) -> Result<OpenRun, EmitError> {
+        self.register.entries.with(|entries| {
+            let most = if inside { Phase::Draining } else { Phase::Running };
+            if entries.phase > most {
+                return Err(EmitError::ShutDown);
+            }
+            entries.started += 1;
+            let key = entries.runs.insert((entries.started, Arc::downgrade(run)));
+            Ok(OpenRun {
+                register: self.register.clone(),
+                key,
+            })
+        })
+    }
+
+    /// From here on, runs start inside open ones only.
+    pub(crate) fn drain(&self) {
+        self.register
+            .entries
+            .with(|entries| entries.phase = entries.phase.max(Phase::Draining));
+    }
+
+    /// Ready when no run is open.
+    pub(crate) async fn all_ended(&self) {
+        poll_fn(|cx| self.poll_ended(cx)).await;
+    }
+
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloned out here: a waker is foreign code, and must not be called under the lock.
+        let waker = cx.waker().clone();
+        let (poll, _known) = self.register.entries.with(|entries| {
+            if entries.runs.is_empty() {
+                return (Poll::Ready(()), Some(waker));
+            }
+            if entries.waiting.iter().any(|known| known.will_wake(&waker)) {
+                return (Poll::Pending, Some(waker));
+            }
+            entries.waiting.push(waker);
+            (Poll::Pending, None)
+        });
+        poll
+    }
+
+    /// From here on nothing is accepted. Gives the runs that are still open, the latest first: what is inside comes before what it is in.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<RunCore>> {
+        let mut open = self.register.entries.with(|entries| {
+            entries.phase = Phase::ShutDown;
+            self.register.shut_down.swap(1, Ordering::AcqRel);
+            let runs = entries.runs.iter();
+            runs.filter_map(|(_, (started, run))| Some((*started, run.upgrade()?)))
+                .collect::<Vec<_>>()
+        });
+        open.sort_by_key(|(started, _)| core::cmp::Reverse(*started));
+        open.into_iter().map(|(_, run)| run).collect()
+    }
+
+    pub(crate) fn count_closed(&self, runs: usize) -> usize {
+        self.register.entries.with(|entries| {
+            entries.closed += runs;
+            entries.closed
+        })
+    }
+}
+
+/// A run that is open, as far as a shutdown is concerned.
+pub(crate) struct OpenRun {
+    register: Arc<Register>,
+    key: usize,
+}
+
+impl Drop for OpenRun {
+    fn drop(&mut self) {
+        let (_run, waiting) = self.register.entries.with(|entries| {
+            let run = entries.runs.try_remove(self.key);
+            let waiting = match entries.runs.is_empty() {
+                true => core::mem::take(&mut entries.waiting),
+                false => Vec::new(),
+            };
+            (run, waiting)
+        });
+        for waker in waiting {
+            // A waker that panics is its runtime's affair.
+            let _ = contained(|| waker.wake());
+        }
+    }
+}

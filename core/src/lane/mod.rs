@@ -1,0 +1,255 @@
+//! A handler's work, waiting: where its calls are put in order, and a sync handler's are kept from overlapping.
+//!
+//! A lane is a queue of runs that have something, served in turn; each run keeps a bounded mailbox for it ([`Mailboxes`]). A sync handler's lane is
+//! served by blocking jobs, one at a time ([`Workers`]); an async one's by a task for each run that has something.
+
+mod call;
+mod mailboxes;
+mod serve;
+mod watch;
+mod workers;
+
+pub(crate) use call::Call;
+pub use mailboxes::{Losses, Overflow};
+pub(crate) use workers::Workers;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use self::call::part;
+use self::mailboxes::{Brought, GivenUp, Limits, Mailboxes, Over, Part};
+use self::watch::Watch;
+use crate::deadline::Deadline;
+use crate::envelope::Envelope;
+use crate::error::FailureCause;
+use crate::handler::{CallbackHandler, Delivery, ErasedAsyncHandler};
+use crate::registration::Registration;
+use crate::runtime::Runtime;
+use crate::scope::{Facts, Place};
+use crate::sync::Lock;
+
+pub(crate) type BoxHandler = Box<dyn CallbackHandler>;
+
+/// The calls of one handler.
+pub(crate) struct Lane {
+    delivery: Delivery,
+    deadline: Option<Deadline>,
+    server: Server,
+    state: Lock<State>,
+}
+
+/// Who makes the calls.
+enum Server {
+    /// Blocking jobs, one at a time; the handler is in the state.
+    Blocking(Arc<Workers<Registration>>),
+    /// A task for each run that has something.
+    Tasks {
+        runtime: Arc<dyn Runtime>,
+        handler: Box<dyn ErasedAsyncHandler>,
+    },
+}
+
+struct State {
+    boxes: Mailboxes<Call>,
+    /// A sync handler; absent while it is being called, so that no second call can begin, and no lock is held.
+    handler: Option<BoxHandler>,
+    /// Whether somebody serves the lane, or is on the way.
+    served: bool,
+    watch: Watch,
+}
+
+impl Lane {
+    /// The lane of a sync handler.
+    pub(crate) fn blocking(
+        handler: BoxHandler,
+        delivery: Delivery,
+        deadline: Option<Deadline>,
+        workers: &Arc<Workers<Registration>>,
+    ) -> Self {
+        Self::new(Some(handler), delivery, deadline, Server::Blocking(workers.clone()))
+    }
+
+    /// The lane of an async handler.
+    pub(crate) fn tasks(
+        handler: Box<dyn ErasedAsyncHandler>,
+        delivery: Delivery,
+        deadline: Option<Deadline>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
+        Self::new(None, delivery, deadline, Server::Tasks { runtime, handler })
+    }
+
+    fn new(handler: Option<BoxHandler>, delivery: Delivery, deadline: Option<Deadline>, server: Server) -> Self {
+        let limits = Limits {
+            capacity: delivery.capacity(),
+            open_runs: delivery.open_runs(),
+            overflow: delivery.overflow(),
+            waits: delivery.waits_for_room(),
+            refuses: delivery.is_background(),
+            serial: matches!(server, Server::Blocking(_)),
+        };
+        let state = State {
+            boxes: Mailboxes::new(limits),
+            handler,
+            served: false,
+            watch: Watch::default(),
+        };
+        Self {
+            delivery,
+            deadline,
+            server,
+            state: Lock::new(state),
+        }
+    }
+
+    /// Whether a call keeps the handler from every other one.
+    pub(crate) fn is_serial(&self) -> bool {
+        matches!(self.server, Server::Blocking(_))
+    }
+
+    /// Queues an event for the handler, or finds that it cannot. Whatever the emitter has to wait for holds its envelope.
+    pub(crate) fn bring(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize) {
+        let facts = &envelope.facts;
+        let place = facts.places.get(index);
+        if matches!(place, Place::Refused | Place::Left) {
+            return;
+        }
+        let part = part(envelope);
+        let may_wait = !envelope.emitter.waits_for(owner.id, facts);
+        let answers = may_wait && (self.delivery.is_awaited() || (self.delivery.is_pipelined() && part == Part::End));
+        // Counted before it can be seen.
+        let call = Call::new(owner, envelope, index, answers);
+        let (brought, over, serve) = self.state.with(|state| {
+            let brought = match place {
+                Place::At(key) => state.boxes.bring(key, call, may_wait),
+                _ => state.boxes.bring_first(call, may_wait, || is_inside_one_served(facts, owner)),
+            };
+            let mut over = None;
+            if let (Part::End, Place::At(key)) = (part, place) {
+                facts.places.leave(index);
+                if !matches!(brought, Brought::Queued { .. }) {
+                    over = Some(state.boxes.retire(key));
+                }
+            }
+            let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && self.claim_serial(state);
+            (brought, over, serve)
+        });
+        if serve {
+            self.call_for(owner);
+        }
+        if let Some(over) = over {
+            self.close(owner, over);
+        }
+        self.settle_brought(owner, envelope, index, brought);
+    }
+
+    fn settle_brought(&self, owner: &Arc<Registration>, envelope: &Envelope, index: usize, brought: Brought<Call>) {
+        let fail = |call: Call, cause: FailureCause| {
+            let failure = owner.fail(cause, envelope);
+            // Nobody waits for it, but the emitter is to know.
+            envelope.note(index, owner, &failure);
+            call.settle(Some(failure));
+        };
+        match brought {
+            Brought::Queued { serve, displaced } => {
+                if let (Some(key), Server::Tasks { .. }) = (serve, &self.server) {
+                    self.spawn_server(owner, key);
+                }
+                if let Some(displaced) = displaced {
+                    owner.counters.dropped();
+                    displaced.settle(None);
+                }
+            }
+            Brought::Joined(emptied) => {
+                owner.counters.joined();
+                emptied.settle(None);
+            }
+            Brought::Parked => {}
+            Brought::Dropped(call) => {
+                owner.counters.dropped();
+                call.settle(None);
+            }
+            Brought::Refused(call) => {
+                owner.counters.refused();
+                call.settle(None);
+            }
+            Brought::NoRoom(call) => fail(call, FailureCause::WouldDeadlock),
+            Brought::Busy(call) => fail(call, FailureCause::Busy),
+        }
+    }
+
+    /// No more events of that run will come.
+    pub(crate) fn retire(&self, owner: &Arc<Registration>, key: usize) {
+        let (over, serve) = self.state.with(|state| {
+            let over = state.boxes.retire(key);
+            let serve = !over.serve.is_empty() && self.claim_serial(state);
+            (over, serve)
+        });
+        if serve {
+            self.call_for(owner);
+        }
+        self.close(owner, over);
+    }
+
+    /// What is left to do after a call, outside the lock.
+    fn close(&self, owner: &Arc<Registration>, over: Over<Call>) {
+        if let Server::Tasks { .. } = &self.server {
+            for key in over.serve {
+                self.spawn_server(owner, key);
+            }
+        }
+        drop(over.freed);
+    }
+
+    /// Whether a serial lane has to be called for; it counts as served from here on.
+    fn claim_serial(&self, state: &mut State) -> bool {
+        self.is_serial() && !core::mem::replace(&mut state.served, true)
+    }
+
+    fn call_for(&self, owner: &Arc<Registration>) {
+        if let Server::Blocking(workers) = &self.server {
+            workers.call_for(owner.clone());
+        }
+    }
+
+    /// Lets go of all that waits: nobody will serve it.
+    pub(crate) fn abandon(&self) {
+        let given_up = self.state.with(|state| {
+            state.served = false;
+            state.boxes.abandon()
+        });
+        // The calls report themselves.
+        drop(given_up);
+    }
+
+    /// How many runs have a mailbox here.
+    pub(crate) fn open_runs(&self) -> usize {
+        self.state.with(|state| state.boxes.open_runs())
+    }
+}
+
+/// Whether the run is inside one that has a mailbox in this lane: that will not end before this one does, so this one must not wait for it.
+fn is_inside_one_served(facts: &Facts, owner: &Registration) -> bool {
+    let mut run = facts;
+    while let Some(parent) = run.setup.parent.0.as_ref() {
+        let index = parent.setup.handlers().position(|handler| handler.id == owner.id);
+        if index.is_some_and(|index| matches!(parent.places.get(index), Place::At(_))) {
+            return true;
+        }
+        run = parent;
+    }
+    false
+}
+
+/// Has everything that was given up fail: what was running because of `running`, what waited as the handler is busy.
+fn settle_given_up(owner: &Arc<Registration>, given_up: GivenUp<Call>, running: FailureCause) {
+    if let Some(call) = given_up.running {
+        let failure = owner.fail(running, call.envelope());
+        call.settle(Some(failure));
+    }
+    for call in given_up.waiting {
+        let failure = owner.fail(FailureCause::Busy, call.envelope());
+        call.settle(Some(failure));
+    }
+    drop(given_up.freed);
+}

@@ -1,0 +1,87 @@
+//! Where a run's mailboxes are.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Facts;
+
+/// A run's mailbox with each of its handlers, by the handler's number.
+pub(crate) struct Places(Box<[AtomicUsize]>);
+
+/// A run's mailbox with one handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing has been brought yet.
+    None,
+    /// The handler hears nothing of the run.
+    Refused,
+    /// The last event has been brought.
+    Left,
+    /// It has that key in the handler's lane.
+    At(usize),
+}
+
+const NONE: usize = 0;
+const REFUSED: usize = 1;
+const LEFT: usize = 2;
+const FIRST_KEY: usize = 3;
+
+impl Place {
+    fn of(word: usize) -> Self {
+        match word {
+            NONE => Self::None,
+            REFUSED => Self::Refused,
+            LEFT => Self::Left,
+            key => Self::At(key - FIRST_KEY),
+        }
+    }
+}
+
+impl Places {
+    pub(crate) fn new(handlers: usize) -> Self {
+        Self((0..handlers).map(|_| AtomicUsize::new(NONE)).collect())
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Place {
+        self.0
+            .get(index)
+            .map_or(Place::Refused, |place| Place::of(place.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn admit(&self, index: usize, key: usize) {
+        self.set(index, key + FIRST_KEY);
+    }
+
+    pub(crate) fn refuse(&self, index: usize) {
+        self.set(index, REFUSED);
+    }
+
+    pub(crate) fn leave(&self, index: usize) {
+        self.set(index, LEFT);
+    }
+
+    fn set(&self, index: usize, word: usize) -> Place {
+        self.0
+            .get(index)
+            .map_or(Place::Refused, |place| Place::of(place.swap(word, Ordering::AcqRel)))
+    }
+}
+
+impl Facts {
+    /// No more events of the run will come: gives its mailboxes back, as soon as they are empty.
+    pub(crate) fn leave_lanes(&self) {
+        for (index, handler) in self.setup.handlers().enumerate() {
+            if let (Some(lane), Place::At(_)) = (handler.lane(), self.places.get(index)) {
+                if let Place::At(key) = self.places.set(index, LEFT) {
+                    lane.retire(handler, key);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Facts {
+    fn drop(&mut self) {
+        self.leave_lanes();
+    }
+}

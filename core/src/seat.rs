@@ -1,0 +1,135 @@
+//! Where an inline sync handler sits between calls; who finds it taken waits without blocking the thread.
+//!
+//! The handler is *moved out* while it is called: so no lock is held then, and calls do not overlap.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+
+use crate::handler::CallbackHandler;
+use crate::lane::Call;
+use crate::sync::Lock;
+
+type BoxHandler = Box<dyn CallbackHandler>;
+
+/// How many events wait at most that were emitted inside a call of the handler itself.
+const ROOM: usize = 64;
+
+/// Where an inline sync handler sits between calls.
+pub(crate) struct Seat(Lock<State>);
+
+struct State {
+    handler: Option<BoxHandler>,
+    waiting: Vec<Waker>,
+    /// Events that were emitted inside a call of the handler: whoever makes that call makes these after it.
+    later: VecDeque<Call>,
+}
+
+/// What became of a call that cannot be waited for.
+pub(crate) enum Left {
+    Queued,
+    NoRoom(Call),
+    /// The handler is in its seat, after all.
+    Free(Call),
+}
+
+impl Seat {
+    pub(crate) fn new(handler: BoxHandler) -> Self {
+        Self(Lock::new(State {
+            handler: Some(handler),
+            waiting: Vec::new(),
+            later: VecDeque::new(),
+        }))
+    }
+
+    /// The handler, once it is free.
+    pub(crate) async fn take(&self) -> Taken<'_> {
+        let handler = poll_fn(|cx| {
+            if let Some(handler) = self.0.with(|state| state.handler.take()) {
+                return Poll::Ready(handler);
+            }
+            // Cloned out here: a waker is foreign code, and must not be called under the lock.
+            let waker = cx.waker().clone();
+            let (poll, _known) = self.0.with(|state| match state.handler.take() {
+                Some(handler) => (Poll::Ready(handler), Some(waker)),
+                None if state.waiting.iter().any(|known| known.will_wake(&waker)) => (Poll::Pending, Some(waker)),
+                None => {
+                    state.waiting.push(waker);
+                    (Poll::Pending, None)
+                }
+            });
+            poll
+        })
+        .await;
+        Taken {
+            seat: self,
+            handler: Some(handler),
+        }
+    }
+
+    /// Leaves a call to whoever has taken the handler.
+    pub(crate) fn leave(&self, call: Call) -> Left {
+        self.0.with(|state| {
+            if state.handler.is_some() {
+                Left::Free(call)
+            } else if state.later.len() >= ROOM {
+                Left::NoRoom(call)
+            } else {
+                state.later.push_back(call);
+                Left::Queued
+            }
+        })
+    }
+}
+
+/// An inline handler, taken; it goes back to its seat on drop.
+pub(crate) struct Taken<'a> {
+    seat: &'a Seat,
+    handler: Option<BoxHandler>,
+}
+
+impl Taken<'_> {
+    pub(crate) fn get(&mut self) -> &mut dyn CallbackHandler {
+        let Some(handler) = &mut self.handler else {
+            unreachable!("the handler is here until the drop")
+        };
+        &mut **handler
+    }
+
+    /// The next call that was left to us. When there is none, the handler is back in its seat.
+    pub(crate) fn next(&mut self) -> Option<Call> {
+        let (call, waiting) = self.seat.0.with(|state| {
+            let call = state.later.pop_front();
+            if call.is_some() {
+                return (call, Vec::new());
+            }
+            state.handler = self.handler.take();
+            (None, core::mem::take(&mut state.waiting))
+        });
+        wake(waiting);
+        call
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.handler.is_none() {
+            return;
+        }
+        // Something panicked that is not the handler: what was left to us reports itself.
+        let (waiting, _left) = self.seat.0.with(|state| {
+            state.handler = self.handler.take();
+            (core::mem::take(&mut state.waiting), core::mem::take(&mut state.later))
+        });
+        wake(waiting);
+    }
+}
+
+/// All of them: a waker may belong to a task that was dropped meanwhile.
+fn wake(waiting: Vec<Waker>) {
+    for waker in waiting {
+        waker.wake();
+    }
+}
