@@ -34,37 +34,26 @@ pub(crate) fn dispatch(fan_out: FanOut) -> impl Future<Output = Result<(), EmitE
 async fn ask_all(envelope: &Arc<Envelope>) {
     let kind = envelope.event.kind();
     let handlers = || envelope.facts.setup.handlers().enumerate();
-    let mut tickets = Vec::new();
+    let mut tickets = Tickets::default();
     if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
         tickets = ask_inline(envelope, kind).await;
     }
-    let mut others = handlers().filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
     for (index, handler) in handlers() {
         if let Some(lane) = handler.lane().filter(|_| handler.wants(kind)) {
-            lane.bring(handler, envelope, index);
+            lane.bring(handler, envelope, index, tickets.take(index));
         }
     }
     if kind.is_end() {
         // Lanes that did not want it.
-        envelope.facts.leave_lanes();
+        envelope.facts.leave_lanes(Some(envelope));
     }
-    let mut asked = core::pin::pin!(async {
-        match (others.next(), others.next()) {
-            (None, _) => {}
-            (Some((index, only)), None) => Pending::new(only, only.call(envelope, index)).await,
-            (Some(first), Some(second)) => {
-                let all = [first, second].into_iter().chain(others);
-                join_all(all.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index)))).await;
-            }
-        }
-    });
-    poll_fn(|cx| {
-        let poll = asked.as_mut().poll(cx);
-        // All have been asked: from here on each call has its own.
-        tickets.clear();
-        poll
-    })
-    .await;
+    let others = handlers().filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
+    let mut calls = others.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index), tickets.take(index)));
+    match (calls.next(), calls.next()) {
+        (None, _) => {}
+        (Some(only), None) => only.await,
+        (Some(first), Some(second)) => drop(join_all([first, second].into_iter().chain(calls)).await),
+    }
     poll_fn(|cx| poll_released(envelope, cx)).await;
 }
 
@@ -83,8 +72,8 @@ fn poll_released(envelope: &Arc<Envelope>, cx: &mut Context<'_>) -> Poll<()> {
     envelope.poll_released(cx)
 }
 
-/// Asks the inline handlers; gives what flushes of the others wait for until those are asked.
-async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Vec<Ticket> {
+/// Asks the inline handlers; gives what flushes of the others wait for already.
+async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Tickets {
     let handlers = || {
         envelope
             .facts
@@ -99,15 +88,16 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Vec<Ticket> {
     let mut unasked = Unasked {
         envelope,
         waits: &order,
-        tickets: Vec::new(),
+        tickets: Tickets::default(),
     };
     while let Some((&(index, handler), rest)) = unasked.waits.split_first().filter(|((_, handler), _)| handler.run_inline) {
         unasked.waits = rest;
-        let mut call = core::pin::pin!(Pending::new(handler, handler.call(envelope, index)));
+        let ticket = unasked.tickets.take(index);
+        let mut call = core::pin::pin!(Pending::new(handler, handler.call(envelope, index), ticket));
         poll_fn(|cx| {
             let poll = call.as_mut().poll(cx);
             if poll.is_pending() {
-                unasked.open_tickets();
+                unasked.tickets.open_for(unasked.waits);
             }
             poll
         })
@@ -118,22 +108,31 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Vec<Ticket> {
     core::mem::take(&mut unasked.tickets)
 }
 
+/// What flushes of handlers wait for that have not been asked yet, by the handler's number: opened as soon as it takes more than a poll, and handed on
+/// to the call. (One opened anew would be on a later page, and be missed by a flush that has begun meanwhile.)
+#[derive(Default)]
+struct Tickets(Vec<(usize, Ticket)>);
+
+impl Tickets {
+    fn open_for(&mut self, handlers: &[(usize, &Arc<Registration>)]) {
+        if self.0.is_empty() {
+            self.0
+                .extend(handlers.iter().map(|(index, handler)| (*index, Ticket::new(&handler.ledger))));
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Ticket> {
+        let at = self.0.iter().position(|(known, _)| *known == index)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
 /// The handlers that wait for their turn behind an inline one. Those that are dropped there were not called, and are reported: it happens where
 /// the runtime was shut down.
 struct Unasked<'a> {
     envelope: &'a Envelope,
     waits: &'a [(usize, &'a Arc<Registration>)],
-    /// What flushes of those handlers wait for, as soon as it takes more than a poll; kept until all are asked.
-    tickets: Vec<Ticket>,
-}
-
-impl Unasked<'_> {
-    fn open_tickets(&mut self) {
-        if self.tickets.is_empty() {
-            self.tickets
-                .extend(self.waits.iter().map(|(_, handler)| Ticket::new(&handler.ledger)));
-        }
-    }
+    tickets: Tickets,
 }
 
 impl Drop for Unasked<'_> {
@@ -155,12 +154,8 @@ pin_project! {
 }
 
 impl<'a, F> Pending<'a, F> {
-    fn new(handler: &'a Registration, call: F) -> Self {
-        Self {
-            call,
-            handler,
-            ticket: None,
-        }
+    fn new(handler: &'a Registration, call: F, ticket: Option<Ticket>) -> Self {
+        Self { call, handler, ticket }
     }
 }
 

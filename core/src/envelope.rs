@@ -8,6 +8,7 @@ use crate::context::Current;
 use crate::error::{EmitError, FailureCause, HandlerFailure};
 use crate::event::Event;
 use crate::latch::Latch;
+use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::report::Reporter;
 use crate::run_info::RunInfo;
@@ -38,9 +39,10 @@ struct Verdict {
 }
 
 impl Envelope {
-    /// Counts the event in, and makes it. Its fan-out has to handle it.
-    pub(crate) fn open(event: Event, facts: Arc<Facts>, emitter: Current) -> FanOut {
-        let page = facts.setup.engine.ledger.open();
+    /// Counts the event in, unless a ticket says that it has been, and makes it. Its fan-out has to handle it.
+    pub(crate) fn open(event: Event, facts: Arc<Facts>, emitter: Current, ticket: Option<Ticket>) -> FanOut {
+        let page = ticket.and_then(Ticket::into_page);
+        let page = page.unwrap_or_else(|| facts.setup.engine.ledger.open());
         FanOut(Arc::new(Self {
             event,
             facts,

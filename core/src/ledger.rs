@@ -114,21 +114,29 @@ impl Ledger {
 /// Something that is still to be handled; dropping it says that it is.
 pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
-    page: u64,
+    /// Absent once somebody else answers for it.
+    page: Option<u64>,
 }
 
 impl Ticket {
     pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
-            page: ledger.open(),
+            page: Some(ledger.open()),
             ledger: ledger.clone(),
         }
+    }
+
+    /// Hands it over to whoever closes the page from here on.
+    pub(crate) fn into_page(mut self) -> Option<u64> {
+        self.page.take()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.ledger.close(self.page);
+        if let Some(page) = self.page {
+            self.ledger.close(page);
+        }
     }
 }
 

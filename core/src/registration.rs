@@ -211,7 +211,7 @@ impl Registration {
 
     /// Leaves an event that was emitted inside a call of this inline handler to whoever makes that call; false where that is over.
     fn leave(self: &Arc<Self>, seat: &Seat, envelope: &Arc<Envelope>, index: usize) -> bool {
-        match seat.leave(Call::new(self, envelope, index, false)) {
+        match seat.leave(Call::new(self, envelope, index, false, None)) {
             Left::Queued => true,
             Left::NoRoom(call) => {
                 let failure = self.fail(FailureCause::WouldDeadlock, envelope);

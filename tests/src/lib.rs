@@ -1,5 +1,6 @@
 //! Tests of rappel: every body runs on every runtime.
 
+pub mod held;
 pub mod openai_server;
 pub mod record;
 pub mod replay;

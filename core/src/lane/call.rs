@@ -26,8 +26,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Counts the call in.
-    pub(crate) fn new(owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize, answers: bool) -> Self {
+    /// Counts the call in, unless a ticket says that it has been.
+    pub(crate) fn new(owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize, answers: bool, ticket: Option<Ticket>) -> Self {
         envelope.to_be_handled();
         if answers {
             envelope.hold_emitter();
@@ -38,7 +38,7 @@ impl Call {
             joined: None,
             index,
             answers,
-            ticket: Some(Ticket::new(&owner.ledger)),
+            ticket: Some(ticket.unwrap_or_else(|| Ticket::new(&owner.ledger))),
         }
     }
 

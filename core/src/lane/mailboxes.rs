@@ -106,6 +106,8 @@ struct Mailbox<I: Item> {
     dropped: usize,
     /// The emitter that waits for room.
     over: Option<I::Hold>,
+    /// The emitter that waits until all is handled.
+    last: Option<I::Hold>,
 }
 
 struct Entry<I> {
@@ -171,8 +173,8 @@ pub(crate) struct Over<I: Item> {
     pub(crate) again: bool,
     /// Whom somebody has to serve now, beside whoever asks: runs that were let in.
     pub(crate) serve: Vec<usize>,
-    /// An emitter that there was no more room to be waited for.
-    pub(crate) freed: Option<I::Hold>,
+    /// Emitters that need not wait any longer.
+    pub(crate) freed: Vec<I::Hold>,
 }
 
 impl<I: Item> Mailbox<I> {
@@ -186,6 +188,7 @@ impl<I: Item> Mailbox<I> {
             closing: false,
             dropped: 0,
             over: None,
+            last: None,
         }
     }
 
@@ -238,6 +241,7 @@ impl<I: Item> Mailbox<I> {
         self.load = 0;
         self.dropped += self.queue.len();
         given_up.freed.extend(self.over.take());
+        given_up.freed.extend(self.last.take());
         let mut start = false;
         for Entry { item, .. } in self.queue.drain(..) {
             if item.part() == Part::Start {
@@ -437,7 +441,7 @@ impl<I: Item> Mailboxes<I> {
             item: None,
             again: false,
             serve: Vec::new(),
-            freed: None,
+            freed: Vec::new(),
         };
         self.stuck = false;
         let Some(mailbox) = self.runs.get_mut(key) else { return over };
@@ -451,16 +455,20 @@ impl<I: Item> Mailboxes<I> {
         over
     }
 
-    /// No more events of that run will come.
-    pub(crate) fn retire(&mut self, key: usize) -> Over<I> {
+    /// No more events of that run will come; `hold` is kept until those that have come are handled.
+    pub(crate) fn retire(&mut self, key: usize, hold: Option<I::Hold>) -> Over<I> {
         let mut over = Over {
             item: None,
             again: false,
             serve: Vec::new(),
-            freed: None,
+            freed: Vec::new(),
         };
-        if let Some(mailbox) = self.runs.get_mut(key) {
-            mailbox.closing = true;
+        match self.runs.get_mut(key) {
+            Some(mailbox) => {
+                mailbox.closing = true;
+                mailbox.last = hold;
+            }
+            None => over.freed.extend(hold),
         }
         self.remove_if_done(key, &mut over);
         over
@@ -471,7 +479,8 @@ impl<I: Item> Mailboxes<I> {
             return;
         }
         let mailbox = self.runs.remove(key);
-        over.freed = over.freed.take().or(mailbox.over);
+        over.freed.extend(mailbox.over);
+        over.freed.extend(mailbox.last);
         while self.runs.len() < self.limits.open_runs {
             let Some(first) = self.parked.pop_front() else { return };
             if let Brought::Queued { serve: Some(key), .. } = self.admit(first) {

@@ -20,9 +20,10 @@ use self::call::part;
 use self::mailboxes::{Brought, GivenUp, Limits, Mailboxes, Over, Part};
 use self::watch::Watch;
 use crate::deadline::Deadline;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Hold};
 use crate::error::FailureCause;
 use crate::handler::{CallbackHandler, Delivery, ErasedAsyncHandler};
+use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::runtime::Runtime;
 use crate::scope::{Facts, Place};
@@ -108,7 +109,7 @@ impl Lane {
     }
 
     /// Queues an event for the handler, or finds that it cannot. Whatever the emitter has to wait for holds its envelope.
-    pub(crate) fn bring(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize) {
+    pub(crate) fn bring(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize, ticket: Option<Ticket>) {
         let facts = &envelope.facts;
         let place = facts.places.get(index);
         if matches!(place, Place::Refused | Place::Left) {
@@ -118,7 +119,7 @@ impl Lane {
         let may_wait = !envelope.emitter.waits_for(owner.id, facts);
         let answers = may_wait && (self.delivery.is_awaited() || (self.delivery.is_pipelined() && part == Part::End));
         // Counted before it can be seen.
-        let call = Call::new(owner, envelope, index, answers);
+        let call = Call::new(owner, envelope, index, answers, ticket);
         let (brought, over, serve) = self.state.with(|state| {
             let brought = match place {
                 Place::At(key) => state.boxes.bring(key, call, may_wait),
@@ -128,7 +129,7 @@ impl Lane {
             if let (Part::End, Place::At(key)) = (part, place) {
                 facts.places.leave(index);
                 if !matches!(brought, Brought::Queued { .. }) {
-                    over = Some(state.boxes.retire(key));
+                    over = Some(state.boxes.retire(key, None));
                 }
             }
             let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && self.claim_serial(state);
@@ -178,10 +179,12 @@ impl Lane {
         }
     }
 
-    /// No more events of that run will come.
-    pub(crate) fn retire(&self, owner: &Arc<Registration>, key: usize) {
+    /// No more events of that run will come; an end that the handler does not want waits until the run's others are handled, if it is pipelined.
+    pub(crate) fn retire(&self, owner: &Arc<Registration>, key: usize, end: Option<&Arc<Envelope>>) {
+        let waits = |end: &&Arc<Envelope>| self.is_pipelined() && !end.emitter.waits_for(owner.id, &end.facts);
+        let hold = end.filter(waits).map(Hold::new);
         let (over, serve) = self.state.with(|state| {
-            let over = state.boxes.retire(key);
+            let over = state.boxes.retire(key, hold);
             let serve = !over.serve.is_empty() && self.claim_serial(state);
             (over, serve)
         });
@@ -189,6 +192,11 @@ impl Lane {
             self.call_for(owner);
         }
         self.close(owner, over);
+    }
+
+    /// Whether ends wait for what is queued.
+    pub(crate) fn is_pipelined(&self) -> bool {
+        self.delivery.is_pipelined()
     }
 
     /// What is left to do after a call, outside the lock.

@@ -88,8 +88,6 @@ pub(crate) struct Closing {
     core: Arc<RunCore>,
     emission: Emission,
     kind: EventKind,
-    /// Opened at once: a flush that begins after it waits for this event too.
-    ticket: Ticket,
     accepted: bool,
 }
 
@@ -110,10 +108,11 @@ impl Closing {
             core.let_go();
             return None;
         }
+        // Counted at once: a flush that begins after it waits for this event too.
+        let ticket = Ticket::new(&facts.setup.engine.ledger);
         Some(Self {
-            ticket: Ticket::new(&facts.setup.engine.ledger),
             core: core.clone(),
-            emission: Emission::closing(event),
+            emission: Emission::closing(event, ticket),
             kind,
             accepted: false,
         })
@@ -134,7 +133,6 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let _ = &self.ticket;
         if self.accepted {
             return;
         }

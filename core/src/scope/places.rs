@@ -1,9 +1,12 @@
 //! Where a run's mailboxes are.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Facts;
+use crate::envelope::Envelope;
+use crate::lane::Lane;
 
 /// A run's mailbox with each of its handlers, by the handler's number.
 pub(crate) struct Places(Box<[AtomicUsize]>);
@@ -68,20 +71,27 @@ impl Places {
 }
 
 impl Facts {
-    /// No more events of the run will come: gives its mailboxes back, as soon as they are empty.
-    pub(crate) fn leave_lanes(&self) {
+    /// No more events of the run will come: gives its mailboxes back, as soon as they are empty. `end` is the run's end, which handlers that it was
+    /// brought to have left already.
+    pub(crate) fn leave_lanes(&self, end: Option<&Arc<Envelope>>) {
         for (index, handler) in self.setup.handlers().enumerate() {
             if let (Some(lane), Place::At(_)) = (handler.lane(), self.places.get(index)) {
                 if let Place::At(key) = self.places.set(index, LEFT) {
-                    lane.retire(handler, key);
+                    lane.retire(handler, key, end);
                 }
             }
         }
+    }
+
+    /// Whether an end has to wait for what is queued for a handler, though that may not want the end itself.
+    pub(super) fn is_in_pipelined_lane(&self) -> bool {
+        let mut handlers = self.setup.handlers().enumerate();
+        handlers.any(|(index, handler)| handler.lane().is_some_and(Lane::is_pipelined) && matches!(self.places.get(index), Place::At(_)))
     }
 }
 
 impl Drop for Facts {
     fn drop(&mut self) {
-        self.leave_lanes();
+        self.leave_lanes(None);
     }
 }

@@ -16,6 +16,7 @@ use crate::engine::OpenRun;
 use crate::envelope::Envelope;
 use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
+use crate::ledger::Ticket;
 use crate::manager::Setup;
 use crate::result::LlmResult;
 use crate::run_info::RunInfo;
@@ -82,8 +83,8 @@ pub(crate) enum Emission {
     /// Not accepted yet: dropped now, it has not happened.
     New {
         event: Box<Event>,
-        /// Whether it closes a run that its owner has given up, or had to.
-        closing: bool,
+        /// Of an event that closes a run, which its owner has given up, or had to: what flushes wait for since then.
+        closing: Option<Ticket>,
     },
     /// Accepted, under that number.
     Accepted {
@@ -100,14 +101,14 @@ impl Emission {
     pub(crate) fn new(event: Event) -> Self {
         Self::New {
             event: Box::new(event),
-            closing: false,
+            closing: None,
         }
     }
 
-    pub(crate) fn closing(event: Event) -> Self {
+    pub(crate) fn closing(event: Event, ticket: Ticket) -> Self {
         Self::New {
             event: Box::new(event),
-            closing: true,
+            closing: Some(ticket),
         }
     }
 
@@ -163,7 +164,7 @@ impl RunCore {
                         return Poll::Ready(Err(EmitError::RunBusy));
                     }
                     ready!(self.poll_idle(cx));
-                    match self.accept(event, *closing) {
+                    match self.accept(event, closing) {
                         Acceptance::InFlight { sequence, cut_off } => *emission = Emission::Accepted { sequence, cut_off },
                         Acceptance::Refused(error) => {
                             *emission = Emission::Done;
@@ -194,9 +195,9 @@ impl RunCore {
     }
 
     /// Takes the event in, if no other one is in flight.
-    fn accept(self: &Arc<Self>, event: &mut Event, closing: bool) -> Acceptance {
+    fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Ticket>) -> Acceptance {
         let emitter = context::current();
-        if emitter.is_too_deep() && !closing {
+        if emitter.is_too_deep() && closing.is_none() {
             return Acceptance::Refused(EmitError::TooDeep);
         }
         let cut_off = self.is_open() && self.facts.is_cut_off();
@@ -205,7 +206,7 @@ impl RunCore {
         }
         let kind = event.kind();
         let setup = &self.facts.setup;
-        let wanted = setup.wants(kind);
+        let wanted = setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
         let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && setup.wants_token_times());
         let time = timed.then(|| setup.engine.clock.now()).flatten();
         let accepted = self.state.with(|state| {
@@ -215,7 +216,7 @@ impl RunCore {
             if state.phase == Phase::Closed {
                 return Err(Acceptance::Refused(EmitError::RunClosed));
             }
-            if !closing {
+            if closing.is_none() {
                 self.admit(kind, state).map_err(|error| {
                     // What was not started never goes on.
                     if kind.is_start() {
@@ -244,7 +245,7 @@ impl RunCore {
         };
         if !wanted {
             if closed.is_some() {
-                self.facts.leave_lanes();
+                self.facts.leave_lanes(None);
             }
             // Those who wait behind it found the run idle, or will.
             return if cut_off {
@@ -254,7 +255,7 @@ impl RunCore {
             };
         }
         // Counted before it can be seen; and before a run that it ends is no longer counted as open.
-        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter);
+        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter, closing.take());
         drop(closed);
         let flight = Flight {
             sequence,
@@ -364,7 +365,7 @@ impl RunCore {
     /// The run has ended, though its end was not accepted: nobody is to be told of it, or nobody can be.
     pub(crate) fn let_go(&self) {
         let _open = self.state.with(|state| state.open.take());
-        self.facts.leave_lanes();
+        self.facts.leave_lanes(None);
     }
 
     /// Closes a run that has started and not ended; `None` if there is none such. Gives the failure that the emitter gave up on.

@@ -19,6 +19,7 @@ mod openai_cancelled;
 mod openai_faults;
 mod openai_secrets;
 mod parents_that_end_first;
+mod promises;
 mod quickstart;
 mod readme;
 mod simulation;
