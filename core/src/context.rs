@@ -21,10 +21,12 @@ pub(crate) struct Current {
     /// The run that it is in, if it is in one.
     pub(crate) run: Option<Arc<Facts>>,
     /// The handler's call that it is in, if it is in one.
-    pub(crate) call: Option<Arc<Link>>,
+    call: Option<Arc<Link>>,
+    /// How many calls led here: a handler's call for an event that was emitted in a call for an event, and so on; also such as are over.
+    depth: u8,
 }
 
-/// How many handlers may be called inside each other, by emitting: beyond this they go in a circle.
+/// How many calls may lead to an event: beyond this, handlers go in a circle.
 const MOST_CALLS: u8 = 32;
 
 /// A handler's call, as the code inside it knows it; and through that the calls that it is in itself.
@@ -66,12 +68,13 @@ impl Current {
         Self {
             run: self.run.clone(),
             call: Some(Arc::new(link)),
+            depth: self.depth.saturating_add(1),
         }
     }
 
     /// Whether an event that is emitted here is one too many.
     pub(crate) fn is_too_deep(&self) -> bool {
-        self.calls().nth(usize::from(MOST_CALLS) - 1).is_some()
+        self.depth >= MOST_CALLS
     }
 
     /// Whether the handler is being called further out, and can take no event of `run` before that call is over: who waits here for it to do so
@@ -119,7 +122,7 @@ mod local {
     use super::{Current, HandlerId};
 
     std::thread_local! {
-        static CURRENT: RefCell<Current> = const { RefCell::new(Current { run: None, call: None }) };
+        static CURRENT: RefCell<Current> = const { RefCell::new(Current { run: None, call: None, depth: 0 }) };
     }
 
     std::thread_local! {

@@ -160,8 +160,8 @@ pub enum EmitError {
     /// The run's parent had ended before it. This event has not happened; the run has ended as [`RunError::Cancelled`] instead.
     #[error("the run was closed by the end of its parent")]
     RunClosed,
-    /// The event was emitted inside a handler, which was called for an event that was emitted inside a handler, and so on, 32 levels deep: the
-    /// handlers call each other in a circle. This event has not happened.
+    /// The event was emitted inside a handler, which was called for an event that was emitted inside a handler, and so on, 32 levels deep, tasks that took
+    /// their place along included: the handlers call each other in a circle. This event has not happened.
     #[error("handlers emit inside handlers, without an end")]
     TooDeep,
     /// The event was emitted inside a handler's call, and waiting would never end: a handler further out would have to take it, and has no room
