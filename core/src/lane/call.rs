@@ -113,7 +113,7 @@ impl Item for Call {
     fn admitted(&self, key: usize) {
         match self.part() {
             // Nothing comes after it, and the mailbox goes with it.
-            Part::End | Part::Only => self.envelope.facts.places.leave(self.index),
+            Part::End | Part::Only => _ = self.envelope.facts.places.leave(self.index),
             Part::Start | Part::Token | Part::Other => self.envelope.facts.places.admit(self.index, key),
         }
     }

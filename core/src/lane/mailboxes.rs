@@ -155,6 +155,8 @@ pub(crate) enum Brought<I: Item> {
     NoRoom(I),
     /// Nothing comes in now.
     Busy(I),
+    /// The handler hears nothing of its run any more.
+    TooLate(I),
 }
 
 /// An event whose turn has come.

@@ -111,8 +111,7 @@ impl Lane {
     /// Queues an event for the handler, or finds that it cannot. Whatever the emitter has to wait for holds its envelope.
     pub(crate) fn bring(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize, ticket: Option<Ticket>) {
         let facts = &envelope.facts;
-        let place = facts.places.get(index);
-        if matches!(place, Place::Refused | Place::Left) {
+        if matches!(facts.places.get(index), Place::Refused | Place::Left) {
             return;
         }
         let part = part(envelope);
@@ -121,17 +120,19 @@ impl Lane {
         // Counted before it can be seen.
         let call = Call::new(owner, envelope, index, answers, ticket);
         let (brought, over, serve) = self.state.with(|state| {
-            let brought = match place {
+            // Asked once more, where nobody else changes it: a time-out may refuse the run's start meanwhile, and give its mailbox to another one.
+            let brought = match facts.places.get(index) {
                 Place::At(key) => state.boxes.bring(key, call, may_wait),
-                _ => state.boxes.bring_first(call, may_wait, || is_inside_one_served(facts, owner)),
+                Place::None => state.boxes.bring_first(call, may_wait, || is_inside_one_served(facts, owner)),
+                Place::Refused | Place::Left => Brought::TooLate(call),
             };
-            let mut over = None;
-            if let (Part::End, Place::At(key)) = (part, place) {
-                facts.places.leave(index);
-                if !matches!(brought, Brought::Queued { .. }) {
-                    over = Some(state.boxes.retire(key, None));
+            let over = match facts.places.get(index) {
+                Place::At(key) if part == Part::End => {
+                    facts.places.leave(index);
+                    (!matches!(brought, Brought::Queued { .. })).then(|| state.boxes.retire(key, None))
                 }
-            }
+                _ => None,
+            };
             let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && self.claim_serial(state);
             (brought, over, serve)
         });
@@ -166,6 +167,7 @@ impl Lane {
                 emptied.settle(None);
             }
             Brought::Parked => {}
+            Brought::TooLate(call) => call.settle(None),
             Brought::Dropped(call) => {
                 owner.counters.dropped();
                 call.settle(None);
@@ -180,18 +182,24 @@ impl Lane {
     }
 
     /// No more events of that run will come; an end that the handler does not want waits until the run's others are handled, if it is pipelined.
-    pub(crate) fn retire(&self, owner: &Arc<Registration>, key: usize, end: Option<&Arc<Envelope>>) {
+    pub(crate) fn retire(&self, owner: &Arc<Registration>, facts: &Facts, index: usize, end: Option<&Arc<Envelope>>) {
         let waits = |end: &&Arc<Envelope>| self.is_pipelined() && !end.emitter.waits_for(owner.id, &end.facts);
-        let hold = end.filter(waits).map(Hold::new);
+        let mut hold = end.filter(waits).map(Hold::new);
         let (over, serve) = self.state.with(|state| {
-            let over = state.boxes.retire(key, hold);
+            let Place::At(key) = facts.places.leave(index) else {
+                return (None, false);
+            };
+            let over = state.boxes.retire(key, hold.take());
             let serve = !over.serve.is_empty() && self.claim_serial(state);
-            (over, serve)
+            (Some(over), serve)
         });
+        drop(hold);
         if serve {
             self.call_for(owner);
         }
-        self.close(owner, over);
+        if let Some(over) = over {
+            self.close(owner, over);
+        }
     }
 
     /// Whether ends wait for what is queued.

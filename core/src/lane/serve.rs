@@ -74,38 +74,36 @@ impl Lane {
             handler: self.state.with(|state| state.handler.take()),
             key: None,
         };
-        let mut answer = Answer::Unhandled;
         loop {
-            let due = self.deadline.as_ref().map(Deadline::due);
             let shift_over = shift.is_over();
-            let (over, step, watch) = self.state.with(|state| {
-                let over = out.key.take().map(|key| {
-                    state.watch.end();
-                    state.boxes.finish(key)
-                });
+            let due = self.deadline.as_ref().map(Deadline::due);
+            let (step, watch) = self.state.with(|state| {
                 let step = state.step(&mut out.handler, shift_over);
                 let watch = match (&step, due) {
                     (Step::Call { key, .. }, Some(due)) => state.watch.begin(*key, due),
                     _ => false,
                 };
-                (over, step, watch)
+                (step, watch)
             });
-            if let Some(over) = over {
-                self.conclude(owner, over, core::mem::replace(&mut answer, Answer::Unhandled));
-            }
             if watch {
                 self.watch_over(owner);
             }
-            match step {
+            let (key, errand, freed) = match step {
                 Step::Idle => return false,
                 Step::More => return true,
-                Step::Call { key, errand, freed } => {
-                    drop(freed);
-                    out.key = Some(key);
-                    answer = out.call(owner, errand);
-                    shift.count();
-                }
-            }
+                Step::Call { key, errand, freed } => (key, errand, freed),
+            };
+            drop(freed);
+            out.key = Some(key);
+            let answer = out.call(owner, errand);
+            out.key = None;
+            let over = self.state.with(|state| {
+                state.watch.end();
+                state.boxes.finish(key)
+            });
+            // Before the next call: a report that takes its time must not eat up that one's.
+            self.conclude(owner, over, answer);
+            shift.count();
         }
     }
 

@@ -187,7 +187,8 @@ impl<L: Serve> Workers<L> {
                 let found = if over { None } else { floor.waiting.pop_front() };
                 (found, floor.call_help())
             });
-            drop(lane);
+            // It may be the last to have the handler, whose drop is foreign code.
+            let _ = contained(|| drop(lane));
             self.answer(help);
             next = match found {
                 None if !over => self.linger(&shift),

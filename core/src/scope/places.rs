@@ -1,4 +1,4 @@
-//! Where a run's mailboxes are.
+//! Where a run's mailboxes are. A place changes under the lock of the handler's lane only, as keys are used again.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -59,8 +59,9 @@ impl Places {
         self.set(index, REFUSED);
     }
 
-    pub(crate) fn leave(&self, index: usize) {
-        self.set(index, LEFT);
+    /// Gives where it was.
+    pub(crate) fn leave(&self, index: usize) -> Place {
+        self.set(index, LEFT)
     }
 
     fn set(&self, index: usize, word: usize) -> Place {
@@ -76,9 +77,7 @@ impl Facts {
     pub(crate) fn leave_lanes(&self, end: Option<&Arc<Envelope>>) {
         for (index, handler) in self.setup.handlers().enumerate() {
             if let (Some(lane), Place::At(_)) = (handler.lane(), self.places.get(index)) {
-                if let Place::At(key) = self.places.set(index, LEFT) {
-                    lane.retire(handler, key, end);
-                }
+                lane.retire(handler, self, index, end);
             }
         }
     }

@@ -41,10 +41,25 @@ fn its_examples_run() {
         let text = String::from_utf8(output.stdout).unwrap();
         let joke = format!("{}\nSome(TokenUsage {{ prompt_tokens: 4, completion_tokens: 14,", JOKE.concat());
         let expected = match &*name {
+            "deliveries" => "Why not?\nmy-model: Why not? (missed 0 events)\n",
             "own_client" => "my-model: Why not?\ncancelled after \"Because\"\n",
             "own_chain" => "deep-thought on_chain_start\n  my-model on_llm_start\n  my-model on_llm_end\ndeep-thought on_chain_end\n",
             _ => &joke,
         };
         assert!(text.starts_with(expected), "{name}: {text}");
+    }
+}
+
+/// Each promise names the tests that hold it, and each module of the promises is named.
+#[test]
+fn its_links_lead_somewhere() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let links: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    for link in links.iter().filter(|link| !link.contains("://")) {
+        assert!(root().join(link).exists(), "{link}");
+    }
+    let promises = std::fs::read_dir(root().join("tests/tests/it/promises")).unwrap();
+    for module in promises.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "mod.rs") {
+        assert!(links.contains(&&*format!("tests/tests/it/promises/{module}")), "{module}");
     }
 }
