@@ -15,28 +15,30 @@ use crate::error::EmitError;
 use crate::event::EventKind;
 use crate::ledger::Ticket;
 use crate::registration::Registration;
+use crate::scope::Facts;
 
 /// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side.
 ///
 /// It is ready when those whose answers the emitter waits for have answered. Every handler sees the event, whatever another one makes of it; the
 /// error is the first in that order, then in that of registration.
-pub(crate) fn dispatch(fan_out: FanOut) -> impl Future<Output = Result<(), EmitError>> {
+///
+/// `tickets` are those of handlers for which it has been counted already.
+pub(crate) fn dispatch(fan_out: FanOut, tickets: Tickets) -> impl Future<Output = Result<(), EmitError>> {
     let inside = fan_out.0.emitter.in_call(&fan_out.0.facts, None);
     let over = CallOver(inside.clone());
     let ask = async move {
         let _over = over;
-        ask_all(&fan_out.0).await;
+        ask_all(&fan_out.0, tickets).await;
         fan_out.0.verdict()
     };
     InCurrentRun::new(ask, inside)
 }
 
-async fn ask_all(envelope: &Arc<Envelope>) {
+async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
     let kind = envelope.event.kind();
     let handlers = || envelope.facts.setup.handlers().enumerate();
-    let mut tickets = Tickets::default();
     if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
-        tickets = ask_inline(envelope, kind).await;
+        tickets = ask_inline(envelope, kind, tickets).await;
     }
     for (index, handler) in handlers() {
         if let Some(lane) = handler.lane().filter(|_| handler.wants(kind)) {
@@ -73,7 +75,7 @@ fn poll_released(envelope: &Arc<Envelope>, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 /// Asks the inline handlers; gives what flushes of the others wait for already.
-async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Tickets {
+async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets) -> Tickets {
     let handlers = || {
         envelope
             .facts
@@ -88,7 +90,7 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Tickets {
     let mut unasked = Unasked {
         envelope,
         waits: &order,
-        tickets: Tickets::default(),
+        tickets,
     };
     while let Some((&(index, handler), rest)) = unasked.waits.split_first().filter(|((_, handler), _)| handler.run_inline) {
         unasked.waits = rest;
@@ -111,13 +113,20 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind) -> Tickets {
 /// What flushes of handlers wait for that have not been asked yet, by the handler's number: opened as soon as it takes more than a poll, and handed on
 /// to the call. (One opened anew would be on a later page, and be missed by a flush that has begun meanwhile.)
 #[derive(Default)]
-struct Tickets(Vec<(usize, Ticket)>);
+pub(crate) struct Tickets(Vec<(usize, Ticket)>);
 
 impl Tickets {
+    /// One for each handler of the run that wants `kind`.
+    pub(crate) fn of_all(facts: &Facts, kind: EventKind) -> Self {
+        let wanting = facts.setup.handlers().enumerate().filter(|(_, handler)| handler.wants(kind));
+        Self(wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger))).collect())
+    }
+
     fn open_for(&mut self, handlers: &[(usize, &Arc<Registration>)]) {
-        if self.0.is_empty() {
-            self.0
-                .extend(handlers.iter().map(|(index, handler)| (*index, Ticket::new(&handler.ledger))));
+        for (index, handler) in handlers {
+            if !self.0.iter().any(|(known, _)| known == index) {
+                self.0.push((*index, Ticket::new(&handler.ledger)));
+            }
         }
     }
 

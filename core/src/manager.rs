@@ -354,7 +354,8 @@ impl<R> CallbackManager<R> {
     }
 
     /// Waits until the handler has handled all that was emitted before this call; at once where there is no such handler. As [`flush`](Self::flush)
-    /// otherwise; it does not wait for other handlers, nor for the ends of runs that were dropped just now and are not on their way yet.
+    /// otherwise; it does not wait for other handlers, but where they are inline and come before this one. An event counts as emitted once the poll that
+    /// it was accepted in is over.
     pub fn flush_handler(&self, id: HandlerId) -> Flush {
         let known = self.setup.handlers().find(|handler| handler.id == id).cloned();
         let known = known.or_else(|| self.setup.engine.handlers().into_iter().find(|handler| handler.id == id));

@@ -14,13 +14,14 @@ pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use family::Family;
 pub(crate) use places::{Place, Places};
-pub(crate) use turn::{Emission, Facts, RunCore};
+pub(crate) use turn::{Booked, Emission, Facts, RunCore};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::task::Poll;
 
+use crate::dispatch::Tickets;
 use crate::error::{FailureCause, HandlerFailure, RunError};
 use crate::event::{ChainError, Event, EventKind, LlmError, RetrieverError, ToolError};
 use crate::ledger::Ticket;
@@ -109,10 +110,13 @@ impl Closing {
             return None;
         }
         // Counted at once: a flush that begins after it waits for this event too.
-        let ticket = Ticket::new(&facts.setup.engine.ledger);
+        let booked = Booked {
+            event: Ticket::new(&facts.setup.engine.ledger),
+            handlers: Tickets::of_all(facts, kind),
+        };
         Some(Self {
             core: core.clone(),
-            emission: Emission::closing(event, ticket),
+            emission: Emission::closing(event, booked),
             kind,
             accepted: false,
         })

@@ -11,7 +11,7 @@ use super::waiting::Waiting;
 use super::{Family, Places, READY, error_event};
 use crate::contain::contained;
 use crate::context;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Tickets, dispatch};
 use crate::engine::OpenRun;
 use crate::envelope::Envelope;
 use crate::error::{EmitError, HandlerFailure, RunError};
@@ -84,7 +84,7 @@ pub(crate) enum Emission {
     New {
         event: Box<Event>,
         /// Of an event that closes a run, which its owner has given up, or had to: what flushes wait for since then.
-        closing: Option<Ticket>,
+        closing: Option<Booked>,
     },
     /// Accepted, under that number.
     Accepted {
@@ -97,6 +97,12 @@ pub(crate) enum Emission {
     Done,
 }
 
+/// An event that has been counted before it is accepted.
+pub(crate) struct Booked {
+    pub(crate) event: Ticket,
+    pub(crate) handlers: Tickets,
+}
+
 impl Emission {
     pub(crate) fn new(event: Event) -> Self {
         Self::New {
@@ -105,10 +111,10 @@ impl Emission {
         }
     }
 
-    pub(crate) fn closing(event: Event, ticket: Ticket) -> Self {
+    pub(crate) fn closing(event: Event, booked: Booked) -> Self {
         Self::New {
             event: Box::new(event),
-            closing: Some(ticket),
+            closing: Some(booked),
         }
     }
 
@@ -195,7 +201,7 @@ impl RunCore {
     }
 
     /// Takes the event in, if no other one is in flight.
-    fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Ticket>) -> Acceptance {
+    fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Booked>) -> Acceptance {
         let emitter = context::current();
         if emitter.is_too_deep() && closing.is_none() {
             return Acceptance::Refused(EmitError::TooDeep);
@@ -255,11 +261,15 @@ impl RunCore {
             };
         }
         // Counted before it can be seen; and before a run that it ends is no longer counted as open.
-        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter, closing.take());
+        let (ticket, tickets) = match closing.take() {
+            Some(booked) => (Some(booked.event), booked.handlers),
+            None => (None, Tickets::default()),
+        };
+        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter, ticket);
         drop(closed);
         let flight = Flight {
             sequence,
-            delivery: Box::pin(dispatch(fan_out)),
+            delivery: Box::pin(dispatch(fan_out, tickets)),
         };
         self.state.with(|state| state.turn = Turn::Parked(flight));
         Acceptance::InFlight { sequence, cut_off }

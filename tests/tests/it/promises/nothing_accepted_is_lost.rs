@@ -91,6 +91,19 @@ on_every_runtime! {
         callbacks.flush_handler(quick).await;
     }
 
+    /// Also for the end of a run that was dropped just now.
+    async fn a_flush_of_a_handler_after_a_drop(rt) {
+        for _ in 0..20 {
+            let watched = Watched::new(&rt);
+            let ids: Vec<_> = watched.callbacks.stats().iter().map(|stats| stats.id).collect();
+            drop(chain(&watched.callbacks, "run").await);
+            for (id, (name, log)) in ids.into_iter().zip(&watched.logs) {
+                watched.callbacks.flush_handler(id).await;
+                assert_eq!(log.lines(), ["run: chain_start: 0", "run: chain_error: cancelled"], "{name}");
+            }
+        }
+    }
+
     /// Also of a handler on the emitter's task, and of one that waits for its turn behind an inline one.
     async fn a_flush_of_a_handler_on_the_emitters_task(rt) {
         let ((inline, mut inline_grip), (own, mut grip), log) =
@@ -100,6 +113,10 @@ on_every_runtime! {
         let last = callbacks.add_handler(sync(log.clone()));
         let emitter = rt.go({ let callbacks = callbacks.clone(); async move { chain(&callbacks, "run").await } });
         inline_grip.entered().await;
+        // The emit's poll goes on, on another thread perhaps; with its end the event is emitted.
+        while callbacks.stats()[1].pending == 0 {
+            yield_now().await;
+        }
         let (mut of_own, mut of_last) = (callbacks.flush_handler(own), callbacks.flush_handler(last));
         assert!(poll_once(&mut of_own).await.is_none());
         assert!(poll_once(&mut of_last).await.is_none());
