@@ -49,14 +49,31 @@ async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
         // Lanes that did not want it.
         envelope.facts.leave_lanes(Some(envelope));
     }
-    let others = handlers().filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
-    let mut calls = others.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index), tickets.take(index)));
-    match (calls.next(), calls.next()) {
-        (None, _) => {}
-        (Some(only), None) => only.await,
-        (Some(first), Some(second)) => drop(join_all([first, second].into_iter().chain(calls)).await),
-    }
+    ask_in_place(envelope, kind, &mut tickets).await;
     poll_fn(|cx| poll_released(envelope, cx)).await;
+}
+
+/// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
+async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
+    let handlers = envelope.facts.setup.handlers().enumerate();
+    let handlers = handlers.filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
+    let mut calls = handlers.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index), tickets.take(index)));
+    while let Some(call) = calls.next() {
+        let mut call = core::pin::pin!(call);
+        let waits = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
+        if waits {
+            let mut rest = core::pin::pin!(join_all(calls));
+            // The call has been polled in this poll already.
+            let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
+            poll_fn(|cx| {
+                call_waits = call_waits && (core::mem::take(&mut polled) || call.as_mut().poll(cx).is_pending());
+                rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
+                if call_waits || rest_waits { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            return;
+        }
+    }
 }
 
 /// Ready when no lane keeps the emitter waiting.

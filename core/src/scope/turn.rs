@@ -44,7 +44,7 @@ struct State {
     phase: Phase,
     sequence: u64,
     /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
-    outcomes: Vec<(u64, Result<(), EmitError>)>,
+    outcomes: Vec<(u64, Outcome)>,
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
     raised: Option<HandlerFailure>,
     partial: LlmResult,
@@ -66,7 +66,18 @@ enum Turn {
 
 struct Flight {
     sequence: u64,
-    delivery: BoxFuture<'static, Result<(), EmitError>>,
+    delivery: BoxFuture<'static, Outcome>,
+}
+
+/// What comes of an event for its emitter.
+type Outcome = Result<(), EmitError>;
+
+/// What there is to poll.
+enum Taken {
+    Nothing,
+    Flight(Flight),
+    /// Somebody else is polling it.
+    Elsewhere,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -169,7 +180,7 @@ impl RunCore {
                         *emission = Emission::Done;
                         return Poll::Ready(Err(EmitError::RunBusy));
                     }
-                    ready!(self.poll_idle(cx));
+                    ready!(self.poll_idle(None, cx));
                     match self.accept(event, closing) {
                         Acceptance::InFlight { sequence, cut_off } => *emission = Emission::Accepted { sequence, cut_off },
                         Acceptance::Refused(error) => {
@@ -184,12 +195,15 @@ impl RunCore {
                     }
                 }
                 Emission::Accepted { sequence, cut_off } => {
-                    if let Some(outcome) = self.take_outcome(*sequence) {
+                    let outcome = match self.take_outcome(*sequence) {
+                        None => ready!(self.poll_idle(Some(*sequence), cx)),
+                        outcome => outcome,
+                    };
+                    if let Some(outcome) = outcome {
                         let outcome = if *cut_off { Err(EmitError::RunClosed) } else { outcome };
                         *emission = Emission::Done;
                         return Poll::Ready(outcome);
                     }
-                    ready!(self.poll_idle(cx));
                 }
                 Emission::ShutDown => {
                     *emission = Emission::Done;
@@ -292,28 +306,35 @@ impl RunCore {
         self.state.with(|state| state.phase == Phase::Open)
     }
 
-    /// Polls whatever is in flight; ready when nothing is.
-    fn poll_idle(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.in_flight().is_none() {
-            return Poll::Ready(());
-        }
-        // Enlisted before we look: whoever polls it now, or what it is woken by when we do, must find us.
-        self.waiting.enlist(cx.waker());
-        let flight = self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
-            Turn::Idle => {
-                state.turn = Turn::Idle;
-                Poll::Ready(None)
+    /// Polls whatever is in flight; ready when nothing is. Gives what came of event number `mine`, if that was it.
+    fn poll_idle(&self, mine: Option<u64>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        match self.take_flight() {
+            Taken::Nothing => Poll::Ready(None),
+            Taken::Flight(flight) => self.poll_flight(flight, mine, cx),
+            Taken::Elsewhere => {
+                // Enlisted before we look again: whoever polls it now must find us.
+                self.waiting.enlist(cx.waker());
+                match self.take_flight() {
+                    Taken::Nothing => Poll::Ready(None),
+                    Taken::Flight(flight) => self.poll_flight(flight, mine, cx),
+                    Taken::Elsewhere => Poll::Pending,
+                }
             }
-            Turn::Parked(flight) => Poll::Ready(Some(flight)),
-            Turn::Polling => Poll::Pending,
-        });
-        match ready!(flight) {
-            None => Poll::Ready(()),
-            Some(flight) => self.poll_flight(flight),
         }
     }
 
-    fn poll_flight(&self, mut flight: Flight) -> Poll<()> {
+    fn take_flight(&self) -> Taken {
+        self.state.with(|state| match mem::replace(&mut state.turn, Turn::Polling) {
+            Turn::Idle => {
+                state.turn = Turn::Idle;
+                Taken::Nothing
+            }
+            Turn::Parked(flight) => Taken::Flight(flight),
+            Turn::Polling => Taken::Elsewhere,
+        })
+    }
+
+    fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         let waker = Waker::from(self.waiting.clone());
         self.waiting.before_poll();
@@ -323,29 +344,35 @@ impl RunCore {
         let poll = contained(|| delivery.poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
         let sequence = flight.sequence;
         let Poll::Ready(outcome) = poll else {
+            // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
+            self.waiting.enlist(cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
             if self.waiting.was_woken() {
-                // Others that came by meanwhile found it being polled, and wait: we may be dropped or leaked before we poll it again.
+                // While it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
                 self.waiting.wake_all();
             }
             return Poll::Pending;
         };
         // The envelope goes first: whoever is woken now may ask whether all is handled.
         drop(flight);
-        let _replaced = self.state.with(|state| {
+        let (outcome, _replaced) = self.state.with(|state| {
             state.turn = Turn::Idle;
             let raised = match &outcome {
                 Err(EmitError::Raised(failure)) => Some(failure.clone()),
                 _ => None,
             };
+            let replaced = mem::replace(&mut state.raised, raised);
+            if mine == Some(sequence) {
+                return (Some(outcome), replaced);
+            }
             state.outcomes.push((sequence, outcome));
-            mem::replace(&mut state.raised, raised)
+            (None, replaced)
         });
         self.waiting.wake_all();
-        Poll::Ready(())
+        Poll::Ready(outcome)
     }
 
-    fn take_outcome(&self, sequence: u64) -> Option<Result<(), EmitError>> {
+    fn take_outcome(&self, sequence: u64) -> Option<Outcome> {
         self.state.with(|state| {
             let index = state.outcomes.iter().position(|(number, _)| *number == sequence)?;
             Some(state.outcomes.swap_remove(index).1)
