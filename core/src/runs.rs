@@ -7,7 +7,9 @@ use core::fmt;
 
 use serde_json::Value;
 
-use crate::event::{AgentAction, AgentFinish, ChainEnd, CustomEvent, Document, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd};
+use crate::event::{
+    AgentAction, AgentFinish, ChainEnd, CustomEvent, Document, EventKind, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd,
+};
 use crate::manager::CallbackManager;
 use crate::result::LlmResult;
 use crate::run_info::{RunId, RunInfo};
@@ -39,7 +41,7 @@ macro_rules! run {
 
             /// Tells that something failed and will be tried again.
             pub fn on_retry(&self, retry: Retry) -> Emit<'_> {
-                self.0.emit(|| retry.into())
+                self.0.emit(EventKind::Retry, || retry.into())
             }
 
             /// Ends the run in an error: any error, or text. A [`RunError`](crate::RunError) is taken as it is.
@@ -99,7 +101,7 @@ macro_rules! parent {
 
             /// Sends an event of the application's own, under this run.
             pub fn on_custom_event(&self, event: CustomEvent) -> Emit<'_> {
-                self.0.emit(|| event.into())
+                self.0.emit(EventKind::CustomEvent, || event.into())
             }
         }
 
@@ -119,7 +121,7 @@ run! {
 impl LlmRun {
     /// Tells of a token: text, or the chunk that it came in. Emit it before you hand the token on.
     pub fn on_llm_new_token(&self, token: impl Into<LlmNewToken>) -> Emit<'_> {
-        self.0.emit(|| token.into().into())
+        self.0.emit(EventKind::LlmNewToken, || token.into().into())
     }
 
     /// Ends the run with what the model made.
@@ -137,17 +139,17 @@ parent!(ChainRun);
 impl ChainRun {
     /// Tells of some text.
     pub fn on_text(&self, text: impl Into<Text>) -> Emit<'_> {
-        self.0.emit(|| text.into().into())
+        self.0.emit(EventKind::Text, || text.into().into())
     }
 
     /// Tells that an agent chose a tool.
     pub fn on_agent_action(&self, action: AgentAction) -> Emit<'_> {
-        self.0.emit(|| action.into())
+        self.0.emit(EventKind::AgentAction, || action.into())
     }
 
     /// Tells that an agent is done. The run goes on until it is ended.
     pub fn on_agent_finish(&self, finish: AgentFinish) -> Emit<'_> {
-        self.0.emit(|| finish.into())
+        self.0.emit(EventKind::AgentFinish, || finish.into())
     }
 
     /// Ends the run with what it made.

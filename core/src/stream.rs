@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::context;
 use crate::error::RunError;
-use crate::event::{ChainEnd, LlmEnd, LlmNewToken};
+use crate::event::{ChainEnd, EventKind, LlmEnd, LlmNewToken};
 use crate::result::LlmChunk;
 use crate::run_info::RunKind;
 use crate::runs::{ChainRun, LlmRun};
@@ -135,7 +135,7 @@ enum Telling<C> {
 impl<C> Telling<C> {
     fn item(&mut self, emit: &mut OwnedEmit, item: &C) {
         match self {
-            Self::Tokens(token) => emit.say(|| token(item).into()),
+            Self::Tokens(token) => emit.tell(EventKind::LlmNewToken, || token(item).into()),
             Self::Outputs(output, outputs) => {
                 let output = output(item);
                 match (outputs.last_mut(), output) {

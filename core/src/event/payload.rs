@@ -42,7 +42,7 @@ macro_rules! stamped {
         }
 
         impl $payload {
-            /// The event's place among its run's events: 0 for the start, then one more for each.
+            /// The event's place among those of its run that anybody hears: 0 for the start, then one more for each.
             #[must_use]
             pub fn sequence(&self) -> u64 {
                 self.stamp.sequence

@@ -9,7 +9,7 @@ use core::task::{Context, Poll, ready};
 
 use super::{Emission, RunCore, Scope, abandon};
 use crate::error::{EmitError, StartError};
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 
 /// Has one event handled: ready when all awaited handlers have handled it.
 ///
@@ -22,12 +22,22 @@ pub struct Emit<'run> {
 }
 
 impl<'run> Emit<'run> {
-    pub(super) fn new(scope: &'run Scope, make: impl FnOnce() -> Event) -> Self {
+    pub(super) fn new(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Self {
         Self {
             core: scope.core(),
-            emission: emission(scope, make),
+            emission: emission_of(scope, kind, make),
         }
     }
+}
+
+/// Makes an event that the run goes on after, if it matters to anybody.
+fn emission_of(scope: &Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Emission {
+    let facts = scope.facts();
+    // A run that was cut off by its parent's end says so at its next event, heard or not.
+    if facts.setup.has_handlers() && !facts.setup.minds(kind) && !facts.is_cut_off() && !facts.setup.engine.is_shut_down() {
+        return Emission::Done;
+    }
+    emission(scope, make)
 }
 
 /// Makes the event if there is anybody to hear it.
@@ -94,7 +104,13 @@ impl OwnedEmit {
         self.scope
     }
 
-    /// Emits an event next. Only while no other one is under way.
+    /// Emits an event next that the run goes on after. Only while no other one is under way.
+    pub(crate) fn tell(&mut self, kind: EventKind, make: impl FnOnce() -> Event) {
+        debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
+        self.in_flight.emission = emission_of(&self.scope, kind, make);
+    }
+
+    /// Emits a start or an end next. Only while no other one is under way.
     pub(crate) fn say(&mut self, make: impl FnOnce() -> Event) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
         self.in_flight.emission = emission(&self.scope, make);

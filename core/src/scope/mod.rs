@@ -49,8 +49,8 @@ impl Scope {
     }
 
     /// Emits an event that the run goes on after. `make` is called only if somebody may want it.
-    pub(crate) fn emit(&self, make: impl FnOnce() -> Event) -> Emit<'_> {
-        Emit::new(self, make)
+    pub(crate) fn emit(&self, kind: EventKind, make: impl FnOnce() -> Event) -> Emit<'_> {
+        Emit::new(self, kind, make)
     }
 
     /// Ends the run.

@@ -456,6 +456,12 @@ impl Setup {
         self.handlers().any(|handler| handler.wants(kind))
     }
 
+    /// Whether an event of `kind` makes a difference to any handler: it is heard, or is part of what another one tells.
+    pub(crate) fn minds(&self, kind: EventKind) -> bool {
+        let in_partial = kind == EventKind::LlmNewToken;
+        self.wants(kind) || (in_partial && (self.wants(EventKind::LlmEnd) || self.wants(EventKind::LlmError)))
+    }
+
     fn wants_token_times(&self) -> bool {
         self.handlers().any(|handler| handler.wants_token_times())
     }
