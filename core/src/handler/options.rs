@@ -31,8 +31,8 @@ pub struct Pipelined {
 /// ([`Event::losses`](crate::Event::losses)). Starts and ends of runs that it has taken are never dropped.
 #[derive(Debug, Clone, Copy)]
 pub struct Background {
-    /// How many events of a run wait at most, at least 1; its start and its end have room beside them. What becomes of more tokens says
-    /// [`overflow`](HandlerOptions::overflow); another event takes the place of a token, or is dropped where there is none.
+    /// How many events of a run wait at most, at least 1; its start and its end have room beside them. What becomes of more says
+    /// [`overflow`](HandlerOptions::overflow). Where that drops tokens, another event takes the place of one, or is dropped where there is none.
     pub capacity: usize,
     /// How many runs it takes at a time, from their start until their end is handled; at least 1. More are refused: the handler hears nothing of them.
     pub open_runs: usize,

@@ -123,7 +123,7 @@ impl Item for Call {
     }
 
     fn absorb(&mut self, newer: Self) -> Result<Self, Self> {
-        let Event::LlmNewToken(theirs) = &newer.envelope.event else {
+        let Event::LlmNewToken(theirs) = newer.joined.as_deref().unwrap_or(&newer.envelope.event) else {
             return Err(newer);
         };
         let ours = self.joined.get_or_insert_with(|| Box::new(self.envelope.event.clone()));

@@ -52,8 +52,9 @@ pub(crate) enum Part {
 pub enum Overflow {
     /// The emitter waits until there is room. Nothing is lost.
     Wait,
-    /// The token is joined to the newest one in the mailbox, if that is of the same choice: no text is lost, and there are fewer calls. The joined
-    /// token has the number and the time of its first piece.
+    /// Tokens that lie side by side become one, if they are of the same choice: no text is lost, and there are fewer calls. A joined token has the number
+    /// and the time of its first piece. Where the handler is in the background, and joining makes no room, the event is dropped if it is not a token;
+    /// a token goes in all the same, at most one of each choice.
     Coalesce,
     /// The oldest token in the mailbox goes.
     DropOldest,
@@ -142,6 +143,8 @@ pub(crate) enum Brought<I: Item> {
         serve: Option<usize>,
         /// An older token that had to go.
         displaced: Option<I>,
+        /// Tokens that went into older ones, and are empty.
+        joined: Vec<I>,
     },
     /// It went into an older one, and is empty.
     Joined(I),
@@ -222,6 +225,29 @@ impl<I: Item> Mailbox<I> {
             }
         }
         Err(token)
+    }
+
+    /// Joins all tokens that lie side by side and are of one text. Gives those that are empty now.
+    fn join_all(&mut self) -> Vec<I> {
+        let mut joined = Vec::new();
+        for Entry { item, dropped } in core::mem::take(&mut self.queue) {
+            let after_token = item.part() == Part::Token && self.queue.back().is_some_and(|entry| entry.item.part() == Part::Token);
+            let unjoined = match after_token {
+                true => self.join(item),
+                false => Err(item),
+            };
+            match unjoined {
+                Ok(emptied) => {
+                    self.load -= 1;
+                    joined.push(emptied);
+                    if let Some(last) = self.queue.back_mut() {
+                        last.dropped += dropped;
+                    }
+                }
+                Err(item) => self.queue.push_back(Entry { item, dropped }),
+            }
+        }
+        joined
     }
 
     /// Takes the oldest token out; whoever comes after it is told.
@@ -330,6 +356,7 @@ impl<I: Item> Mailboxes<I> {
         Brought::Queued {
             serve: self.list(key),
             displaced: None,
+            joined: Vec::new(),
         }
     }
 
@@ -348,43 +375,71 @@ impl<I: Item> Mailboxes<I> {
         if !counts(part) || mailbox.load < limits.capacity {
             return self.queue(key, item);
         }
-        let overflow = match part {
-            Part::Token => limits.overflow,
-            // Only tokens are dropped, or make room.
-            _ if limits.waits => Overflow::Wait,
-            _ => Overflow::DropOldest,
-        };
-        let item = match overflow {
-            Overflow::Coalesce => match mailbox.join(item) {
-                Ok(emptied) => return Brought::Joined(emptied),
-                Err(item) => item,
-            },
-            Overflow::DropNewest => {
+        match limits.overflow {
+            Overflow::Coalesce => self.coalesce(key, item, may_wait),
+            Overflow::DropNewest if part == Part::Token => {
                 mailbox.dropped += 1;
-                return Brought::Dropped(item);
+                Brought::Dropped(item)
             }
-            Overflow::DropOldest => {
-                let Some(displaced) = mailbox.evict() else {
-                    mailbox.dropped += 1;
-                    return Brought::Dropped(item);
-                };
-                mailbox.push(item);
-                return Brought::Queued {
-                    serve: self.list(key),
-                    displaced: Some(displaced),
-                };
-            }
-            Overflow::Wait => item,
+            // Only tokens are dropped, or make room; where others may wait, they do.
+            Overflow::DropOldest | Overflow::DropNewest if part == Part::Token || !limits.waits => self.displace(key, item),
+            _ => self.wait_for_room(key, item, may_wait),
+        }
+    }
+
+    /// Finds room by joining tokens, of which none is lost.
+    fn coalesce(&mut self, key: usize, item: I, may_wait: bool) -> Brought<I> {
+        let token = item.part() == Part::Token;
+        let Some(mailbox) = self.runs.get_mut(key) else {
+            return Brought::Dropped(item);
         };
-        if overflow != Overflow::Wait && !limits.waits {
+        let unjoined = if token { mailbox.join(item) } else { Err(item) };
+        let item = match unjoined {
+            Ok(emptied) => return Brought::Joined(emptied),
+            Err(item) => item,
+        };
+        let emptied = mailbox.join_all();
+        if emptied.is_empty() && self.limits.waits {
+            return self.wait_for_room(key, item, may_wait);
+        }
+        if emptied.is_empty() && !token {
             mailbox.dropped += 1;
             return Brought::Dropped(item);
         }
+        mailbox.push(item);
+        Brought::Queued {
+            serve: self.list(key),
+            displaced: None,
+            joined: emptied,
+        }
+    }
+
+    /// Takes the oldest token out to make room.
+    fn displace(&mut self, key: usize, item: I) -> Brought<I> {
+        let Some(mailbox) = self.runs.get_mut(key) else {
+            return Brought::Dropped(item);
+        };
+        let Some(displaced) = mailbox.evict() else {
+            mailbox.dropped += 1;
+            return Brought::Dropped(item);
+        };
+        mailbox.push(item);
+        Brought::Queued {
+            serve: self.list(key),
+            displaced: Some(displaced),
+            joined: Vec::new(),
+        }
+    }
+
+    /// It goes in all the same, so that nothing is lost if the emitter goes away; but that waits until there is room. So there is one of these at most.
+    fn wait_for_room(&mut self, key: usize, item: I, may_wait: bool) -> Brought<I> {
+        let Some(mailbox) = self.runs.get_mut(key) else {
+            return Brought::Dropped(item);
+        };
         if !may_wait {
             mailbox.dropped += 1;
             return Brought::NoRoom(item);
         }
-        // It goes in all the same: so nothing is lost if the emitter goes away. It is the one that waits, so there is one of these at most.
         mailbox.over = Some(item.hold_emitter());
         self.queue(key, item)
     }

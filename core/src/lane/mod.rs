@@ -153,7 +153,7 @@ impl Lane {
             call.settle(Some(failure));
         };
         match brought {
-            Brought::Queued { serve, displaced } => {
+            Brought::Queued { serve, displaced, joined } => {
                 if let (Some(key), Server::Tasks { .. }) = (serve, &self.server) {
                     self.spawn_server(owner, key);
                 }
@@ -161,11 +161,9 @@ impl Lane {
                     owner.counters.dropped();
                     displaced.settle(None);
                 }
+                joined.into_iter().for_each(|emptied| join(owner, emptied));
             }
-            Brought::Joined(emptied) => {
-                owner.counters.joined();
-                emptied.settle(None);
-            }
+            Brought::Joined(emptied) => join(owner, emptied),
             Brought::Parked => {}
             Brought::TooLate(call) => call.settle(None),
             Brought::Dropped(call) => {
@@ -242,6 +240,12 @@ impl Lane {
     pub(crate) fn open_runs(&self) -> usize {
         self.state.with(|state| state.boxes.open_runs())
     }
+}
+
+/// What is in a token was joined to that of an older one.
+fn join(owner: &Registration, emptied: Call) {
+    owner.counters.joined();
+    emptied.settle(None);
 }
 
 /// Whether the run is inside one that has a mailbox in this lane: that will not end before this one does, so this one must not wait for it.

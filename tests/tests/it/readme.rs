@@ -59,7 +59,10 @@ fn its_links_lead_somewhere() {
         assert!(root().join(link).exists(), "{link}");
     }
     let promises = std::fs::read_dir(root().join("tests/tests/it/promises")).unwrap();
-    for module in promises.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "mod.rs") {
+    for module in promises
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "mod.rs")
+    {
         assert!(links.contains(&&*format!("tests/tests/it/promises/{module}")), "{module}");
     }
 }

@@ -52,6 +52,10 @@ async fn tokens(run: &rappel_core::LlmRun, tokens: &[&str]) {
     }
 }
 
+fn retry(attempt: u32) -> Retry {
+    Retry::new(attempt, "slow", std::time::Duration::ZERO)
+}
+
 on_every_runtime! {
     async fn a_full_mailbox_makes_its_emitter_wait(rt) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Wait)).await;
@@ -141,10 +145,10 @@ on_every_runtime! {
 
     /// Only tokens are dropped: whatever the overflow, another event waits for room.
     async fn other_events_are_not_dropped(rt) {
-        for overflow in [Overflow::Coalesce, Overflow::DropOldest, Overflow::DropNewest] {
+        for overflow in [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest] {
             let (_callbacks, run, log, grip) = stuck(&rt, pipelined(overflow)).await;
             tokens(&run, &["a", "b"]).await;
-            let mut retry = run.on_retry(Retry::new(1, "slow", std::time::Duration::ZERO));
+            let mut retry = run.on_retry(retry(1));
             assert!(poll_once(&mut retry).await.is_none());
             drop(grip);
             retry.await.unwrap();
@@ -153,14 +157,30 @@ on_every_runtime! {
         }
     }
 
-    /// In the background nobody waits: another event takes the place of a token, or goes; starts and ends have their room.
-    async fn in_the_background_something_has_to_go(rt) {
+    /// Where tokens can be joined, they make room for other events too.
+    async fn joined_tokens_make_room(rt) {
+        let (_callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Coalesce)).await;
+        tokens(&run, &["a", "b"]).await;
+        run.on_retry(retry(1)).await.unwrap();
+        let mut second = run.on_retry(retry(2));
+        assert!(poll_once(&mut second).await.is_none());
+        drop(grip);
+        second.await.unwrap();
+        run.end(LlmResult::new()).await.unwrap();
+        assert_eq!(log.lines(), ["llm_start: ", "token: ab", "retry: 1", "retry: 2", "llm_end: "]);
+    }
+
+    /// In the background nobody waits. Where tokens are joined, what cannot be is dropped, and never any text; starts and ends have their room.
+    async fn in_the_background_no_text_has_to_go(rt) {
         let options = HandlerOptions::new().delivery(Background { capacity: 2, open_runs: 1 });
         let (callbacks, run, log, grip) = stuck(&rt, options).await;
         tokens(&run, &["a", "b", "c"]).await;
         for attempt in 1..=4 {
-            run.on_retry(Retry::new(attempt, "slow", std::time::Duration::ZERO)).await.unwrap();
+            run.on_retry(retry(attempt)).await.unwrap();
         }
+        tokens(&run, &["d", "e"]).await;
+        run.on_retry(retry(5)).await.unwrap();
+        tokens(&run, &["f"]).await;
         run.end(LlmResult::new()).await.unwrap();
         // It has taken as many runs as it may, until it has handled the end of this one.
         streamed(callbacks.clone(), "refused".into(), 3).await.unwrap();
@@ -169,10 +189,29 @@ on_every_runtime! {
         streamed(callbacks.clone(), "taken".into(), 0).await.unwrap();
         callbacks.flush().await;
         assert_eq!(log.lines(), [
-            "llm_start: ", "retry: 1 after 2 and 1 runs", "retry: 2", "llm_end:  after 2 and 0 runs", "llm_start: prompt", "llm_end: all",
+            "llm_start: ", "token: abc after 0 and 1 runs", "retry: 1", "token: def after 3 and 0 runs", "llm_end:  after 1 and 0 runs",
+            "llm_start: prompt", "llm_end: all",
         ]);
         let stats = &callbacks.stats()[0];
-        assert_eq!((stats.handled, stats.dropped, stats.joined, stats.refused_runs, stats.open_runs), (6, 4, 1, 1, 0));
+        assert_eq!((stats.handled, stats.dropped, stats.joined, stats.refused_runs, stats.open_runs), (7, 4, 4, 1, 0));
+    }
+
+    /// Where tokens are dropped, another event takes the place of one, or goes.
+    async fn in_the_background_something_has_to_go(rt) {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let options = HandlerOptions::new().delivery(Background { capacity: 2, open_runs: 1 }).overflow(overflow);
+            let (callbacks, run, log, grip) = stuck(&rt, options).await;
+            tokens(&run, &["a", "b", "c"]).await;
+            for attempt in 1..=4 {
+                run.on_retry(retry(attempt)).await.unwrap();
+            }
+            run.end(LlmResult::new()).await.unwrap();
+            drop(grip);
+            callbacks.flush().await;
+            assert_eq!(log.lines()[1..], ["retry: 1 after 3 and 0 runs", "retry: 2", "llm_end:  after 2 and 0 runs"]);
+            let stats = &callbacks.stats()[0];
+            assert_eq!((stats.handled, stats.dropped, stats.joined), (4, 5, 0));
+        }
     }
 
     async fn nothing_is_kept_of_finished_runs(rt) {
