@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 
 use slab::Slab;
 
@@ -17,6 +17,7 @@ use crate::run_info::RunId;
 use crate::runtime::{Clock, Entropy, Runtime};
 use crate::scope::RunCore;
 use crate::sync::{AtomicUsize, Lock, Ordering};
+use crate::waiters::{Waiter, Waiters};
 
 pub(crate) struct Engine {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -43,7 +44,7 @@ struct Entries {
     runs: Slab<(u64, Weak<RunCore>)>,
     handlers: Vec<Weak<Registration>>,
     /// Those who wait until no run is open.
-    waiting: Vec<Waker>,
+    waiting: Waiters,
     closed: usize,
 }
 
@@ -62,7 +63,7 @@ impl Engine {
             started: 0,
             runs: Slab::new(),
             handlers: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Waiters::default(),
             closed: 0,
         };
         Arc::new(Self {
@@ -135,21 +136,18 @@ impl Engine {
 
     /// Ready when no run is open.
     pub(crate) async fn all_ended(&self) {
-        poll_fn(|cx| self.poll_ended(cx)).await;
+        let mut waiter = Waiter::default();
+        poll_fn(|cx| self.poll_ended(&mut waiter, cx)).await;
     }
 
-    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_ended(&self, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<()> {
         // Cloned out here: a waker is foreign code, and must not be called under the lock.
         let waker = cx.waker().clone();
-        let (poll, _known) = self.register.entries.with(|entries| {
+        let (poll, _replaced) = self.register.entries.with(|entries| {
             if entries.runs.is_empty() {
                 return (Poll::Ready(()), Some(waker));
             }
-            if entries.waiting.iter().any(|known| known.will_wake(&waker)) {
-                return (Poll::Pending, Some(waker));
-            }
-            entries.waiting.push(waker);
-            (Poll::Pending, None)
+            (Poll::Pending, entries.waiting.enlist(waiter, waker))
         });
         poll
     }
@@ -185,13 +183,9 @@ impl Drop for OpenRun {
     fn drop(&mut self) {
         let (_run, waiting) = self.register.entries.with(|entries| {
             let run = entries.runs.try_remove(self.key);
-            let waiting = match entries.runs.is_empty() {
-                true => core::mem::take(&mut entries.waiting),
-                false => Vec::new(),
-            };
-            (run, waiting)
+            (run, entries.runs.is_empty().then(|| entries.waiting.take()))
         });
-        for waker in waiting {
+        for waker in waiting.into_iter().flatten() {
             // A waker that panics is its runtime's affair.
             let _ = contained(|| waker.wake());
         }

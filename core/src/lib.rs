@@ -57,6 +57,7 @@ mod stats;
 mod stream;
 mod sync;
 mod token;
+mod waiters;
 
 pub use context::InCurrentRun;
 pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};

@@ -4,13 +4,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 
 use crate::handler::CallbackHandler;
 use crate::lane::Call;
 use crate::sync::Lock;
+use crate::waiters::{Waiter, Waiters};
 
 type BoxHandler = Box<dyn CallbackHandler>;
 
@@ -22,7 +22,7 @@ pub(crate) struct Seat(Lock<State>);
 
 struct State {
     handler: Option<BoxHandler>,
-    waiting: Vec<Waker>,
+    waiting: Waiters,
     /// Events that were emitted inside a call of the handler: whoever makes that call makes these after it.
     later: VecDeque<Call>,
 }
@@ -39,26 +39,23 @@ impl Seat {
     pub(crate) fn new(handler: BoxHandler) -> Self {
         Self(Lock::new(State {
             handler: Some(handler),
-            waiting: Vec::new(),
+            waiting: Waiters::default(),
             later: VecDeque::new(),
         }))
     }
 
     /// The handler, once it is free.
     pub(crate) async fn take(&self) -> Taken<'_> {
+        let mut waiter = Waiter::default();
         let handler = poll_fn(|cx| {
             if let Some(handler) = self.0.with(|state| state.handler.take()) {
                 return Poll::Ready(handler);
             }
             // Cloned out here: a waker is foreign code, and must not be called under the lock.
             let waker = cx.waker().clone();
-            let (poll, _known) = self.0.with(|state| match state.handler.take() {
+            let (poll, _replaced) = self.0.with(|state| match state.handler.take() {
                 Some(handler) => (Poll::Ready(handler), Some(waker)),
-                None if state.waiting.iter().any(|known| known.will_wake(&waker)) => (Poll::Pending, Some(waker)),
-                None => {
-                    state.waiting.push(waker);
-                    (Poll::Pending, None)
-                }
+                None => (Poll::Pending, state.waiting.enlist(&mut waiter, waker)),
             });
             poll
         })
@@ -103,12 +100,13 @@ impl Taken<'_> {
         let (call, waiting) = self.seat.0.with(|state| {
             let call = state.later.pop_front();
             if call.is_some() {
-                return (call, Vec::new());
+                return (call, None);
             }
             state.handler = self.handler.take();
-            (None, core::mem::take(&mut state.waiting))
+            (None, Some(state.waiting.take()))
         });
-        wake(waiting);
+        // All of them: a waker may belong to a task that was dropped meanwhile.
+        waiting.into_iter().flatten().for_each(Waker::wake);
         call
     }
 }
@@ -121,15 +119,8 @@ impl Drop for Taken<'_> {
         // Something panicked that is not the handler: what was left to us reports itself.
         let (waiting, _left) = self.seat.0.with(|state| {
             state.handler = self.handler.take();
-            (core::mem::take(&mut state.waiting), core::mem::take(&mut state.later))
+            (state.waiting.take(), core::mem::take(&mut state.later))
         });
-        wake(waiting);
-    }
-}
-
-/// All of them: a waker may belong to a task that was dropped meanwhile.
-fn wake(waiting: Vec<Waker>) {
-    for waker in waiting {
-        waker.wake();
+        waiting.for_each(Waker::wake);
     }
 }

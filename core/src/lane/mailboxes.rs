@@ -83,8 +83,8 @@ pub(crate) struct Mailboxes<I: Item> {
     runs: Slab<Mailbox<I>>,
     /// The runs whose turn comes, of a serial lane. Each is in here once at most.
     ready: VecDeque<usize>,
-    /// First events that wait for another run to end.
-    parked: VecDeque<I>,
+    /// First events that wait for another run to end, and their emitters with them: what comes after is to find a mailbox.
+    parked: VecDeque<(I, I::Hold)>,
     /// Runs that were refused since the last call.
     refused: usize,
     /// A call has been out for too long: nothing comes in until it is back.
@@ -267,11 +267,11 @@ impl<I: Item> Mailbox<I> {
     fn clear(&mut self, given_up: &mut GivenUp<I>) -> bool {
         self.listed = false;
         self.load = 0;
-        self.dropped += self.queue.len();
         given_up.freed.extend(self.over.take());
         given_up.freed.extend(self.last.take());
         let mut start = false;
-        for Entry { item, .. } in self.queue.drain(..) {
+        for Entry { item, dropped } in self.queue.drain(..) {
+            self.dropped += dropped + 1;
             if item.part() == Part::Start {
                 item.refused();
                 start = true;
@@ -325,7 +325,8 @@ impl<I: Item> Mailboxes<I> {
         } else if inside() {
             self.admit(item)
         } else if may_wait {
-            self.parked.push_back(item);
+            let hold = item.hold_emitter();
+            self.parked.push_back((item, hold));
             Brought::Parked
         } else {
             self.refuse_start(&item);
@@ -539,7 +540,8 @@ impl<I: Item> Mailboxes<I> {
         over.freed.extend(mailbox.over);
         over.freed.extend(mailbox.last);
         while self.runs.len() < self.limits.open_runs {
-            let Some(first) = self.parked.pop_front() else { return };
+            let Some((first, hold)) = self.parked.pop_front() else { return };
+            over.freed.push(hold);
             if let Brought::Queued { serve: Some(key), .. } = self.admit(first) {
                 over.serve.push(key);
             }
@@ -573,7 +575,8 @@ impl<I: Item> Mailboxes<I> {
     }
 
     fn clear_parked(&mut self, given_up: &mut GivenUp<I>) {
-        for first in self.parked.drain(..) {
+        for (first, hold) in self.parked.drain(..) {
+            given_up.freed.push(hold);
             if first.part() == Part::Start {
                 first.refused();
                 self.refused += 1;

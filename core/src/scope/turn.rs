@@ -22,6 +22,7 @@ use crate::result::LlmResult;
 use crate::run_info::RunInfo;
 use crate::runtime::BoxFuture;
 use crate::sync::Lock;
+use crate::waiters::Waiter;
 
 /// What a run is, made once at its start and shared by all its events.
 pub(crate) struct Facts {
@@ -96,12 +97,14 @@ pub(crate) enum Emission {
         event: Box<Event>,
         /// Of an event that closes a run, which its owner has given up, or had to: what flushes wait for since then.
         closing: Option<Booked>,
+        waiter: Waiter,
     },
     /// Accepted, under that number.
     Accepted {
         sequence: u64,
         /// Whether what goes under the number is the run's cancellation instead, as its parent's end has cut it off.
         cut_off: bool,
+        waiter: Waiter,
     },
     /// It does not happen, as the callbacks have been shut down.
     ShutDown,
@@ -119,6 +122,7 @@ impl Emission {
         Self::New {
             event: Box::new(event),
             closing: None,
+            waiter: Waiter::default(),
         }
     }
 
@@ -126,11 +130,16 @@ impl Emission {
         Self::New {
             event: Box::new(event),
             closing: Some(booked),
+            waiter: Waiter::default(),
         }
     }
 
     pub(crate) fn accepted(sequence: u64) -> Self {
-        Self::Accepted { sequence, cut_off: false }
+        Self::Accepted {
+            sequence,
+            cut_off: false,
+            waiter: Waiter::default(),
+        }
     }
 
     pub(crate) fn is_accepted(&self) -> bool {
@@ -175,14 +184,20 @@ impl RunCore {
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
             match emission {
-                Emission::New { event, closing } => {
+                Emission::New { event, closing, waiter } => {
                     if self.in_flight().is_some() && context::current().is_handling(&self.facts) {
                         *emission = Emission::Done;
                         return Poll::Ready(Err(EmitError::RunBusy));
                     }
-                    ready!(self.poll_idle(None, cx));
+                    ready!(self.poll_idle(None, waiter, cx));
                     match self.accept(event, closing) {
-                        Acceptance::InFlight { sequence, cut_off } => *emission = Emission::Accepted { sequence, cut_off },
+                        Acceptance::InFlight { sequence, cut_off } => {
+                            *emission = Emission::Accepted {
+                                sequence,
+                                cut_off,
+                                waiter: *waiter,
+                            }
+                        }
                         Acceptance::Refused(error) => {
                             *emission = Emission::Done;
                             return Poll::Ready(Err(error));
@@ -194,9 +209,9 @@ impl RunCore {
                         Acceptance::Behind => {}
                     }
                 }
-                Emission::Accepted { sequence, cut_off } => {
+                Emission::Accepted { sequence, cut_off, waiter } => {
                     let outcome = match self.take_outcome(*sequence) {
-                        None => ready!(self.poll_idle(Some(*sequence), cx)),
+                        None => ready!(self.poll_idle(Some(*sequence), waiter, cx)),
                         outcome => outcome,
                     };
                     if let Some(outcome) = outcome {
@@ -307,16 +322,16 @@ impl RunCore {
     }
 
     /// Polls whatever is in flight; ready when nothing is. Gives what came of event number `mine`, if that was it.
-    fn poll_idle(&self, mine: Option<u64>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         match self.take_flight() {
             Taken::Nothing => Poll::Ready(None),
-            Taken::Flight(flight) => self.poll_flight(flight, mine, cx),
+            Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
             Taken::Elsewhere => {
                 // Enlisted before we look again: whoever polls it now must find us.
-                self.waiting.enlist(cx.waker());
+                self.waiting.enlist(waiter, cx.waker());
                 match self.take_flight() {
                     Taken::Nothing => Poll::Ready(None),
-                    Taken::Flight(flight) => self.poll_flight(flight, mine, cx),
+                    Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
                     Taken::Elsewhere => Poll::Pending,
                 }
             }
@@ -334,7 +349,7 @@ impl RunCore {
         })
     }
 
-    fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         let waker = Waker::from(self.waiting.clone());
         self.waiting.before_poll();
@@ -345,7 +360,7 @@ impl RunCore {
         let sequence = flight.sequence;
         let Poll::Ready(outcome) = poll else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
-            self.waiting.enlist(cx.waker());
+            self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
             if self.waiting.was_woken() {
                 // While it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.

@@ -2,11 +2,10 @@
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use alloc::vec::Vec;
-use core::mem;
 use core::task::Waker;
 
 use crate::sync::Lock;
+use crate::waiters::{Waiter, Waiters};
 
 /// The tasks to wake when the event in flight can go on, or is handled.
 ///
@@ -16,7 +15,7 @@ pub(super) struct Waiting(Lock<List>);
 
 #[derive(Default)]
 struct List {
-    wakers: Vec<Waker>,
+    waiters: Waiters,
     /// Whether the event in flight was woken since it was last polled.
     woken: bool,
 }
@@ -26,16 +25,10 @@ impl Waiting {
         Arc::new(Self(Lock::new(List::default())))
     }
 
-    pub(super) fn enlist(&self, waker: &Waker) {
-        // Cloned, and where it is known already dropped, out here: a waker is foreign code, and must not be called under the lock.
+    pub(super) fn enlist(&self, waiter: &mut Waiter, waker: &Waker) {
+        // Cloned, and what it replaces dropped, out here: a waker is foreign code, and must not be called under the lock.
         let waker = waker.clone();
-        let _known = self.0.with(|list| {
-            if list.wakers.iter().any(|known| known.will_wake(&waker)) {
-                return Some(waker);
-            }
-            list.wakers.push(waker);
-            None
-        });
+        let _replaced = self.0.with(|list| list.waiters.enlist(waiter, waker));
     }
 
     /// The event in flight is about to be polled.
@@ -49,7 +42,7 @@ impl Waiting {
     }
 
     pub(super) fn wake_all(&self) {
-        for waker in self.0.with(|list| mem::take(&mut list.wakers)) {
+        for waker in self.0.with(|list| list.waiters.take()) {
             waker.wake();
         }
     }

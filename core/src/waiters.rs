@@ -1,0 +1,34 @@
+//! Tasks that wait for something.
+
+use alloc::vec::Vec;
+use core::task::Waker;
+
+/// Tasks to wake; each is in here once, however often it is polled, and with whichever waker.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    known: Vec<(u64, Waker)>,
+    count: u64,
+}
+
+/// Which one of them somebody is, once he waits.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Waiter(Option<u64>);
+
+impl Waiters {
+    /// Has him woken by that waker next. Gives the one that he had before: a waker is foreign code, and must not be dropped under a lock.
+    pub(crate) fn enlist(&mut self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
+        let known = waiter.0.and_then(|number| self.known.iter_mut().find(|(known, _)| *known == number));
+        if let Some((_, known)) = known {
+            return Some(core::mem::replace(known, waker));
+        }
+        self.count += 1;
+        waiter.0 = Some(self.count);
+        self.known.push((self.count, waker));
+        None
+    }
+
+    /// All of them, to be woken outside any lock.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        core::mem::take(&mut self.known).into_iter().map(|(_, waker)| waker)
+    }
+}
