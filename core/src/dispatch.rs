@@ -13,6 +13,7 @@ use crate::context::{CallOver, InCurrentRun};
 use crate::envelope::{Envelope, FanOut};
 use crate::error::EmitError;
 use crate::event::EventKind;
+use crate::lane::FollowUp;
 use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::scope::Facts;
@@ -40,17 +41,30 @@ async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
     if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
         tickets = ask_inline(envelope, kind, tickets).await;
     }
-    for (index, handler) in handlers() {
-        if let Some(lane) = handler.lane().filter(|_| handler.wants(kind)) {
-            lane.bring(handler, envelope, index, tickets.take(index));
-        }
-    }
+    bring_to_lanes(envelope, kind, &mut tickets);
     if kind.is_end() {
         // Lanes that did not want it.
         envelope.facts.leave_lanes(Some(envelope));
     }
     ask_in_place(envelope, kind, &mut tickets).await;
     poll_fn(|cx| poll_released(envelope, cx)).await;
+}
+
+/// Queues the event for those that have a lane.
+fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
+    let lanes = || {
+        let handlers = envelope.facts.setup.handlers().enumerate();
+        handlers.filter_map(|(index, handler)| Some((index, handler, handler.lane().filter(|_| handler.wants(kind))?)))
+    };
+    let brought = lanes().filter_map(|(index, handler, lane)| lane.bring(handler, envelope, index, tickets.take(index)));
+    if kind.is_start() && lanes().filter(|(.., lane)| lane.makes_starts_wait()).nth(1).is_some() {
+        // At once: if two runs came to two lanes in different orders, each could have the room that the other one waits for.
+        let admission = &envelope.facts.setup.engine.admission;
+        let brought: Vec<FollowUp<'_>> = admission.with(|()| brought.collect());
+        brought.into_iter().for_each(FollowUp::finish);
+    } else {
+        brought.for_each(FollowUp::finish);
+    }
 }
 
 /// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.

@@ -26,6 +26,8 @@ pub(crate) struct Engine {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) workers: Arc<Workers<Registration>>,
     register: Arc<Register>,
+    /// Held while a start is brought to all handlers that take a number of runs only.
+    pub(crate) admission: Lock<()>,
     /// Whether there is a runtime: that of a no-op manager takes no work.
     pub(crate) real: bool,
 }
@@ -72,6 +74,7 @@ impl Engine {
             clock,
             entropy,
             ledger: Arc::new(Ledger::new()),
+            admission: Lock::new(()),
             register: Arc::new(Register {
                 shut_down: AtomicUsize::new(0),
                 entries: Lock::new(entries),

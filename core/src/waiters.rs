@@ -17,7 +17,9 @@ pub(crate) struct Waiter(Option<u64>);
 impl Waiters {
     /// Has him woken by that waker next. Gives the one that he had before: a waker is foreign code, and must not be dropped under a lock.
     pub(crate) fn enlist(&mut self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
-        let known = waiter.0.and_then(|number| self.known.iter_mut().find(|(known, _)| *known == number));
+        let known = waiter
+            .0
+            .and_then(|number| self.known.iter_mut().find(|(known, _)| *known == number));
         if let Some((_, known)) = known {
             return Some(core::mem::replace(known, waker));
         }

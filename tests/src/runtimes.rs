@@ -30,6 +30,9 @@ pub enum Flavour {
 }
 
 impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Tokio, Self::TokioCurrentThread, Self::AsyncStd, Self::Smol, Self::SmolOwn];
+
     /// Runs `body` to its end on a runtime of this flavour, and aborts the process if that hangs.
     ///
     /// # Panics
@@ -39,16 +42,39 @@ impl Flavour {
         F: FnOnce(Rt) -> Fut,
         Fut: Future<Output = ()>,
     {
+        // tokio's own default.
+        self.run_with(512, body);
+    }
+
+    /// As [`run`](Self::run), with one thread for all blocking jobs. Where the runtime is not tokio, `BLOCKING_MAX_THREADS=1` has to see to that.
+    ///
+    /// # Panics
+    /// As `run` does.
+    pub fn run_on_one_blocking_thread<F, Fut>(self, body: F)
+    where
+        F: FnOnce(Rt) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        self.run_with(1, body);
+    }
+
+    fn run_with<F, Fut>(self, blocking_threads: usize, body: F)
+    where
+        F: FnOnce(Rt) -> Fut,
+        Fut: Future<Output = ()>,
+    {
         let _watchdog = Watchdog::start(self);
+        let run_tokio = |mut builder: tokio::runtime::Builder, body| {
+            let runtime = builder.enable_all().max_blocking_threads(blocking_threads).build();
+            run_tokio(self, &runtime.expect("a tokio runtime"), body);
+        };
         match self {
             Self::Tokio => {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                run_tokio(self, &runtime.expect("a tokio runtime"), body);
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                builder.worker_threads(2);
+                run_tokio(builder, body);
             }
-            Self::TokioCurrentThread => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                run_tokio(self, &runtime.expect("a tokio runtime"), body);
-            }
+            Self::TokioCurrentThread => run_tokio(tokio::runtime::Builder::new_current_thread(), body),
             Self::AsyncStd => {
                 let rt = Rt::new(self, rappel_async_std::AsyncStd::new());
                 async_std::task::block_on(body(rt));

@@ -182,6 +182,10 @@ impl Delivery {
         self.open_runs
     }
 
+    pub(crate) fn is_limited(self) -> bool {
+        self.open_runs < MOST_RUNS
+    }
+
     pub(crate) fn overflow(self) -> Overflow {
         self.overflow
     }
@@ -355,7 +359,8 @@ impl<D: Queued, T> HandlerOptions<D, T> {
 
 impl<D: Waits, T> HandlerOptions<D, T> {
     /// How many runs the handler takes at a time, from their start until their end is handled; at least 1. The start of one more waits, unless it is
-    /// inside a run that the handler has taken. For handlers that are not called on the emitter's task; by default they take a million.
+    /// inside a run that the handler has taken. For handlers that are not called on the emitter's task, and that want starts; by default they take a
+    /// million.
     ///
     /// A task that starts more runs than this before it ends one waits for itself, for ever.
     pub fn open_runs(mut self, limit: usize) -> Self {

@@ -322,7 +322,8 @@ impl<I: Item> Mailboxes<I> {
             item.refused();
             self.refused += 1;
             Brought::Refused(item)
-        } else if inside() {
+        } else if !matches!(item.part(), Part::Start | Part::Only) || inside() {
+            // A run that has started may keep others waiting, and must not wait for them.
             self.admit(item)
         } else if may_wait {
             let hold = item.hold_emitter();

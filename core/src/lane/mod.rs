@@ -50,6 +50,19 @@ enum Server {
     },
 }
 
+/// What is left to do after an event was brought, outside all locks.
+#[must_use = "the event is queued, but nobody is called for"]
+pub(crate) struct FollowUp<'a> {
+    lane: &'a Lane,
+    owner: &'a Arc<Registration>,
+    envelope: &'a Arc<Envelope>,
+    index: usize,
+    brought: Brought<Call>,
+    over: Option<Over<Call>>,
+    /// Whether the lane has to be called for.
+    serve: bool,
+}
+
 struct State {
     boxes: Mailboxes<Call>,
     /// A sync handler; absent while it is being called, so that no second call can begin, and no lock is held.
@@ -57,6 +70,19 @@ struct State {
     /// Whether somebody serves the lane, or is on the way.
     served: bool,
     watch: Watch,
+}
+
+impl FollowUp<'_> {
+    pub(crate) fn finish(self) {
+        let Self { lane, owner, .. } = self;
+        if self.serve {
+            lane.call_for(owner);
+        }
+        if let Some(over) = self.over {
+            lane.close(owner, over);
+        }
+        lane.settle_brought(owner, self.envelope, self.index, self.brought);
+    }
 }
 
 impl Lane {
@@ -109,10 +135,18 @@ impl Lane {
     }
 
     /// Queues an event for the handler, or finds that it cannot. Whatever the emitter has to wait for holds its envelope.
-    pub(crate) fn bring(&self, owner: &Arc<Registration>, envelope: &Arc<Envelope>, index: usize, ticket: Option<Ticket>) {
+    ///
+    /// It calls nobody: what comes back does.
+    pub(crate) fn bring<'a>(
+        &'a self,
+        owner: &'a Arc<Registration>,
+        envelope: &'a Arc<Envelope>,
+        index: usize,
+        ticket: Option<Ticket>,
+    ) -> Option<FollowUp<'a>> {
         let facts = &envelope.facts;
         if matches!(facts.places.get(index), Place::Refused | Place::Left) {
-            return;
+            return None;
         }
         let part = part(envelope);
         let may_wait = !envelope.emitter.waits_for(owner.id, facts);
@@ -136,13 +170,20 @@ impl Lane {
             let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && self.claim_serial(state);
             (brought, over, serve)
         });
-        if serve {
-            self.call_for(owner);
-        }
-        if let Some(over) = over {
-            self.close(owner, over);
-        }
-        self.settle_brought(owner, envelope, index, brought);
+        Some(FollowUp {
+            lane: self,
+            owner,
+            envelope,
+            index,
+            brought,
+            over,
+            serve,
+        })
+    }
+
+    /// Whether the starts of runs may wait here for others to end.
+    pub(crate) fn makes_starts_wait(&self) -> bool {
+        !self.delivery.is_background() && self.delivery.is_limited()
     }
 
     fn settle_brought(&self, owner: &Arc<Registration>, envelope: &Envelope, index: usize, brought: Brought<Call>) {

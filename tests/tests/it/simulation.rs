@@ -16,8 +16,8 @@ mod world;
 use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once, yield_now};
-use rappel_core::{EmitError, json};
 use rappel_core::prelude::*;
+use rappel_core::{EmitError, json};
 use rappel_tests::simulator::Simulator;
 
 use self::emitters::{DroppedAfter, Emitter};
@@ -34,17 +34,24 @@ fn simulate(seed: u64) -> Result<(), String> {
     for number in 0..=simulator.draw(MOST_EMITTERS) {
         let emitter = Emitter::new(&world).go(format!("run {number}"));
         // Half of the emitters live to their end.
-        let polls = if simulator.one_in(2) { usize::MAX } else { 1 + simulator.draw(MOST_POLLS) };
+        let polls = if simulator.one_in(2) {
+            usize::MAX
+        } else {
+            1 + simulator.draw(MOST_POLLS)
+        };
         simulator.go(DroppedAfter::new(emitter, polls));
     }
     if simulator.one_in(4) {
         simulator.go(shut_down(&world));
     }
-    simulator.run().map_err(|wrong| format!("{wrong}\n{:#?}\n{}", world.plans, world.history))?;
+    simulator
+        .run()
+        .map_err(|wrong| format!("{wrong}\n{:#?}\n{}", world.plans, world.history))?;
     if block_on(poll_once(world.callbacks.flush())).is_none() {
         return Err("something is not handled, and nobody is left to do so".into());
     }
-    model::check(&world.history, &world.plans, &world.callbacks.stats()).map_err(|wrong| format!("{wrong}\n{:#?}\n{}", world.plans, world.history))
+    model::check(&world.history, &world.plans, &world.callbacks.stats())
+        .map_err(|wrong| format!("{wrong}\n{:#?}\n{}", world.plans, world.history))
 }
 
 /// Shuts it all down at some time; what was accepted is handled then, and nothing is accepted any more.
@@ -87,6 +94,8 @@ fn the_promises_hold_in_every_order() {
         if let Err(wrong) = simulate(seed) {
             panic!("{wrong}\nSEED={seed} replays it");
         }
-        if t.elapsed().as_millis() > 200 { eprintln!("slow {seed} {:?}", t.elapsed()); }
+        if t.elapsed().as_millis() > 200 {
+            eprintln!("slow {seed} {:?}", t.elapsed());
+        }
     }
 }

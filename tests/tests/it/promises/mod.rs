@@ -8,6 +8,7 @@ mod memory_is_bounded;
 mod nobody_waits_for_a_stranger;
 mod nothing_accepted_is_lost;
 mod one_at_a_time_in_turn;
+mod one_blocking_thread;
 mod order;
 mod same_behaviour;
 mod the_loop_is_never_blocked;

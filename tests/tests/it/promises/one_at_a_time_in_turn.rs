@@ -89,6 +89,17 @@ on_every_runtime! {
         assert_eq!(lines.len(), 35);
     }
 
+    /// Two that are let in elsewhere first would each have the room that the other one waits for.
+    async fn runs_that_start_at_once_do_not_lock_each_other_out(rt) {
+        let mut callbacks = rt.callbacks();
+        for _ in 0..8 {
+            callbacks.add_handler_options(sync(Log::new()), HandlerOptions::new().open_runs(1));
+        }
+        let runs = (0..500).map(|run| rt.go(streamed(callbacks.clone(), format!("run {run}"), 0)));
+        join_all(runs).await.into_iter().for_each(Result::unwrap);
+        assert!(callbacks.stats().iter().all(|stats| stats.handled == 1_000));
+    }
+
     /// A run inside one that has been let in would wait for its own parent.
     async fn a_limit_of_open_runs_does_not_hold_up_what_is_inside(rt) {
         let callbacks = rt.callbacks().with_handler_options(sync(Log::new()), HandlerOptions::new().open_runs(1));

@@ -159,8 +159,15 @@ impl Emitter {
             return Ok(());
         }
         self.callbacks.flush().await;
-        if !self.history.books().accepted.get(name).is_some_and(|events| events.last() == Some(&What::End)) {
-            self.history.wrong(format!("a flush came back before the end of {name}, which was dropped before it"));
+        if !self
+            .history
+            .books()
+            .accepted
+            .get(name)
+            .is_some_and(|events| events.last() == Some(&What::End))
+        {
+            self.history
+                .wrong(format!("a flush came back before the end of {name}, which was dropped before it"));
         }
         Ok(())
     }

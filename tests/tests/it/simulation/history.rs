@@ -54,7 +54,9 @@ impl History {
 
     /// An event was accepted.
     pub(super) fn accept(&self, event: &Event, run: &RunInfo) {
-        if std::env::var("TRACE").is_ok() { eprintln!("{} {event:?}", run.name()); }
+        if std::env::var("TRACE").is_ok() {
+            eprintln!("{} {event:?}", run.name());
+        }
         let mut books = self.books();
         books.names.insert(run.id(), run.name().to_owned());
         let partial = match event {
@@ -65,7 +67,9 @@ impl History {
         let wrong = partial.filter(|partial| !is_partial(known, partial)).is_some();
         known.extend(told(event));
         if wrong {
-            books.wrongs.push(format!("the partial result of {} is another one: {event:?}", run.name()));
+            books
+                .wrongs
+                .push(format!("the partial result of {} is another one: {event:?}", run.name()));
         }
     }
 

@@ -157,7 +157,10 @@ fn check_order(plan: &Plan, wanted: &[What], calls: &[Call]) -> Result<(), &'sta
 fn check_losses(plan: &Plan, wanted: &[What], calls: &[Call], pieces: usize, uncalled: usize) -> Result<(), &'static str> {
     let missing = wanted.len() - pieces;
     let told: usize = calls.iter().map(|call| call.losses.dropped).sum();
-    let lost: Vec<&What> = wanted.iter().filter(|what| !calls.iter().any(|call| call.told.contains(what))).collect();
+    let lost: Vec<&What> = wanted
+        .iter()
+        .filter(|what| !calls.iter().any(|call| call.told.contains(what)))
+        .collect();
     let droppable = |what: &What| match what {
         What::Token { .. } => plan.overflow() != Overflow::Coalesce,
         What::Other(_) => plan.way == Way::Background,

@@ -74,7 +74,11 @@ impl Plan {
     }
 
     pub(super) fn overflow(&self) -> Overflow {
-        let usual = if self.way == Way::Background { Overflow::Coalesce } else { Overflow::Wait };
+        let usual = if self.way == Way::Background {
+            Overflow::Coalesce
+        } else {
+            Overflow::Wait
+        };
         self.overflow.unwrap_or(usual)
     }
 
@@ -120,7 +124,9 @@ impl World {
         let (limited, emits) = (kind == 1, kind == 2);
         // Two of them would wait for each other: A in its call for what B has to handle, B in its call for what A has to.
         let count = 1 + simulator.draw(4);
-        let plans: Vec<Plan> = (0..count).map(|number| Plan::draw(simulator, limited, emits && number == 0)).collect();
+        let plans: Vec<Plan> = (0..count)
+            .map(|number| Plan::draw(simulator, limited, emits && number == 0))
+            .collect();
         history.books().handlers = vec![super::history::Calls::new(); count];
         let (failures, witness) = (history.clone(), history.clone());
         let callbacks = CallbackManager::new(simulator.clone())
@@ -168,7 +174,11 @@ fn register(callbacks: Manager, actor: Actor) -> Manager {
     let plan = actor.plan.clone();
     match plan.way {
         Way::Awaited | Way::Inline | Way::OnRuntime => {
-            let options = if plan.way == Way::OnRuntime { options.on_runtime() } else { options };
+            let options = if plan.way == Way::OnRuntime {
+                options.on_runtime()
+            } else {
+                options
+            };
             match (plan.way == Way::Inline, plan.raises) {
                 (false, false) => match plan.open_runs {
                     Some(limit) => timed(callbacks, actor, options.open_runs(limit)),
@@ -181,7 +191,11 @@ fn register(callbacks: Manager, actor: Actor) -> Manager {
         Way::Pipelined => {
             let options = options.delivery(Pipelined { capacity: plan.capacity });
             let options = plan.overflow.into_iter().fold(options, HandlerOptions::overflow);
-            timed(callbacks, actor, plan.open_runs.into_iter().fold(options, HandlerOptions::open_runs))
+            timed(
+                callbacks,
+                actor,
+                plan.open_runs.into_iter().fold(options, HandlerOptions::open_runs),
+            )
         }
         Way::Background => {
             let options = options.delivery(Background {
@@ -254,10 +268,14 @@ impl Actor {
     }
 
     async fn emit(&self, texts: usize) {
-        let Some(callbacks) = self.own.lock().unwrap().clone() else { return };
+        let Some(callbacks) = self.own.lock().unwrap().clone() else {
+            return;
+        };
         let name = format!("inner {}", self.simulator.number());
         // Whatever fails of that is told where it fails.
-        let Ok(run) = callbacks.on_chain_start(ChainStart::new(name, json!(0))).await else { return };
+        let Ok(run) = callbacks.on_chain_start(ChainStart::new(name, json!(0))).await else {
+            return;
+        };
         for text in 0..texts {
             let _ = run.on_text(text.to_string()).await;
         }
