@@ -113,6 +113,8 @@ struct Mailbox<I: Item> {
 
 struct Entry<I> {
     item: I,
+    /// How many events it is: more than one where tokens were joined.
+    pieces: usize,
     /// Events dropped right before it.
     dropped: usize,
 }
@@ -202,7 +204,7 @@ impl<I: Item> Mailbox<I> {
             self.load += 1;
         }
         let dropped = core::mem::take(&mut self.dropped);
-        self.queue.push_back(Entry { item, dropped });
+        self.queue.push_back(Entry { item, pieces: 1, dropped });
     }
 
     fn pop(&mut self) -> Option<Entry<I>> {
@@ -214,13 +216,16 @@ impl<I: Item> Mailbox<I> {
     }
 
     /// Joins a token to the newest one of its text, if only tokens came after that.
-    fn join(&mut self, mut token: I) -> Result<I, I> {
+    fn join(&mut self, mut token: I, pieces: usize) -> Result<I, I> {
         for entry in self.queue.iter_mut().rev() {
             if entry.item.part() != Part::Token {
                 break;
             }
             match entry.item.absorb(token) {
-                Ok(emptied) => return Ok(emptied),
+                Ok(emptied) => {
+                    entry.pieces += pieces;
+                    return Ok(emptied);
+                }
                 Err(same) => token = same,
             }
         }
@@ -230,10 +235,10 @@ impl<I: Item> Mailbox<I> {
     /// Joins all tokens that lie side by side and are of one text. Gives those that are empty now.
     fn join_all(&mut self) -> Vec<I> {
         let mut joined = Vec::new();
-        for Entry { item, dropped } in core::mem::take(&mut self.queue) {
+        for Entry { item, pieces, dropped } in core::mem::take(&mut self.queue) {
             let after_token = item.part() == Part::Token && self.queue.back().is_some_and(|entry| entry.item.part() == Part::Token);
             let unjoined = match after_token {
-                true => self.join(item),
+                true => self.join(item, pieces),
                 false => Err(item),
             };
             match unjoined {
@@ -244,7 +249,7 @@ impl<I: Item> Mailbox<I> {
                         last.dropped += dropped;
                     }
                 }
-                Err(item) => self.queue.push_back(Entry { item, dropped }),
+                Err(item) => self.queue.push_back(Entry { item, pieces, dropped }),
             }
         }
         joined
@@ -270,8 +275,8 @@ impl<I: Item> Mailbox<I> {
         given_up.freed.extend(self.over.take());
         given_up.freed.extend(self.last.take());
         let mut start = false;
-        for Entry { item, dropped } in self.queue.drain(..) {
-            self.dropped += dropped + 1;
+        for Entry { item, pieces, dropped } in self.queue.drain(..) {
+            self.dropped += dropped + pieces;
             if item.part() == Part::Start {
                 item.refused();
                 start = true;
@@ -395,7 +400,7 @@ impl<I: Item> Mailboxes<I> {
         let Some(mailbox) = self.runs.get_mut(key) else {
             return Brought::Dropped(item);
         };
-        let unjoined = if token { mailbox.join(item) } else { Err(item) };
+        let unjoined = if token { mailbox.join(item, 1) } else { Err(item) };
         let item = match unjoined {
             Ok(emptied) => return Brought::Joined(emptied),
             Err(item) => item,

@@ -54,9 +54,6 @@ impl History {
 
     /// An event was accepted.
     pub(super) fn accept(&self, event: &Event, run: &RunInfo) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("{} {event:?}", run.name());
-        }
         let mut books = self.books();
         books.names.insert(run.id(), run.name().to_owned());
         let partial = match event {
