@@ -92,6 +92,11 @@ impl Current {
         self.calls().any(|call| Arc::ptr_eq(&call.run, run))
     }
 
+    /// Whether this is inside a handler's call.
+    pub(crate) fn is_in_a_call(&self) -> bool {
+        self.calls().next().is_some()
+    }
+
     /// Whether this thread is calling a sync handler, off any event loop, and what was emitted here was from inside of that: then it does no harm to
     /// make other sync handlers' calls on it, and may be the only way to get them made.
     pub(crate) fn may_help(&self) -> bool {

@@ -359,8 +359,7 @@ impl<D: Queued, T> HandlerOptions<D, T> {
 
 impl<D: Waits, T> HandlerOptions<D, T> {
     /// How many runs the handler takes at a time, from their start until their end is handled; at least 1. The start of one more waits, unless it is
-    /// inside a run that the handler has taken. For handlers that are not called on the emitter's task, and that want starts; by default they take a
-    /// million.
+    /// inside another run that is open, or inside a handler's call. For handlers that are not called on the emitter's task, and that want starts; by default they take a million.
     ///
     /// A task that starts more runs than this before it ends one waits for itself, for ever.
     pub fn open_runs(mut self, limit: usize) -> Self {

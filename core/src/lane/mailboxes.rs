@@ -316,7 +316,7 @@ impl<I: Item> Mailboxes<I> {
 
     /// Brings a run's first event.
     ///
-    /// `may_wait`: whether it may wait for another run to end; `inside`: whether it is inside a run that has a mailbox here, and must not wait for that.
+    /// `may_wait`: whether it may wait for another run to end; `inside`: whether it is inside an open run, for which others may be waiting.
     pub(crate) fn bring_first(&mut self, item: I, may_wait: bool, inside: impl FnOnce() -> bool) -> Brought<I> {
         if self.stuck {
             self.refuse_start(&item);

@@ -157,7 +157,9 @@ impl Lane {
             // Asked once more, where nobody else changes it: a time-out may refuse the run's start meanwhile, and give its mailbox to another one.
             let brought = match facts.places.get(index) {
                 Place::At(key) => state.boxes.bring(key, call, may_wait),
-                Place::None => state.boxes.bring_first(call, may_wait, || is_inside_one_served(facts, owner)),
+                Place::None => state
+                    .boxes
+                    .bring_first(call, may_wait, || envelope.emitter.is_in_a_call() || is_inside_an_open_one(facts)),
                 Place::Refused | Place::Left => Brought::TooLate(call),
             };
             let over = match facts.places.get(index) {
@@ -289,17 +291,10 @@ fn join(owner: &Registration, emptied: Call) {
     emptied.settle(None);
 }
 
-/// Whether the run is inside one that has a mailbox in this lane: that will not end before this one does, so this one must not wait for it.
-fn is_inside_one_served(facts: &Facts, owner: &Registration) -> bool {
-    let mut run = facts;
-    while let Some(parent) = run.setup.parent.0.as_ref() {
-        let index = parent.setup.handlers().position(|handler| handler.id == owner.id);
-        if index.is_some_and(|index| matches!(parent.places.get(index), Place::At(_))) {
-            return true;
-        }
-        run = parent;
-    }
-    false
+/// Whether the run is inside an open one: that may keep others waiting until it ends, which it does not do before this one has.
+fn is_inside_an_open_one(facts: &Facts) -> bool {
+    let parent = |run: &Facts| run.setup.parent.0.clone();
+    core::iter::successors(parent(facts), |run| parent(run)).any(|run| !run.has_ended())
 }
 
 /// Has everything that was given up fail: what was running because of `running`, what waited as the handler is busy.

@@ -41,7 +41,7 @@ impl Facts {
     }
 
     /// Whether the run has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.family.children.load(Ordering::Acquire) & ENDED != 0
     }
 

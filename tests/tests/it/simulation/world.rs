@@ -120,8 +120,7 @@ impl World {
     pub(super) fn draw(simulator: &Simulator) -> Self {
         let history = History::default();
         let own = Own::default();
-        let kind = simulator.draw(4);
-        let (limited, emits) = (kind == 1, kind == 2);
+        let (limited, emits) = (simulator.one_in(3), simulator.one_in(3));
         // Two of them would wait for each other: A in its call for what B has to handle, B in its call for what A has to.
         let count = 1 + simulator.draw(4);
         let plans: Vec<Plan> = (0..count)
