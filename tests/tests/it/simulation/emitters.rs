@@ -159,15 +159,14 @@ impl Emitter {
             return Ok(());
         }
         self.callbacks.flush().await;
-        if !self
-            .history
-            .books()
-            .accepted
-            .get(name)
-            .is_some_and(|events| events.last() == Some(&What::End))
-        {
+        let events = self.history.books().accepted.get(name).cloned().unwrap_or_default();
+        if events.last() != Some(&What::End) {
             self.history
                 .wrong(format!("a flush came back before the end of {name}, which was dropped before it"));
+        }
+        let of_this = [(name.to_owned(), events)].into();
+        for (number, plan) in self.plans.iter().enumerate() {
+            model::all_handled(&self.history, number, plan, &of_this, "a flush");
         }
         Ok(())
     }
