@@ -26,8 +26,13 @@ impl AsyncCallbackHandler for Traces {
 
 #[tokio::main]
 async fn main() -> Result<(), RunError> {
-    let page = HandlerOptions::new().delivery(Pipelined { capacity: 64 }).overflow(Overflow::Coalesce);
-    let traces = HandlerOptions::new().delivery(Background { capacity: 64, open_runs: 100 });
+    let page = HandlerOptions::new()
+        .delivery(Pipelined { capacity: 64 })
+        .overflow(Overflow::Coalesce);
+    let traces = HandlerOptions::new().delivery(Background {
+        capacity: 64,
+        open_runs: 100,
+    });
     let callbacks = CallbackManager::new(Tokio::current())
         .with_handler_options(Page, page.timeout(Duration::from_secs(5)))
         .with_async_handler_options(Traces, traces.timeout(Duration::from_secs(5)));

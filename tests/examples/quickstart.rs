@@ -12,6 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use futures_channel::oneshot;
+use futures_lite::future::or;
 use rappel_async_std::AsyncStd;
 use rappel_core::prelude::*;
 use rappel_core::{BlockingExecutor, Spawner, Timer};
@@ -19,6 +21,9 @@ use rappel_openai::ChatOpenAi;
 use rappel_smol::Smol;
 use rappel_tests::openai_server::{Script, Server};
 use rappel_tokio::Tokio;
+
+/// What a shell gives for a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
 
 /// Prints each token. Its methods may block: they are called off the event loop, one at a time.
 struct Printer;
@@ -28,6 +33,15 @@ impl CallbackHandler for Printer {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         say(&format!("Sync handler being called on thread {name}: token: {}", token.token))?;
+        Ok(())
+    }
+
+    fn on_llm_error(&mut self, error: &LlmError, _run: &RunInfo) -> HandlerResult {
+        say(&format!(
+            "Your llm did not come to its end ({}). It said: {}",
+            error.error,
+            error.partial.text()
+        ))?;
         Ok(())
     }
 }
@@ -51,7 +65,14 @@ impl AsyncCallbackHandler for Sleeper {
     }
 }
 
-async fn quickstart<R>(runtime: R, options: Options) -> Result<(), Box<dyn Error>>
+/// How it ended, where nothing went wrong.
+enum Ended {
+    Well,
+    /// By Ctrl-C.
+    Interrupted,
+}
+
+async fn quickstart<R>(runtime: R, options: Options) -> Result<Ended, Box<dyn Error>>
 where
     R: Spawner + BlockingExecutor + Timer + Clone,
 {
@@ -63,12 +84,20 @@ where
         .model(options.model)
         .max_tokens(25)
         .streaming(true)
-        .callbacks(callbacks);
+        .callbacks(callbacks.clone());
     if let Some(url) = options.base_url {
         chat = chat.base_url(url);
     }
     let conversation = vec![Message::human(options.prompt)];
-    for result in chat.build()?.generate(vec![conversation]).await {
+    let chat = chat.build()?;
+    let answer = async { Some(chat.generate(vec![conversation]).await) };
+    let interrupted = interrupted()?;
+    let Some(results) = or(answer, interrupted).await else {
+        // What was dropped was told to the handlers as cancelled, by the time this comes back.
+        callbacks.flush().await;
+        return Ok(Ended::Interrupted);
+    };
+    for result in results {
         let result = result?;
         say(&format!("\n{}", result.text()))?;
         if let Some(usage) = &result.usage {
@@ -76,7 +105,23 @@ where
             say(&format!("({prompt} tokens in the prompt, {completion} in the answer)"))?;
         }
     }
-    Ok(())
+    Ok(Ended::Well)
+}
+
+/// `None`, once Ctrl-C is pressed. Pressed again, it ends the program on the spot.
+fn interrupted<T>() -> Result<impl Future<Output = Option<T>>, ctrlc::Error> {
+    let (pressed, is_pressed) = oneshot::channel::<()>();
+    let mut pressed = Some(pressed);
+    ctrlc::set_handler(move || {
+        if pressed.take().is_none() {
+            std::process::exit(INTERRUPTED.into());
+        }
+    })?;
+    Ok(async {
+        // It is dropped, and not sent.
+        let _ = is_pressed.await;
+        None
+    })
 }
 
 /// What the program takes.
@@ -106,7 +151,8 @@ enum Runtime {
 
 fn main() -> ExitCode {
     match run(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             // Nothing more can be done where standard error is closed too.
             let _ = writeln!(io::stderr(), "quickstart: {}", with_sources(&*error));
@@ -115,7 +161,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut options: Options) -> Result<(), Box<dyn Error>> {
+fn run(mut options: Options) -> Result<Ended, Box<dyn Error>> {
     let _server = own_server(&mut options)?;
     match options.runtime {
         Runtime::Tokio => {

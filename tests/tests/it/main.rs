@@ -7,6 +7,7 @@ mod auto_traits;
 mod chat_start_falls_back;
 mod code_inside_a_run;
 mod conformance;
+mod crashes;
 mod dropped_and_leaked_emitters;
 mod every_handler_is_called;
 mod every_start_is_closed;

@@ -1,0 +1,149 @@
+//! At the edge: a server that goes away in mid-stream, Ctrl-C, and a runtime that is shut down under open runs. What the handlers have seen is what the
+//! docs say.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_lite::future::block_on;
+use rappel_core::prelude::*;
+use rappel_core::{EmitError, FailureCause};
+use rappel_tests::held::{held, held_async};
+use rappel_tests::openai_server::{Fault, Script, Server};
+use rappel_tokio::Tokio;
+
+use crate::examples::example;
+
+const RUNTIMES: [&str; 4] = ["tokio", "tokio-current-thread", "async-std", "smol"];
+
+#[test]
+fn the_quickstarts_server_is_cut_off() {
+    for runtime in RUNTIMES {
+        let server = Server::start(Script::joke().fault(Fault::Cut(4))).unwrap();
+        let output = example("quickstart")
+            .args(["--runtime", runtime, "--base-url", &server.base_url()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let last = stdout.lines().last().unwrap();
+        assert!(
+            last.starts_with("Your llm did not come to its end (") && last.ends_with("It said: Why did the"),
+            "{stdout}"
+        );
+        let token = |line: &&str| line.starts_with("Sync handler being called on thread");
+        assert_eq!(stdout.lines().filter(token).count(), 4, "{stdout}");
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("quickstart: "));
+    }
+}
+
+/// Reads what the child prints up to and with that line.
+fn read_until(out: &mut impl BufRead, line: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(line) {
+        assert_ne!(out.read_line(&mut text).unwrap(), 0, "it ended early: {text}");
+    }
+    text
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+/// The answer is dropped, its connection broken off, and the handlers are told before the program ends.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_the_quickstart() {
+    for runtime in RUNTIMES {
+        let server = Server::start(Script::joke().gated()).unwrap();
+        let mut child = example("quickstart")
+            .args(["--runtime", runtime, "--base-url", &server.base_url()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        server.release(4);
+        read_until(&mut out, ": token:  the\n");
+        interrupt(&child);
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        assert_eq!(
+            rest, "Your llm did not come to its end (cancelled). It said: Why did the\n",
+            "{runtime}"
+        );
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(130), &b""[..]), "{runtime}");
+        assert!(server.wait_broken_off(1, Duration::from_secs(60)), "{runtime}");
+    }
+}
+
+/// Events wait for both kinds of handler, and each of them is handled, or reported as lost and counted: once. Nobody hangs.
+#[test]
+fn a_runtime_goes_with_runs_open() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let ((sync, mut sync_grip), (asynchronous, mut grip)) = (held(), held_async());
+    let lost = Arc::new(Mutex::new(BTreeMap::<(String, String), usize>::new()));
+    let (counts, options) = (lost.clone(), |name| {
+        HandlerOptions::new().name(name).delivery(Pipelined { capacity: 16 })
+    });
+    let callbacks = CallbackManager::new(Tokio::new(runtime.handle().clone()).unwrap())
+        .on_handler_failure(move |failure| {
+            assert!(matches!(failure.cause, FailureCause::RuntimeGone), "{failure}");
+            let key = (failure.handler.to_string(), failure.event.to_string());
+            *counts.lock().unwrap().entry(key).or_default() += 1;
+        })
+        .with_handler_options(sync, options("sync"))
+        .with_async_handler_options(asynchronous, options("async"));
+    let run = runtime.block_on(async {
+        let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap();
+        // Both are in its start, and stay there.
+        (sync_grip.entered().await, grip.entered().await);
+        for token in ["a", "b", "c"] {
+            run.on_llm_new_token(token).await.unwrap();
+        }
+        run
+    });
+    runtime.shutdown_background();
+    drop(sync_grip);
+    // Its tasks are gone. What comes now finds nobody to handle it, and says so.
+    let error = block_on(run.on_llm_new_token("d")).unwrap_err();
+    assert!(
+        matches!(&error, EmitError::RuntimeGone(failure) if *failure.handler == *"async"),
+        "{error}"
+    );
+    drop(run);
+    block_on(callbacks.flush());
+    let stats = callbacks.stats();
+    let of = |name: &str, stats: &rappel_core::HandlerStats| {
+        let lost = lost.lock().unwrap();
+        let reported: usize = lost
+            .iter()
+            .filter(|((handler, _), _)| handler == name)
+            .map(|(_, count)| count)
+            .sum();
+        assert_eq!(
+            (stats.handled + stats.failed, stats.failed, stats.pending),
+            (6, reported, 0),
+            "{name}: {lost:?}"
+        );
+    };
+    of("sync", &stats[0]);
+    of("async", &stats[1]);
+    assert_eq!(
+        (
+            stats[1].handled,
+            lost.lock().unwrap().get(&("async".to_owned(), "on_llm_new_token".to_owned()))
+        ),
+        (0, Some(&4))
+    );
+    drop(grip);
+}
