@@ -5,11 +5,17 @@ use std::time::Duration;
 use rappel_tokio::prelude::*;
 
 /// Writes what it gets to a page; a page that is slow gets fewer, longer pieces.
-struct Page;
+#[derive(Default)]
+struct Page(String);
 
 impl CallbackHandler for Page {
     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-        print!("{}", token.token);
+        self.0.push_str(&token.token);
+        Ok(())
+    }
+
+    fn on_llm_end(&mut self, _end: &LlmEnd, _run: &RunInfo) -> HandlerResult {
+        println!("the page: {}", self.0);
         Ok(())
     }
 }
@@ -19,7 +25,7 @@ struct Traces;
 
 impl AsyncCallbackHandler for Traces {
     async fn on_llm_end(&self, end: &LlmEnd, run: &RunInfo) -> HandlerResult {
-        println!("\n{}: {} (missed {} events)", run.name(), end.result.text(), end.losses().dropped);
+        println!("{}: {} (missed {} events)", run.name(), end.result.text(), end.losses().dropped);
         Ok(())
     }
 }
@@ -34,7 +40,7 @@ async fn main() -> Result<(), RunError> {
         open_runs: 100,
     });
     let callbacks = CallbackManager::new(Tokio::current())
-        .with_handler_options(Page, page.timeout(Duration::from_secs(5)))
+        .with_handler_options(Page::default(), page.timeout(Duration::from_secs(5)))
         .with_async_handler_options(Traces, traces.timeout(Duration::from_secs(5)));
 
     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
