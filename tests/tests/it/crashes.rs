@@ -106,7 +106,8 @@ fn a_runtime_goes_with_runs_open() {
     let run = runtime.block_on(async {
         let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap();
         // Both are in its start, and stay there.
-        (sync_grip.entered().await, grip.entered().await);
+        sync_grip.entered().await;
+        grip.entered().await;
         for token in ["a", "b", "c"] {
             run.on_llm_new_token(token).await.unwrap();
         }
