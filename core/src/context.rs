@@ -230,12 +230,30 @@ impl<F> fmt::Debug for InCurrentRun<F> {
     }
 }
 
+/// Puts a place in force until it is dropped, and then takes it back.
+struct Swapped<'a>(&'a mut Current);
+
+impl<'a> Swapped<'a> {
+    fn new(current: &'a mut Current) -> Self {
+        let before = local::replace(core::mem::take(current));
+        *current = before;
+        Self(current)
+    }
+}
+
+impl Drop for Swapped<'_> {
+    fn drop(&mut self) {
+        let before = core::mem::take(self.0);
+        *self.0 = local::replace(before);
+    }
+}
+
 impl<F: Future> Future for InCurrentRun<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = enter(this.current.clone());
+        let _swapped = Swapped::new(this.current);
         this.future.poll(cx)
     }
 }

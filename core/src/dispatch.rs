@@ -1,5 +1,6 @@
 //! Asking all handlers at once.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
@@ -39,7 +40,7 @@ async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
     let kind = envelope.event.kind();
     let handlers = || envelope.facts.setup.handlers().enumerate();
     if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
-        tickets = ask_inline(envelope, kind, tickets).await;
+        tickets = Box::pin(ask_inline(envelope, kind, tickets)).await;
     }
     bring_to_lanes(envelope, kind, &mut tickets);
     if kind.is_end() {
@@ -76,7 +77,7 @@ async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut T
         let mut call = core::pin::pin!(call);
         let waits = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
         if waits {
-            let mut rest = core::pin::pin!(join_all(calls));
+            let mut rest = Box::pin(join_all(calls));
             // The call has been polled in this poll already.
             let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
             poll_fn(|cx| {

@@ -155,7 +155,10 @@ impl Registration {
             Ok(Ok(())) => Answer::Handled,
             Err(cause) => Answer::Failed(kind, cause),
         };
-        self.handled.fetch_or(kind.bit(), Ordering::Relaxed);
+        // Asked before it is changed: the answer is mostly known, and then no other thread's copy of it is touched.
+        if self.handled.load(Ordering::Relaxed) & kind.bit() == 0 {
+            self.handled.fetch_or(kind.bit(), Ordering::Relaxed);
+        }
         answer
     }
 
@@ -169,41 +172,35 @@ impl Registration {
 
     /// Has a handler that is called on the emitter's task handle the event; its failure concerns the envelope.
     pub(crate) async fn call(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
-        let mut cut = CutShort {
-            registration: self,
-            envelope,
-            armed: true,
-        };
-        let failure = match &self.target {
+        match &self.target {
             Target::Async { handler, deadline } => {
+                let mut cut = CutShort::new(self, envelope);
                 let answer = self.ask_async(&**handler, &envelope.event, envelope.run(), deadline.as_ref()).await;
                 cut.armed = false;
-                self.conclude(answer, envelope)
-            }
-            Target::Inline { seat, deadline } => {
-                if envelope.emitter.waits_for(self.id, &envelope.facts) {
-                    cut.armed = false;
-                    if self.leave(seat, envelope, index) {
-                        return;
-                    }
-                    cut.armed = true;
+                if let Some(failure) = self.conclude(answer, envelope) {
+                    envelope.note(index, self, &failure);
                 }
-                let mut handler = seat.take().await;
-                cut.armed = false;
-                let answer = self.ask_inline(handler.get(), envelope, deadline.as_ref());
-                let failure = self.conclude(answer, envelope);
-                while let Some(call) = handler.next() {
-                    let answer = self.ask_inline(handler.get(), call.envelope(), deadline.as_ref());
-                    let failure = self.conclude(answer, call.envelope());
-                    call.settle(failure);
-                }
-                failure
             }
-            Target::Lane(_) => {
-                cut.armed = false;
-                None
-            }
-        };
+            // In a box, so that the others need not make room for it.
+            Target::Inline { seat, deadline } => Box::pin(self.call_inline(seat, deadline.as_ref(), envelope, index)).await,
+            Target::Lane(_) => {}
+        }
+    }
+
+    async fn call_inline(self: &Arc<Self>, seat: &Seat, deadline: Option<&Deadline>, envelope: &Arc<Envelope>, index: usize) {
+        if envelope.emitter.waits_for(self.id, &envelope.facts) && self.leave(seat, envelope, index) {
+            return;
+        }
+        let mut cut = CutShort::new(self, envelope);
+        let mut handler = seat.take().await;
+        cut.armed = false;
+        let answer = self.ask_inline(handler.get(), envelope, deadline);
+        let failure = self.conclude(answer, envelope);
+        while let Some(call) = handler.next() {
+            let answer = self.ask_inline(handler.get(), call.envelope(), deadline);
+            let failure = self.conclude(answer, call.envelope());
+            call.settle(failure);
+        }
         if let Some(failure) = failure {
             envelope.note(index, self, &failure);
         }
@@ -243,7 +240,8 @@ impl Registration {
         let Some(event) = self.instead_of(event) else {
             return Answer::Unhandled;
         };
-        self.ask_once(handler, &event, run, deadline).await
+        // Boxed: few calls come here, and all others need not make room for it.
+        Box::pin(async { self.ask_once(handler, &event, run, deadline).await }).await
     }
 
     async fn ask_once(&self, handler: &dyn ErasedAsyncHandler, event: &Event, run: &RunInfo, deadline: Option<&Deadline>) -> Answer {
@@ -320,6 +318,16 @@ struct CutShort<'a> {
     registration: &'a Registration,
     envelope: &'a Envelope,
     armed: bool,
+}
+
+impl<'a> CutShort<'a> {
+    fn new(registration: &'a Registration, envelope: &'a Envelope) -> Self {
+        Self {
+            registration,
+            envelope,
+            armed: true,
+        }
+    }
 }
 
 impl Drop for CutShort<'_> {

@@ -153,7 +153,7 @@ impl Emission {
 
 enum Acceptance {
     /// It is in flight now; or, where the run is cut off, the run's cancellation is instead.
-    InFlight { sequence: u64, cut_off: bool },
+    InFlight { flight: Flight, cut_off: bool },
     /// It does not happen.
     Refused(EmitError),
     /// Nobody wants it, so it is done.
@@ -184,31 +184,32 @@ impl RunCore {
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
             match emission {
-                Emission::New { event, closing, waiter } => {
-                    if self.in_flight().is_some() && context::current().is_handling(&self.facts) {
+                Emission::New { event, closing, waiter } => match self.accept(event, closing) {
+                    Acceptance::InFlight { flight, cut_off } => {
+                        let (sequence, mut waiter) = (flight.sequence, *waiter);
+                        let poll = self.poll_flight(flight, Some(sequence), &mut waiter, cx);
+                        *emission = Emission::Accepted { sequence, cut_off, waiter };
+                        if let Some(outcome) = ready!(poll) {
+                            *emission = Emission::Done;
+                            return Poll::Ready(if cut_off { Err(EmitError::RunClosed) } else { outcome });
+                        }
+                    }
+                    Acceptance::Refused(error) => {
                         *emission = Emission::Done;
-                        return Poll::Ready(Err(EmitError::RunBusy));
+                        return Poll::Ready(Err(error));
                     }
-                    ready!(self.poll_idle(None, waiter, cx));
-                    match self.accept(event, closing) {
-                        Acceptance::InFlight { sequence, cut_off } => {
-                            *emission = Emission::Accepted {
-                                sequence,
-                                cut_off,
-                                waiter: *waiter,
-                            }
-                        }
-                        Acceptance::Refused(error) => {
-                            *emission = Emission::Done;
-                            return Poll::Ready(Err(error));
-                        }
-                        Acceptance::Unheard => {
-                            *emission = Emission::Done;
-                            return READY;
-                        }
-                        Acceptance::Behind => {}
+                    Acceptance::Unheard => {
+                        *emission = Emission::Done;
+                        return READY;
                     }
-                }
+                    Acceptance::Behind => {
+                        if context::current().is_handling(&self.facts) {
+                            *emission = Emission::Done;
+                            return Poll::Ready(Err(EmitError::RunBusy));
+                        }
+                        ready!(self.poll_idle(None, waiter, cx));
+                    }
+                },
                 Emission::Accepted { sequence, cut_off, waiter } => {
                     let outcome = match self.take_outcome(*sequence) {
                         None => ready!(self.poll_idle(Some(*sequence), waiter, cx)),
@@ -229,13 +230,13 @@ impl RunCore {
         }
     }
 
-    /// Takes the event in, if no other one is in flight.
+    /// Takes the event in, if no other one is in flight; the caller has to poll it then.
     fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Booked>) -> Acceptance {
         let emitter = context::current();
         if emitter.is_too_deep() && closing.is_none() {
             return Acceptance::Refused(EmitError::TooDeep);
         }
-        let cut_off = self.is_open() && self.facts.is_cut_off();
+        let cut_off = self.facts.is_cut_off() && self.is_open();
         if cut_off {
             *event = error_event(self.facts.info.kind(), RunError::Cancelled);
         }
@@ -300,8 +301,7 @@ impl RunCore {
             sequence,
             delivery: Box::pin(dispatch(fan_out, tickets)),
         };
-        self.state.with(|state| state.turn = Turn::Parked(flight));
-        Acceptance::InFlight { sequence, cut_off }
+        Acceptance::InFlight { flight, cut_off }
     }
 
     /// Whether an event may happen, as far as a shutdown is concerned; a start counts as open from here on.

@@ -4,47 +4,56 @@ use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::task::Waker;
 
-use crate::sync::Lock;
+use crate::sync::{AtomicUsize, Lock, Ordering};
 use crate::waiters::{Waiter, Waiters};
 
 /// The tasks to wake when the event in flight can go on, or is handled.
 ///
 /// The event in flight is polled with this as its waker. It stands apart from the run, which holds the event in flight: a handler's future that
 /// keeps its waker must not keep the run, or neither would ever be dropped.
-pub(super) struct Waiting(Lock<List>);
-
-#[derive(Default)]
-struct List {
-    waiters: Waiters,
-    /// Whether the event in flight was woken since it was last polled.
-    woken: bool,
+pub(super) struct Waiting {
+    waiters: Lock<Waiters>,
+    /// Not zero where there may be waiters. Said before they look again whether they have to wait, and asked after that has changed.
+    any: AtomicUsize,
+    /// Not zero where the event in flight was woken since it was last polled.
+    woken: AtomicUsize,
 }
 
 impl Waiting {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Lock::new(List::default())))
+        Arc::new(Self {
+            waiters: Lock::new(Waiters::default()),
+            any: AtomicUsize::new(0),
+            woken: AtomicUsize::new(0),
+        })
     }
 
     pub(super) fn enlist(&self, waiter: &mut Waiter, waker: &Waker) {
         // Cloned, and what it replaces dropped, out here: a waker is foreign code, and must not be called under the lock.
         let waker = waker.clone();
-        let _replaced = self.0.with(|list| list.waiters.enlist(waiter, waker));
+        let _replaced = self.waiters.with(|waiters| waiters.enlist(waiter, waker));
+        self.any.swap(1, Ordering::SeqCst);
     }
 
     /// The event in flight is about to be polled.
     pub(super) fn before_poll(&self) {
-        self.0.with(|list| list.woken = false);
+        self.woken.store(0, Ordering::SeqCst);
     }
 
     /// Whether the event in flight was woken since it was last polled.
     pub(super) fn was_woken(&self) -> bool {
-        self.0.with(|list| list.woken)
+        self.woken.load(Ordering::SeqCst) != 0
     }
 
     pub(super) fn wake_all(&self) {
-        for waker in self.0.with(|list| list.waiters.take()) {
-            waker.wake();
+        if self.any.load(Ordering::SeqCst) == 0 {
+            return;
         }
+        let waiters = self.waiters.with(|waiters| {
+            self.any.store(0, Ordering::SeqCst);
+            waiters.take()
+        });
+        waiters.for_each(Waker::wake);
     }
 }
 
@@ -55,7 +64,7 @@ impl Wake for Waiting {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.with(|list| list.woken = true);
+        self.woken.swap(1, Ordering::SeqCst);
         self.wake_all();
     }
 }
