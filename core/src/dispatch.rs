@@ -3,52 +3,46 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::future::{Future as _, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
-use futures_util::future::join_all;
-use pin_project_lite::pin_project;
+use futures_util::future::{Either, join_all};
 
-use crate::context::{CallOver, InCurrentRun};
+use crate::carrier::Outcome;
 use crate::envelope::{Envelope, FanOut};
-use crate::error::EmitError;
 use crate::event::EventKind;
+use crate::in_place::{Counted, InPlace};
 use crate::lane::FollowUp;
 use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::scope::Facts;
 
-/// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side.
+/// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side. Gives the fan-out back.
 ///
 /// It is ready when those whose answers the emitter waits for have answered. Every handler sees the event, whatever another one makes of it; the
 /// error is the first in that order, then in that of registration.
 ///
 /// `tickets` are those of handlers for which it has been counted already.
-pub(crate) fn dispatch(fan_out: FanOut, tickets: Tickets) -> impl Future<Output = Result<(), EmitError>> {
-    let inside = fan_out.0.emitter.in_call(&fan_out.0.facts, None);
-    let over = CallOver(inside.clone());
-    let ask = async move {
-        let _over = over;
-        ask_all(&fan_out.0, tickets).await;
-        fan_out.0.verdict()
-    };
-    InCurrentRun::new(ask, inside)
-}
-
-async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
+pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> (Outcome, FanOut) {
+    let envelope = fan_out.envelope();
     let kind = envelope.event.kind();
-    let handlers = || envelope.facts.setup.handlers().enumerate();
-    if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
+    let setup = &envelope.facts.setup;
+    if setup.has_inline() {
         tickets = Box::pin(ask_inline(envelope, kind, tickets)).await;
     }
-    bring_to_lanes(envelope, kind, &mut tickets);
-    if kind.is_end() {
-        // Lanes that did not want it.
-        envelope.facts.leave_lanes(Some(envelope));
+    if setup.has_lanes() {
+        bring_to_lanes(envelope, kind, &mut tickets);
+        if kind.is_end() {
+            // Lanes that did not want it.
+            envelope.facts.leave_lanes(Some(envelope));
+        }
     }
     ask_in_place(envelope, kind, &mut tickets).await;
-    poll_fn(|cx| poll_released(envelope, cx)).await;
+    if setup.has_lanes() {
+        poll_fn(|cx| poll_released(envelope, cx)).await;
+    }
+    (envelope.verdict(), fan_out)
 }
 
 /// Queues the event for those that have a lane.
@@ -71,24 +65,27 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
 /// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
 async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
     let handlers = envelope.facts.setup.handlers().enumerate();
-    let handlers = handlers.filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
-    let mut calls = handlers.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index), tickets.take(index)));
+    let handlers = handlers.filter(|(_, handler)| !handler.run_inline && handler.wants(kind));
+    let mut calls = handlers.filter_map(|(index, handler)| InPlace::begin(handler, envelope, index, tickets.take(index)).ok());
     while let Some(call) = calls.next() {
-        let mut call = core::pin::pin!(call);
+        let mut call = pin!(call);
         let waits = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
         if waits {
-            let mut rest = Box::pin(join_all(calls));
-            // The call has been polled in this poll already.
-            let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
-            poll_fn(|cx| {
-                call_waits = call_waits && (core::mem::take(&mut polled) || call.as_mut().poll(cx).is_pending());
-                rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
-                if call_waits || rest_waits { Poll::Pending } else { Poll::Ready(()) }
-            })
-            .await;
-            return;
+            return Box::pin(finish(call, calls)).await;
         }
     }
+}
+
+/// Asks the rest, beside a call that waits, and has been polled in this poll already.
+async fn finish(mut call: Pin<&mut InPlace<'_>>, rest: impl Iterator<Item = InPlace<'_>>) {
+    let mut rest = pin!(join_all(rest));
+    let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
+    poll_fn(|cx| {
+        call_waits = call_waits && (core::mem::take(&mut polled) || call.as_mut().poll(cx).is_pending());
+        rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
+        if call_waits || rest_waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
 }
 
 /// Ready when no lane keeps the emitter waiting.
@@ -127,7 +124,11 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
     while let Some((&(index, handler), rest)) = unasked.waits.split_first().filter(|((_, handler), _)| handler.run_inline) {
         unasked.waits = rest;
         let ticket = unasked.tickets.take(index);
-        let mut call = core::pin::pin!(Pending::new(handler, handler.call(envelope, index), ticket));
+        let call = match InPlace::begin(handler, envelope, index, ticket) {
+            Ok(call) => Either::Left(call),
+            Err(ticket) => Either::Right(Counted::new(handler, handler.call_inline(envelope, index), ticket)),
+        };
+        let mut call = pin!(call);
         poll_fn(|cx| {
             let poll = call.as_mut().poll(cx);
             if poll.is_pending() {
@@ -162,7 +163,7 @@ impl Tickets {
         }
     }
 
-    fn take(&mut self, index: usize) -> Option<Ticket> {
+    pub(crate) fn take(&mut self, index: usize) -> Option<Ticket> {
         let at = self.0.iter().position(|(known, _)| *known == index)?;
         Some(self.0.swap_remove(at).1)
     }
@@ -181,36 +182,5 @@ impl Drop for Unasked<'_> {
         for (_, handler) in self.waits {
             handler.report_uncalled(self.envelope);
         }
-    }
-}
-
-pin_project! {
-    /// A call on the emitter's task: one that takes more than a poll counts as pending for its handler.
-    struct Pending<'a, F> {
-        #[pin]
-        call: F,
-        handler: &'a Registration,
-        ticket: Option<Ticket>,
-    }
-}
-
-impl<'a, F> Pending<'a, F> {
-    fn new(handler: &'a Registration, call: F, ticket: Option<Ticket>) -> Self {
-        Self { call, handler, ticket }
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Pending<'_, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let poll = this.call.poll(cx);
-        match poll {
-            Poll::Ready(()) => *this.ticket = None,
-            Poll::Pending if this.ticket.is_none() => *this.ticket = Some(Ticket::new(&this.handler.ledger)),
-            Poll::Pending => {}
-        }
-        poll
     }
 }

@@ -27,6 +27,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod carrier;
 mod contain;
 mod context;
 mod deadline;
@@ -36,6 +37,7 @@ mod envelope;
 mod error;
 mod event;
 mod handler;
+mod in_place;
 mod instrument;
 mod lane;
 mod latch;

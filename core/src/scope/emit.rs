@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::{Emission, RunCore, Scope, abandon};
+use super::{Emission, READY, RunCore, Scope, Unsent, abandon};
 use crate::error::{EmitError, StartError};
 use crate::event::{Event, EventKind};
 
@@ -22,7 +22,8 @@ pub struct Emit<'run> {
 }
 
 impl<'run> Emit<'run> {
-    pub(super) fn new(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Self {
+    #[inline]
+    pub(super) fn new<E: Into<Unsent>>(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> E) -> Self {
         Self {
             core: scope.core(),
             emission: emission_of(scope, kind, make),
@@ -31,39 +32,45 @@ impl<'run> Emit<'run> {
 }
 
 /// Makes an event that the run goes on after, if it matters to anybody.
-fn emission_of(scope: &Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Emission {
-    let facts = scope.facts();
-    // A run that was cut off by its parent's end says so at its next event, heard or not.
-    if facts.setup.has_handlers() && !facts.setup.minds(kind) && !facts.is_cut_off() && !facts.setup.engine.is_shut_down() {
+#[inline]
+fn emission_of<E: Into<Unsent>>(scope: &Scope, kind: EventKind, make: impl FnOnce() -> E) -> Emission {
+    if !scope.core().minds(kind) {
         return Emission::Done;
     }
     emission(scope, make)
 }
 
 /// Makes the event if there is anybody to hear it.
-fn emission(scope: &Scope, make: impl FnOnce() -> Event) -> Emission {
+fn emission<E: Into<Unsent>>(scope: &Scope, make: impl FnOnce() -> E) -> Emission {
     let setup = &scope.facts().setup;
     if !setup.has_handlers() {
         Emission::Done
     } else if setup.engine.is_shut_down() {
         Emission::ShutDown
     } else {
-        Emission::new(make())
+        Emission::new(make().into())
     }
 }
 
 impl Future for Emit<'_> {
     type Output = Result<(), EmitError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.core;
+        if self.emission.is_done() {
+            return READY;
+        }
         core.poll_emission(&mut self.emission, cx)
     }
 }
 
 impl Drop for Emit<'_> {
+    #[inline]
     fn drop(&mut self) {
-        abandon(self.core, &self.emission);
+        if !self.emission.is_done() {
+            abandon(self.core, &self.emission);
+        }
     }
 }
 
@@ -105,7 +112,7 @@ impl OwnedEmit {
     }
 
     /// Emits an event next that the run goes on after. Only while no other one is under way.
-    pub(crate) fn tell(&mut self, kind: EventKind, make: impl FnOnce() -> Event) {
+    pub(crate) fn tell<E: Into<Unsent>>(&mut self, kind: EventKind, make: impl FnOnce() -> E) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
         self.in_flight.emission = emission_of(&self.scope, kind, make);
     }

@@ -7,20 +7,20 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::{Context, Poll, Waker, ready};
 
+use super::heard::Heard;
 use super::waiting::Waiting;
-use super::{Family, Places, READY, error_event};
+use super::{Family, Places, READY, Unsent, error_event};
+use crate::carrier::{Cargo, Carrier, Outcome};
 use crate::contain::contained;
 use crate::context;
-use crate::dispatch::{Tickets, dispatch};
+use crate::dispatch::Tickets;
 use crate::engine::OpenRun;
-use crate::envelope::Envelope;
 use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
 use crate::result::LlmResult;
-use crate::run_info::RunInfo;
-use crate::runtime::BoxFuture;
+use crate::run_info::{RunInfo, RunKind};
 use crate::sync::Lock;
 use crate::waiters::Waiter;
 
@@ -36,18 +36,25 @@ pub(crate) struct Facts {
 /// A run. See the module for why the event in flight is in here.
 pub(crate) struct RunCore {
     pub(crate) facts: Arc<Facts>,
+    pub(super) heard: Heard,
     waiting: Arc<Waiting>,
-    state: Lock<State>,
+    pub(super) state: Lock<State>,
 }
 
-struct State {
+pub(super) struct State {
     turn: Turn,
+    /// Kept from one event to the next.
+    vehicle: Option<Vehicle>,
+    /// Whether the event in flight is in no ledger: its run is asked for it.
+    unbooked: bool,
+    /// What flushes wait for that have asked.
+    asked: Option<Ticket>,
     phase: Phase,
     sequence: u64,
     /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
     outcomes: Vec<(u64, Outcome)>,
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
-    raised: Option<HandlerFailure>,
+    raised: Option<Box<HandlerFailure>>,
     partial: LlmResult,
     /// A tool's error names the call that its start named.
     tool_call_id: Option<String>,
@@ -67,11 +74,15 @@ enum Turn {
 
 struct Flight {
     sequence: u64,
-    delivery: BoxFuture<'static, Outcome>,
+    vehicle: Vehicle,
 }
 
-/// What comes of an event for its emitter.
-type Outcome = Result<(), EmitError>;
+/// What an event is brought to its handlers by, again and again.
+struct Vehicle {
+    carrier: Carrier,
+    /// Wakes everybody who waits.
+    waker: Waker,
+}
 
 /// What there is to poll.
 enum Taken {
@@ -94,9 +105,9 @@ enum Phase {
 pub(crate) enum Emission {
     /// Not accepted yet: dropped now, it has not happened.
     New {
-        event: Box<Event>,
+        event: Unsent,
         /// Of an event that closes a run, which its owner has given up, or had to: what flushes wait for since then.
-        closing: Option<Booked>,
+        closing: Option<Box<Booked>>,
         waiter: Waiter,
     },
     /// Accepted, under that number.
@@ -118,9 +129,9 @@ pub(crate) struct Booked {
 }
 
 impl Emission {
-    pub(crate) fn new(event: Event) -> Self {
+    pub(crate) fn new(event: Unsent) -> Self {
         Self::New {
-            event: Box::new(event),
+            event,
             closing: None,
             waiter: Waiter::default(),
         }
@@ -128,8 +139,8 @@ impl Emission {
 
     pub(crate) fn closing(event: Event, booked: Booked) -> Self {
         Self::New {
-            event: Box::new(event),
-            closing: Some(booked),
+            event: event.into(),
+            closing: Some(Box::new(booked)),
             waiter: Waiter::default(),
         }
     }
@@ -166,9 +177,13 @@ impl RunCore {
     pub(crate) fn new(facts: Facts) -> Arc<Self> {
         Arc::new(Self {
             facts: Arc::new(facts),
+            heard: Heard::default(),
             waiting: Waiting::new(),
             state: Lock::new(State {
                 turn: Turn::Idle,
+                vehicle: None,
+                unbooked: false,
+                asked: None,
                 phase: Phase::NotStarted,
                 sequence: 0,
                 outcomes: Vec::new(),
@@ -203,7 +218,7 @@ impl RunCore {
                         return READY;
                     }
                     Acceptance::Behind => {
-                        if context::current().is_handling(&self.facts) {
+                        if context::is_handling(&self.facts) {
                             *emission = Emission::Done;
                             return Poll::Ready(Err(EmitError::RunBusy));
                         }
@@ -231,20 +246,21 @@ impl RunCore {
     }
 
     /// Takes the event in, if no other one is in flight; the caller has to poll it then.
-    fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Booked>) -> Acceptance {
-        let emitter = context::current();
-        if emitter.is_too_deep() && closing.is_none() {
+    fn accept(self: &Arc<Self>, event: &mut Unsent, closing: &mut Option<Box<Booked>>) -> Acceptance {
+        if context::is_too_deep() && closing.is_none() {
             return Acceptance::Refused(EmitError::TooDeep);
         }
         let cut_off = self.facts.is_cut_off() && self.is_open();
         if cut_off {
-            *event = error_event(self.facts.info.kind(), RunError::Cancelled);
+            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
         }
         let kind = event.kind();
         let setup = &self.facts.setup;
         let wanted = setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
-        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && setup.wants_token_times());
+        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times());
         let time = timed.then(|| setup.engine.clock.now()).flatten();
+        // Starts and ends change whether the run is asked, and a lane may have an event for longer than its run.
+        let unbooked = wanted && self.is_asked_for(kind);
         let accepted = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
                 return Err(Acceptance::Behind);
@@ -263,20 +279,23 @@ impl RunCore {
             }
             let sequence = state.sequence;
             state.sequence += 1;
-            *event.stamp_mut() = Stamp {
+            event.set_stamp(Stamp {
                 sequence,
                 time,
                 ..Stamp::default()
-            };
+            });
             let closed = state.note(event, &self.facts);
+            let mut vehicle = None;
             if wanted {
                 state.turn = Turn::Polling;
+                state.unbooked = unbooked;
+                vehicle = state.vehicle.take();
             }
-            Ok((sequence, state.raised.take(), closed))
+            Ok((sequence, state.raised.take(), closed, vehicle))
         });
-        let (sequence, closed) = match accepted {
+        let (sequence, closed, vehicle) = match accepted {
             // The failure goes here, outside the lock: its cause is the user's.
-            Ok((sequence, _raised, closed)) => (sequence, closed),
+            Ok((sequence, _raised, closed, vehicle)) => (sequence, closed, vehicle),
             Err(refused) => return refused,
         };
         if !wanted {
@@ -290,18 +309,34 @@ impl RunCore {
                 Acceptance::Unheard
             };
         }
+        let mut vehicle = vehicle.unwrap_or_else(|| Vehicle {
+            carrier: Carrier::new(),
+            waker: Waker::from(self.waiting.clone()),
+        });
         // Counted before it can be seen; and before a run that it ends is no longer counted as open.
-        let (ticket, tickets) = match closing.take() {
-            Some(booked) => (Some(booked.event), booked.handlers),
-            None => (None, Tickets::default()),
+        let (page, tickets) = match closing.take() {
+            Some(booked) => (booked.event.into_page(), booked.handlers),
+            None => ((!unbooked).then(|| setup.engine.ledger.open()), Tickets::default()),
         };
-        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter, ticket);
         drop(closed);
-        let flight = Flight {
-            sequence,
-            delivery: Box::pin(dispatch(fan_out, tickets)),
-        };
+        vehicle.carrier.load(Cargo {
+            event: event.take(),
+            facts: &self.facts,
+            page,
+            tickets,
+        });
+        let flight = Flight { sequence, vehicle };
         Acceptance::InFlight { flight, cut_off }
+    }
+
+    /// Whether flushes ask the run for an event of `kind`, instead of the ledger.
+    fn is_asked_for(&self, kind: EventKind) -> bool {
+        self.facts.info.kind() != RunKind::None && !kind.is_start() && !kind.is_end() && !self.facts.setup.has_lanes()
+    }
+
+    /// Has a flush that begins now wait for the event in flight, if it cannot know of it otherwise.
+    pub(crate) fn book_in_flight(&self) {
+        self.state.with(|state| state.book_in_flight(&self.facts));
     }
 
     /// Whether an event may happen, as far as a shutdown is concerned; a start counts as open from here on.
@@ -351,14 +386,14 @@ impl RunCore {
 
     fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
-        let waker = Waker::from(self.waiting.clone());
         self.waiting.before_poll();
-        let delivery = flight.delivery.as_mut();
-        // Handlers' panics are contained where they are called. This one is for a panic of the runtime's, which must not leave the run stuck; the
-        // calls that it cut short report themselves.
-        let poll = contained(|| delivery.poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
+        let Vehicle { carrier, waker } = &mut flight.vehicle;
+        let poll = contained(|| carrier.poll(&mut Context::from_waker(waker)));
         let sequence = flight.sequence;
-        let Poll::Ready(outcome) = poll else {
+        // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
+        // short report themselves as the carrier goes.
+        let panicked = poll.is_err();
+        let Poll::Ready(outcome) = poll.unwrap_or(READY) else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
@@ -368,15 +403,22 @@ impl RunCore {
             }
             return Poll::Pending;
         };
-        // The envelope goes first: whoever is woken now may ask whether all is handled.
-        drop(flight);
+        let mut vehicle = Some(flight.vehicle);
+        if panicked {
+            vehicle = None;
+        }
         let (outcome, _replaced) = self.state.with(|state| {
             state.turn = Turn::Idle;
+            // A run that waits for its first token, or for its drop, needs none.
+            if state.phase == Phase::Open && state.sequence > 1 {
+                mem::swap(&mut state.vehicle, &mut vehicle);
+            }
+            let asked = mem::take(&mut state.unbooked).then(|| state.asked.take()).flatten();
             let raised = match &outcome {
-                Err(EmitError::Raised(failure)) => Some(failure.clone()),
+                Err(EmitError::Raised(failure)) => Some(Box::new(failure.clone())),
                 _ => None,
             };
-            let replaced = mem::replace(&mut state.raised, raised);
+            let replaced = (mem::replace(&mut state.raised, raised), asked);
             if mine == Some(sequence) {
                 return (Some(outcome), replaced);
             }
@@ -416,7 +458,11 @@ impl RunCore {
 
     /// The run has ended, though its end was not accepted: nobody is to be told of it, or nobody can be.
     pub(crate) fn let_go(&self) {
-        let _open = self.state.with(|state| state.open.take());
+        let _open = self.state.with(|state| {
+            // It is not asked any more.
+            state.book_in_flight(&self.facts);
+            state.open.take()
+        });
         self.facts.leave_lanes(None);
     }
 
@@ -427,19 +473,36 @@ impl RunCore {
                 return None;
             }
             state.phase = Phase::Closing;
-            Some(state.raised.take())
+            Some(state.raised.take().map(|failure| *failure))
         })
     }
 }
 
 impl State {
+    fn book_in_flight(&mut self, facts: &Facts) {
+        let in_flight = !matches!(self.turn, Turn::Idle);
+        if in_flight && self.unbooked && self.asked.is_none() {
+            self.asked = Some(Ticket::new(&facts.setup.engine.ledger));
+        }
+    }
+
     /// What an accepted event changes in its run. Gives what counted a run as open that it ends.
-    fn note(&mut self, event: &mut Event, facts: &Facts) -> Option<OpenRun> {
+    fn note(&mut self, event: &mut Unsent, facts: &Facts) -> Option<OpenRun> {
         match event {
-            Event::LlmNewToken(token) => match &token.chunk {
-                Some(chunk) => self.partial.push_chunk(chunk),
-                None => self.partial.push_text(&token.token),
-            },
+            Unsent::Token(token) => {
+                match &token.chunk {
+                    Some(chunk) => self.partial.push_chunk(chunk),
+                    None => self.partial.push_text(&token.token),
+                }
+                None
+            }
+            Unsent::Other(event) => self.note_other(event, facts),
+            Unsent::Sent => None,
+        }
+    }
+
+    fn note_other(&mut self, event: &mut Event, facts: &Facts) -> Option<OpenRun> {
+        match event {
             Event::ToolStart(start) => self.tool_call_id.clone_from(&start.tool_call_id),
             Event::ToolError(error) if error.tool_call_id.is_none() => error.tool_call_id = self.tool_call_id.take(),
             Event::LlmEnd(end) if end.of_tokens => end.result = mem::take(&mut self.partial),
@@ -460,24 +523,9 @@ impl State {
     }
 }
 
-/// Moves the event out of its emission, which is done with it.
-fn take_event(event: &mut Event) -> Event {
-    mem::replace(event, Event::Text(crate::event::Text::new("")))
-}
-
 impl Setup {
     /// Whether any handler wants events of `kind`, as far as is known.
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.handlers().any(|handler| handler.wants(kind))
-    }
-
-    /// Whether an event of `kind` makes a difference to any handler: it is heard, or is part of what another one tells.
-    pub(crate) fn minds(&self, kind: EventKind) -> bool {
-        let in_partial = kind == EventKind::LlmNewToken;
-        self.wants(kind) || (in_partial && (self.wants(EventKind::LlmEnd) || self.wants(EventKind::LlmError)))
-    }
-
-    fn wants_token_times(&self) -> bool {
-        self.handlers().any(|handler| handler.wants_token_times())
     }
 }

@@ -1,0 +1,130 @@
+//! What brings a run's events to its handlers: one box for one event after the other.
+//!
+//! A fan-out borrows from the event for each handler's future, so it needs a place that does not move, and that outlives the emitter. A place for each
+//! event would be an allocation for each; so the run keeps one, and the event's envelope with it where nobody else has that any more.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::context::{self, Current, Swapped};
+use crate::dispatch::{Tickets, ask_all};
+use crate::envelope::{Envelope, FanOut};
+use crate::error::EmitError;
+use crate::scope::{Facts, Unsent};
+
+/// What comes of an event for its emitter.
+pub(crate) type Outcome = Result<(), EmitError>;
+
+/// Brings one event after the other to the handlers of a run.
+pub(crate) struct Carrier(Pin<Box<dyn Carry>>);
+
+trait Carry: Send {
+    fn load(self: Pin<&mut Self>, cargo: Cargo<'_>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
+}
+
+/// An accepted event.
+pub(crate) struct Cargo<'a> {
+    pub(crate) event: Unsent,
+    pub(crate) facts: &'a Arc<Facts>,
+    /// Under which the ledger knows it, if it does.
+    pub(crate) page: Option<u64>,
+    /// Those of handlers for which it has been counted already.
+    pub(crate) tickets: Tickets,
+}
+
+impl Carrier {
+    pub(crate) fn new() -> Self {
+        Self(Box::pin(Reused {
+            ask: ask_all,
+            fan_out: None,
+            inside: Inside(Current::default()),
+            spare: None,
+        }))
+    }
+
+    /// Takes on an event. Only while it has none.
+    pub(crate) fn load(&mut self, cargo: Cargo<'_>) {
+        self.0.as_mut().load(cargo);
+    }
+
+    /// Has the event handled.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+pin_project! {
+    /// A carrier, as it is where the fan-out's type is known.
+    struct Reused<A, F> {
+        ask: A,
+        // Dropped first: what a handler's future does in its drop is still in its call.
+        #[pin]
+        fan_out: Option<F>,
+        inside: Inside,
+        // The last event's envelope, if nobody else has it.
+        spare: Option<Arc<Envelope>>,
+    }
+}
+
+impl<A, F> Carry for Reused<A, F>
+where
+    A: Fn(FanOut, Tickets) -> F + Send,
+    F: Future<Output = (Outcome, FanOut)> + Send,
+{
+    fn load(self: Pin<&mut Self>, cargo: Cargo<'_>) {
+        let mut this = self.project();
+        let Cargo {
+            event,
+            facts,
+            page,
+            tickets,
+        } = cargo;
+        let spare = this.spare.take().filter(|spare| context::is_here(&spare.emitter));
+        let fan_out = match spare {
+            Some(spare) => FanOut::again(spare, event, page),
+            None => {
+                let emitter = context::current();
+                *this.inside = Inside(emitter.in_call(facts, None));
+                FanOut::new(Envelope::new(event.into_event(), facts.clone(), emitter, page))
+            }
+        };
+        this.fan_out.set(Some((this.ask)(fan_out, tickets)));
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        let Some(fan_out) = this.fan_out.as_mut().as_pin_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let swapped = Swapped::new(&mut this.inside.0);
+        let poll = fan_out.poll(cx);
+        drop(swapped);
+        poll.map(|(outcome, fan_out)| {
+            this.fan_out.set(None);
+            let envelope = fan_out.close();
+            // A handler may have taken its place along: what goes on with that is in no call from here on, and no later event's.
+            if this.inside.0.is_ours() {
+                *this.spare = Some(envelope);
+            } else {
+                this.inside.0.call_is_over();
+            }
+            outcome
+        })
+    }
+}
+
+/// Where the handlers are called; in no call once it is dropped.
+struct Inside(Current);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.call_is_over();
+    }
+}
