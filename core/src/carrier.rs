@@ -15,28 +15,21 @@ use crate::context::{self, Current, Swapped};
 use crate::dispatch::{Tickets, ask_all};
 use crate::envelope::{Envelope, FanOut};
 use crate::error::EmitError;
+use crate::event::Stamp;
 use crate::scope::{Facts, Unsent};
 
 /// What comes of an event for its emitter.
-pub(crate) type Outcome = Result<(), EmitError>;
+///
+/// Boxed where it is an error: it is handed on a few times, and mostly is none.
+pub(crate) type Outcome = Result<(), Box<EmitError>>;
 
 /// Brings one event after the other to the handlers of a run.
 pub(crate) struct Carrier(Pin<Box<dyn Carry>>);
 
 trait Carry: Send {
-    fn load(self: Pin<&mut Self>, cargo: Cargo<'_>);
+    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
-}
-
-/// An accepted event.
-pub(crate) struct Cargo<'a> {
-    pub(crate) event: Unsent,
-    pub(crate) facts: &'a Arc<Facts>,
-    /// Under which the ledger knows it, if it does.
-    pub(crate) page: Option<u64>,
-    /// Those of handlers for which it has been counted already.
-    pub(crate) tickets: Tickets,
 }
 
 impl Carrier {
@@ -49,9 +42,11 @@ impl Carrier {
         }))
     }
 
-    /// Takes on an event. Only while it has none.
-    pub(crate) fn load(&mut self, cargo: Cargo<'_>) {
-        self.0.as_mut().load(cargo);
+    /// Takes on an accepted event of a run, under its page of the ledger, if it has one. Only while there is no other.
+    ///
+    /// `tickets` are those of handlers for which it has been counted already.
+    pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
+        self.0.as_mut().load(facts, event, stamp, page, tickets);
     }
 
     /// Has the event handled.
@@ -78,21 +73,15 @@ where
     A: Fn(FanOut, Tickets) -> F + Send,
     F: Future<Output = (Outcome, FanOut)> + Send,
 {
-    fn load(self: Pin<&mut Self>, cargo: Cargo<'_>) {
+    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
         let mut this = self.project();
-        let Cargo {
-            event,
-            facts,
-            page,
-            tickets,
-        } = cargo;
         let spare = this.spare.take().filter(|spare| context::is_here(&spare.emitter));
         let fan_out = match spare {
-            Some(spare) => FanOut::again(spare, event, page),
+            Some(spare) => FanOut::again(spare, event, stamp, page),
             None => {
                 let emitter = context::current();
                 *this.inside = Inside(emitter.in_call(facts, None));
-                FanOut::new(Envelope::new(event.into_event(), facts.clone(), emitter, page))
+                FanOut::new(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
             }
         };
         this.fan_out.set(Some((this.ask)(fan_out, tickets)));

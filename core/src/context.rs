@@ -173,6 +173,11 @@ mod local {
         CURRENT.try_with(|cell| cell.replace(current)).unwrap_or_default()
     }
 
+    /// As [`replace`]; what was in force stands in `current`.
+    pub(super) fn swap(current: &mut Current) {
+        let _ = CURRENT.try_with(|cell| core::mem::swap(&mut *cell.borrow_mut(), current));
+    }
+
     /// What `f` says of where we are. On a thread that is being torn down that is nowhere.
     pub(super) fn look<O: Default>(f: impl FnOnce(&Current) -> O) -> O {
         CURRENT.try_with(|cell| f(&cell.borrow())).unwrap_or_default()
@@ -190,6 +195,8 @@ mod local {
     pub(super) fn replace(_: Current) -> Current {
         Current::default()
     }
+
+    pub(super) fn swap(_: &mut Current) {}
 
     pub(super) fn replace_serving(_: Option<HandlerId>) -> Option<HandlerId> {
         None
@@ -285,16 +292,14 @@ pub(crate) struct Swapped<'a>(&'a mut Current);
 
 impl<'a> Swapped<'a> {
     pub(crate) fn new(current: &'a mut Current) -> Self {
-        let before = local::replace(core::mem::take(current));
-        *current = before;
+        local::swap(current);
         Self(current)
     }
 }
 
 impl Drop for Swapped<'_> {
     fn drop(&mut self) {
-        let before = core::mem::take(self.0);
-        *self.0 = local::replace(before);
+        local::swap(self.0);
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::{Future as _, poll_fn};
-use core::pin::{Pin, pin};
+use core::pin::pin;
 use core::task::{Context, Poll};
 
 use futures_util::future::{Either, join_all};
@@ -64,26 +64,52 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
 
 /// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
 async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
-    let handlers = envelope.facts.setup.handlers().enumerate();
-    let handlers = handlers.filter(|(_, handler)| !handler.run_inline && handler.wants(kind));
-    let mut calls = handlers.filter_map(|(index, handler)| InPlace::begin(handler, envelope, index, tickets.take(index)).ok());
-    while let Some(call) = calls.next() {
-        let mut call = pin!(call);
-        let waits = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
-        if waits {
-            return Box::pin(finish(call, calls)).await;
+    if kind == EventKind::ChatModelStart {
+        // These may have to be asked twice.
+        let calls = in_place(envelope, kind, 0, tickets);
+        return Box::pin(finish(calls, false)).await;
+    }
+    for (index, handler) in envelope.facts.setup.handlers().enumerate() {
+        let Some((target, deadline)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
+            continue;
+        };
+        let ticket = tickets.take(index);
+        let mut call = pin!(target.call(&envelope.event, envelope.run()));
+        if poll_fn(|cx| Poll::Ready(handler.poll_first(call.as_mut(), envelope, index, cx)))
+            .await
+            .is_ready()
+        {
+            continue;
         }
+        let first = InPlace::begun((index, handler), envelope, call, ticket);
+        let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, tickets));
+        // It has been polled in this poll already; but where there is a deadline, its timer has not.
+        return Box::pin(finish(calls, deadline.is_none())).await;
     }
 }
 
-/// Asks the rest, beside a call that waits, and has been polled in this poll already.
-async fn finish(mut call: Pin<&mut InPlace<'_>>, rest: impl Iterator<Item = InPlace<'_>>) {
-    let mut rest = pin!(join_all(rest));
-    let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
+/// The calls of the async handlers from number `first` on.
+fn in_place<'a>(envelope: &'a Arc<Envelope>, kind: EventKind, first: usize, tickets: &mut Tickets) -> impl Iterator<Item = InPlace<'a>> {
+    let handlers = envelope.facts.setup.handlers().enumerate().skip(first);
+    let handlers = handlers.filter(move |(_, handler)| !handler.run_inline && handler.wants(kind));
+    handlers.filter_map(|(index, handler)| InPlace::here((index, handler), envelope, tickets.take(index)).ok())
+}
+
+/// Asks the rest, side by side. `polled`: the first of them has been polled in this poll already.
+async fn finish<'a>(mut calls: impl Iterator<Item = InPlace<'a>>, mut polled: bool) {
+    let (mut first, mut rest) = (pin!(calls.next()), pin!(join_all(calls)));
+    let mut rest_waits = true;
     poll_fn(|cx| {
-        call_waits = call_waits && (core::mem::take(&mut polled) || call.as_mut().poll(cx).is_pending());
+        let first_waits = core::mem::take(&mut polled) || first.as_mut().as_pin_mut().is_some_and(|first| first.poll(cx).is_pending());
+        if !first_waits {
+            first.set(None);
+        }
         rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
-        if call_waits || rest_waits { Poll::Pending } else { Poll::Ready(()) }
+        if first_waits || rest_waits {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     })
     .await;
 }
@@ -124,7 +150,7 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
     while let Some((&(index, handler), rest)) = unasked.waits.split_first().filter(|((_, handler), _)| handler.run_inline) {
         unasked.waits = rest;
         let ticket = unasked.tickets.take(index);
-        let call = match InPlace::begin(handler, envelope, index, ticket) {
+        let call = match InPlace::here((index, handler), envelope, ticket) {
             Ok(call) => Either::Left(call),
             Err(ticket) => Either::Right(Counted::new(handler, handler.call_inline(envelope, index), ticket)),
         };
@@ -146,26 +172,29 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
 /// What flushes of handlers wait for that have not been asked yet, by the handler's number: opened as soon as it takes more than a poll, and handed on
 /// to the call. (One opened anew would be on a later page, and be missed by a flush that has begun meanwhile.)
 #[derive(Default)]
-pub(crate) struct Tickets(Vec<(usize, Ticket)>);
+pub(crate) struct Tickets(Option<Box<Vec<(usize, Ticket)>>>);
 
 impl Tickets {
     /// One for each handler of the run that wants `kind`.
     pub(crate) fn of_all(facts: &Facts, kind: EventKind) -> Self {
         let wanting = facts.setup.handlers().enumerate().filter(|(_, handler)| handler.wants(kind));
-        Self(wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger))).collect())
+        let tickets = wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger)));
+        Self(Some(Box::new(tickets.collect())))
     }
 
     fn open_for(&mut self, handlers: &[(usize, &Arc<Registration>)]) {
+        let tickets = self.0.get_or_insert_default();
         for (index, handler) in handlers {
-            if !self.0.iter().any(|(known, _)| known == index) {
-                self.0.push((*index, Ticket::new(&handler.ledger)));
+            if !tickets.iter().any(|(known, _)| known == index) {
+                tickets.push((*index, Ticket::new(&handler.ledger)));
             }
         }
     }
 
-    pub(crate) fn take(&mut self, index: usize) -> Option<Ticket> {
-        let at = self.0.iter().position(|(known, _)| *known == index)?;
-        Some(self.0.swap_remove(at).1)
+    fn take(&mut self, index: usize) -> Option<Ticket> {
+        let tickets = self.0.as_mut()?;
+        let at = tickets.iter().position(|(known, _)| *known == index)?;
+        Some(tickets.swap_remove(at).1)
     }
 }
 

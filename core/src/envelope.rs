@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 
+use crate::carrier::Outcome;
 use crate::context::Current;
 use crate::error::{EmitError, FailureCause, HandlerFailure};
-use crate::event::Event;
+use crate::event::{Event, Stamp};
 use crate::latch::Latch;
 use crate::registration::Registration;
 use crate::report::Reporter;
@@ -56,8 +57,8 @@ impl Envelope {
     }
 
     /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
-    fn renew(&mut self, event: Unsent, page: Option<u64>) {
-        event.write_to(&mut self.event);
+    fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<u64>) {
+        event.send(stamp, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;
     }
@@ -102,13 +103,13 @@ impl Envelope {
     }
 
     /// What the emitter is told.
-    pub(crate) fn verdict(&self) -> Result<(), EmitError> {
+    pub(crate) fn verdict(&self) -> Outcome {
         if self.has_verdict.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
         self.has_verdict.swap(0, Ordering::AcqRel);
         match self.verdict.with(Option::take) {
-            Some(verdict) => Err(verdict.error),
+            Some(verdict) => Err(Box::new(verdict.error)),
             None => Ok(()),
         }
     }
@@ -139,13 +140,13 @@ impl FanOut {
     }
 
     /// In the envelope of an earlier event of the run, which was emitted from the same place, if nobody has that any more.
-    pub(crate) fn again(mut earlier: Arc<Envelope>, event: Unsent, page: Option<u64>) -> Self {
+    pub(crate) fn again(mut earlier: Arc<Envelope>, event: Unsent, stamp: Stamp, page: Option<u64>) -> Self {
         if let Some(envelope) = Arc::get_mut(&mut earlier) {
-            envelope.renew(event, page);
+            envelope.renew(event, stamp, page);
             return Self(Some(earlier));
         }
         Self::new(Envelope::new(
-            event.into_event(),
+            event.into_event(stamp),
             earlier.facts.clone(),
             earlier.emitter.clone(),
             page,

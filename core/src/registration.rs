@@ -150,6 +150,12 @@ impl Registration {
         self.interest.contains(kind) && muted & kind.bit() == 0
     }
 
+    /// Whether it has handled `kind` at least once.
+    #[inline]
+    pub(crate) fn has_handled(&self, kind: EventKind) -> bool {
+        self.handled.load(Ordering::SeqCst) & kind.bit() != 0
+    }
+
     /// Learns from an answer.
     pub(crate) fn learn(&self, kind: EventKind, answer: Result<HandlerResult, FailureCause>) -> Answer {
         let answer = match answer {
@@ -166,7 +172,7 @@ impl Registration {
             Err(cause) => Answer::Failed(kind, cause),
         };
         // Asked before it is changed: the answer is mostly known, and then no other thread's copy of it is touched.
-        if self.handled.load(Ordering::Relaxed) & kind.bit() == 0 {
+        if !self.has_handled(kind) {
             self.handled.fetch_or(kind.bit(), Ordering::SeqCst);
             // Beside another call it may have been muted, and is no more: either that one finds that it has handled the kind, or we find it muted.
             if self.declined.load(Ordering::SeqCst) & kind.bit() != 0 {

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::AtomicU32;
 
-use super::RunCore;
+use super::turn::Terms;
+use super::{RunCore, Unsent};
 use crate::event::EventKind;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -23,6 +24,9 @@ pub(super) struct Heard {
 
 /// Beside the kinds: tokens carry their time.
 const TOKEN_TIMES: u32 = 1 << 31;
+
+/// Tokens go to async handlers only, and nothing else has to be asked about them.
+const PLAIN_TOKENS: u32 = 1 << 30;
 
 impl Heard {
     /// The kinds, if nothing has changed meanwhile.
@@ -52,6 +56,18 @@ impl RunCore {
         kinds & TOKEN_TIMES != 0
     }
 
+    /// What holds for the event, if it is a token as most are.
+    #[inline]
+    pub(super) fn plain_terms(&self, event: &Unsent) -> Option<Terms> {
+        let kinds = self.heard.known().filter(|kinds| kinds & PLAIN_TOKENS != 0)?;
+        matches!(event, Unsent::Token(..)).then_some(Terms {
+            cut_off: false,
+            wanted: true,
+            timed: kinds & TOKEN_TIMES != 0,
+            unbooked: true,
+        })
+    }
+
     #[cold]
     fn look_again(&self) -> u32 {
         self.state.with(|_| {
@@ -71,10 +87,14 @@ impl RunCore {
             return 0;
         }
         // A run that was cut off by its parent's end, or by a shutdown, says so at its next event, heard or not.
-        let mut kinds = match self.facts.is_cut_off() || setup.engine.is_shut_down() {
-            true => !TOKEN_TIMES,
+        let closed = self.facts.is_cut_off() || setup.engine.is_shut_down();
+        let mut kinds = match closed {
+            true => !(TOKEN_TIMES | PLAIN_TOKENS),
             false => setup.handlers().fold(0, |kinds, handler| kinds | handler.wanted_kinds()),
         };
+        if !closed && !setup.has_lanes() && setup.wants(EventKind::LlmNewToken) {
+            kinds |= PLAIN_TOKENS;
+        }
         if kinds & (EventKind::LlmEnd.bit() | EventKind::LlmError.bit()) != 0 {
             // Tokens are part of what these tell.
             kinds |= EventKind::LlmNewToken.bit();

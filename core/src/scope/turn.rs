@@ -10,7 +10,7 @@ use core::task::{Context, Poll, Waker, ready};
 use super::heard::Heard;
 use super::waiting::Waiting;
 use super::{Family, Places, READY, Unsent, error_event};
-use crate::carrier::{Cargo, Carrier, Outcome};
+use crate::carrier::{Carrier, Outcome};
 use crate::contain::contained;
 use crate::context;
 use crate::dispatch::Tickets;
@@ -44,7 +44,7 @@ pub(crate) struct RunCore {
 pub(super) struct State {
     turn: Turn,
     /// Kept from one event to the next.
-    vehicle: Option<Vehicle>,
+    vehicle: Option<Box<Vehicle>>,
     /// Whether the event in flight is in no ledger: its run is asked for it.
     unbooked: bool,
     /// What flushes wait for that have asked.
@@ -72,13 +72,13 @@ enum Turn {
     Polling,
 }
 
-struct Flight {
-    sequence: u64,
-    vehicle: Vehicle,
-}
+/// An event on its way, and what brings it to its handlers.
+struct Flight(Box<Vehicle>);
 
-/// What an event is brought to its handlers by, again and again.
+/// What a run brings its events to the handlers by, one after the other.
 struct Vehicle {
+    /// The event's.
+    sequence: u64,
     carrier: Carrier,
     /// Wakes everybody who waits.
     waker: Waker,
@@ -162,11 +162,23 @@ impl Emission {
     }
 }
 
+/// What holds for an event that is to be accepted.
+pub(super) struct Terms {
+    /// Whether the run is cut off, and ends as cancelled instead.
+    pub(super) cut_off: bool,
+    /// Whether anybody is to be asked.
+    pub(super) wanted: bool,
+    /// Whether it carries its time.
+    pub(super) timed: bool,
+    /// Whether flushes ask the run for it, instead of the ledger.
+    pub(super) unbooked: bool,
+}
+
 enum Acceptance {
     /// It is in flight now; or, where the run is cut off, the run's cancellation is instead.
     InFlight { flight: Flight, cut_off: bool },
     /// It does not happen.
-    Refused(EmitError),
+    Refused(Box<EmitError>),
     /// Nobody wants it, so it is done.
     Unheard,
     /// Another event came first.
@@ -201,17 +213,17 @@ impl RunCore {
             match emission {
                 Emission::New { event, closing, waiter } => match self.accept(event, closing) {
                     Acceptance::InFlight { flight, cut_off } => {
-                        let (sequence, mut waiter) = (flight.sequence, *waiter);
+                        let (sequence, mut waiter) = (flight.0.sequence, *waiter);
                         let poll = self.poll_flight(flight, Some(sequence), &mut waiter, cx);
                         *emission = Emission::Accepted { sequence, cut_off, waiter };
                         if let Some(outcome) = ready!(poll) {
                             *emission = Emission::Done;
-                            return Poll::Ready(if cut_off { Err(EmitError::RunClosed) } else { outcome });
+                            return Poll::Ready(told(outcome, cut_off));
                         }
                     }
                     Acceptance::Refused(error) => {
                         *emission = Emission::Done;
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(*error));
                     }
                     Acceptance::Unheard => {
                         *emission = Emission::Done;
@@ -231,7 +243,7 @@ impl RunCore {
                         outcome => outcome,
                     };
                     if let Some(outcome) = outcome {
-                        let outcome = if *cut_off { Err(EmitError::RunClosed) } else { outcome };
+                        let outcome = told(outcome, *cut_off);
                         *emission = Emission::Done;
                         return Poll::Ready(outcome);
                     }
@@ -247,26 +259,28 @@ impl RunCore {
 
     /// Takes the event in, if no other one is in flight; the caller has to poll it then.
     fn accept(self: &Arc<Self>, event: &mut Unsent, closing: &mut Option<Box<Booked>>) -> Acceptance {
+        let refused = |error| Acceptance::Refused(Box::new(error));
         if context::is_too_deep() && closing.is_none() {
-            return Acceptance::Refused(EmitError::TooDeep);
+            return refused(EmitError::TooDeep);
         }
-        let cut_off = self.facts.is_cut_off() && self.is_open();
-        if cut_off {
-            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
-        }
+        let Terms {
+            cut_off,
+            wanted,
+            timed,
+            unbooked,
+        } = match self.plain_terms(event).filter(|_| closing.is_none()) {
+            Some(terms) => terms,
+            None => self.terms(event),
+        };
         let kind = event.kind();
         let setup = &self.facts.setup;
-        let wanted = setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
-        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times());
-        let time = timed.then(|| setup.engine.clock.now()).flatten();
-        // Starts and ends change whether the run is asked, and a lane may have an event for longer than its run.
-        let unbooked = wanted && self.is_asked_for(kind);
+        let time = if timed { setup.engine.clock.now() } else { None };
         let accepted = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
                 return Err(Acceptance::Behind);
             }
             if state.phase == Phase::Closed {
-                return Err(Acceptance::Refused(EmitError::RunClosed));
+                return Err(refused(EmitError::RunClosed));
             }
             if closing.is_none() {
                 self.admit(kind, state).map_err(|error| {
@@ -274,16 +288,11 @@ impl RunCore {
                     if kind.is_start() {
                         state.phase = Phase::Closed;
                     }
-                    Acceptance::Refused(error)
+                    refused(error)
                 })?;
             }
             let sequence = state.sequence;
             state.sequence += 1;
-            event.set_stamp(Stamp {
-                sequence,
-                time,
-                ..Stamp::default()
-            });
             let closed = state.note(event, &self.facts);
             let mut vehicle = None;
             if wanted {
@@ -304,32 +313,59 @@ impl RunCore {
             }
             // Those who wait behind it found the run idle, or will.
             return if cut_off {
-                Acceptance::Refused(EmitError::RunClosed)
+                refused(EmitError::RunClosed)
             } else {
                 Acceptance::Unheard
             };
         }
-        let mut vehicle = vehicle.unwrap_or_else(|| Vehicle {
-            carrier: Carrier::new(),
-            waker: Waker::from(self.waiting.clone()),
-        });
+        let mut vehicle = vehicle.unwrap_or_else(|| self.new_vehicle());
         // Counted before it can be seen; and before a run that it ends is no longer counted as open.
         let (page, tickets) = match closing.take() {
             Some(booked) => (booked.event.into_page(), booked.handlers),
-            None => ((!unbooked).then(|| setup.engine.ledger.open()), Tickets::default()),
+            None if unbooked => (None, Tickets::default()),
+            None => (Some(setup.engine.ledger.open()), Tickets::default()),
         };
         drop(closed);
-        vehicle.carrier.load(Cargo {
-            event: event.take(),
-            facts: &self.facts,
-            page,
-            tickets,
-        });
-        let flight = Flight { sequence, vehicle };
-        Acceptance::InFlight { flight, cut_off }
+        let stamp = Stamp {
+            sequence,
+            time,
+            ..Stamp::default()
+        };
+        vehicle.sequence = sequence;
+        vehicle.carrier.load(&self.facts, event.take(), stamp, page, tickets);
+        Acceptance::InFlight {
+            flight: Flight(vehicle),
+            cut_off,
+        }
     }
 
-    /// Whether flushes ask the run for an event of `kind`, instead of the ledger.
+    #[cold]
+    fn new_vehicle(&self) -> Box<Vehicle> {
+        Box::new(Vehicle {
+            sequence: 0,
+            carrier: Carrier::new(),
+            waker: Waker::from(self.waiting.clone()),
+        })
+    }
+
+    /// What holds for the event. Makes it the run's cancellation where the run is cut off.
+    fn terms(&self, event: &mut Unsent) -> Terms {
+        let cut_off = self.facts.is_cut_off() && self.is_open();
+        if cut_off {
+            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
+        }
+        let kind = event.kind();
+        let wanted = self.facts.setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
+        Terms {
+            cut_off,
+            wanted,
+            timed: kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times()),
+            unbooked: wanted && self.is_asked_for(kind),
+        }
+    }
+
+    /// Whether flushes ask the run for an event of `kind`, instead of the ledger. Starts and ends change whether it is asked, and a lane may have an event
+    /// for longer than its run.
     fn is_asked_for(&self, kind: EventKind) -> bool {
         self.facts.info.kind() != RunKind::None && !kind.is_start() && !kind.is_end() && !self.facts.setup.has_lanes()
     }
@@ -387,13 +423,13 @@ impl RunCore {
     fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         self.waiting.before_poll();
-        let Vehicle { carrier, waker } = &mut flight.vehicle;
+        let Vehicle { sequence, carrier, waker } = &mut *flight.0;
+        let sequence = *sequence;
         let poll = contained(|| carrier.poll(&mut Context::from_waker(waker)));
-        let sequence = flight.sequence;
         // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
         // short report themselves as the carrier goes.
         let panicked = poll.is_err();
-        let Poll::Ready(outcome) = poll.unwrap_or(READY) else {
+        let Poll::Ready(outcome) = poll.unwrap_or(Poll::Ready(Ok(()))) else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
@@ -403,10 +439,11 @@ impl RunCore {
             }
             return Poll::Pending;
         };
-        let mut vehicle = Some(flight.vehicle);
-        if panicked {
-            vehicle = None;
-        }
+        let mut vehicle = Some(flight.0).filter(|_| !panicked);
+        let raised = match &outcome {
+            Ok(()) => None,
+            Err(error) => raised(error),
+        };
         let (outcome, _replaced) = self.state.with(|state| {
             state.turn = Turn::Idle;
             // A run that waits for its first token, or for its drop, needs none.
@@ -414,10 +451,6 @@ impl RunCore {
                 mem::swap(&mut state.vehicle, &mut vehicle);
             }
             let asked = mem::take(&mut state.unbooked).then(|| state.asked.take()).flatten();
-            let raised = match &outcome {
-                Err(EmitError::Raised(failure)) => Some(Box::new(failure.clone())),
-                _ => None,
-            };
             let replaced = (mem::replace(&mut state.raised, raised), asked);
             if mine == Some(sequence) {
                 return (Some(outcome), replaced);
@@ -478,6 +511,24 @@ impl RunCore {
     }
 }
 
+/// What the emitter is told.
+fn told(outcome: Outcome, cut_off: bool) -> Result<(), EmitError> {
+    match outcome {
+        _ if cut_off => Err(EmitError::RunClosed),
+        Ok(()) => Ok(()),
+        Err(error) => Err(*error),
+    }
+}
+
+/// The failure that the emitter may give up on.
+#[cold]
+fn raised(error: &EmitError) -> Option<Box<HandlerFailure>> {
+    match error {
+        EmitError::Raised(failure) => Some(Box::new(failure.clone())),
+        _ => None,
+    }
+}
+
 impl State {
     fn book_in_flight(&mut self, facts: &Facts) {
         let in_flight = !matches!(self.turn, Turn::Idle);
@@ -489,10 +540,10 @@ impl State {
     /// What an accepted event changes in its run. Gives what counted a run as open that it ends.
     fn note(&mut self, event: &mut Unsent, facts: &Facts) -> Option<OpenRun> {
         match event {
-            Unsent::Token(token) => {
-                match &token.chunk {
+            Unsent::Token(token, chunk) => {
+                match chunk {
                     Some(chunk) => self.partial.push_chunk(chunk),
-                    None => self.partial.push_text(&token.token),
+                    None => self.partial.push_text(token),
                 }
                 None
             }

@@ -3,11 +3,14 @@
 use alloc::boxed::Box;
 use core::mem;
 
-use crate::event::{Event, EventKind, LlmNewToken, Stamp, Stamped};
+use crate::event::{Event, EventKind, LlmNewToken, Stamp};
+use crate::result::LlmChunk;
+use crate::token::Token;
 
 /// An event that has not happened yet. Tokens are small, and many: they need no box.
 pub(crate) enum Unsent {
-    Token(LlmNewToken),
+    /// A token without its stamp.
+    Token(Token, Option<Box<LlmChunk>>),
     Other(Box<Event>),
     /// It has happened.
     Sent,
@@ -15,7 +18,7 @@ pub(crate) enum Unsent {
 
 impl From<LlmNewToken> for Unsent {
     fn from(token: LlmNewToken) -> Self {
-        Self::Token(token)
+        Self::Token(token.token, token.chunk)
     }
 }
 
@@ -28,37 +31,31 @@ impl From<Event> for Unsent {
 impl Unsent {
     pub(super) fn kind(&self) -> EventKind {
         match self {
-            Self::Token(_) | Self::Sent => EventKind::LlmNewToken,
+            Self::Token(..) | Self::Sent => EventKind::LlmNewToken,
             Self::Other(event) => event.kind(),
         }
     }
 
-    pub(super) fn set_stamp(&mut self, stamp: Stamp) {
-        match self {
-            Self::Token(token) => *token.stamp_mut() = stamp,
-            Self::Other(event) => *event.stamp_mut() = stamp,
-            Self::Sent => {}
-        }
-    }
-
     /// What is sent now.
-    pub(crate) fn take(&mut self) -> Self {
+    pub(super) fn take(&mut self) -> Self {
         mem::replace(self, Self::Sent)
     }
 
     /// Puts the event where it goes.
-    pub(crate) fn write_to(self, slot: &mut Event) {
-        match self {
-            Self::Token(token) => *slot = Event::LlmNewToken(token),
-            Self::Other(event) => *slot = *event,
-            Self::Sent => {}
+    pub(crate) fn send(self, stamp: Stamp, slot: &mut Event) {
+        match (self, &mut *slot) {
+            (Self::Token(token, chunk), Event::LlmNewToken(earlier)) => *earlier = LlmNewToken { token, chunk, stamp },
+            (unsent, slot) => *slot = unsent.into_event(stamp),
         }
     }
 
-    pub(crate) fn into_event(self) -> Event {
+    pub(crate) fn into_event(self, stamp: Stamp) -> Event {
         match self {
-            Self::Token(token) => Event::LlmNewToken(token),
-            Self::Other(event) => *event,
+            Self::Token(token, chunk) => Event::LlmNewToken(LlmNewToken { token, chunk, stamp }),
+            Self::Other(mut event) => {
+                *event.stamp_mut() = stamp;
+                *event
+            }
             Self::Sent => Event::LlmNewToken(LlmNewToken::new("")),
         }
     }
