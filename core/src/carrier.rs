@@ -12,10 +12,12 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::context::{self, Current, Swapped};
-use crate::dispatch::{Tickets, ask_all};
+use crate::dispatch::{Tickets, ask_all, ask_in_place};
+
 use crate::envelope::{Envelope, FanOut};
 use crate::error::EmitError;
 use crate::event::Stamp;
+use crate::manager::Setup;
 use crate::scope::{Facts, Unsent};
 
 /// What comes of an event for its emitter.
@@ -33,13 +35,12 @@ trait Carry: Send {
 }
 
 impl Carrier {
-    pub(crate) fn new() -> Self {
-        Self(Box::pin(Reused {
-            ask: ask_all,
-            fan_out: None,
-            inside: Inside(Current::default()),
-            spare: None,
-        }))
+    /// A carrier for a run with that setup.
+    pub(crate) fn new(setup: &Setup) -> Self {
+        Self(match setup.has_inline() || setup.has_lanes() {
+            true => Box::pin(Reused::new(ask_all)),
+            false => Box::pin(Reused::new(ask_in_place)),
+        })
     }
 
     /// Takes on an accepted event of a run, under its page of the ledger, if it has one. Only while there is no other.
@@ -68,10 +69,24 @@ pin_project! {
     }
 }
 
+impl<A, F> Reused<A, F> {
+    fn new(ask: A) -> Self
+    where
+        A: Fn(FanOut, Tickets) -> F,
+    {
+        Self {
+            ask,
+            fan_out: None,
+            inside: Inside(Current::default()),
+            spare: None,
+        }
+    }
+}
+
 impl<A, F> Carry for Reused<A, F>
 where
     A: Fn(FanOut, Tickets) -> F + Send,
-    F: Future<Output = (Outcome, FanOut)> + Send,
+    F: Future<Output = FanOut> + Send,
 {
     fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
         let mut this = self.project();
@@ -95,8 +110,9 @@ where
         let swapped = Swapped::new(&mut this.inside.0);
         let poll = fan_out.poll(cx);
         drop(swapped);
-        poll.map(|(outcome, fan_out)| {
+        poll.map(|fan_out| {
             this.fan_out.set(None);
+            let outcome = fan_out.envelope().verdict();
             let envelope = fan_out.close();
             // A handler may have taken its place along: what goes on with that is in no call from here on, and no later event's.
             if this.inside.0.is_ours() {

@@ -9,7 +9,6 @@ use core::task::{Context, Poll};
 
 use futures_util::future::{Either, join_all};
 
-use crate::carrier::Outcome;
 use crate::envelope::{Envelope, FanOut};
 use crate::event::EventKind;
 use crate::in_place::{Counted, InPlace};
@@ -21,10 +20,10 @@ use crate::scope::Facts;
 /// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side. Gives the fan-out back.
 ///
 /// It is ready when those whose answers the emitter waits for have answered. Every handler sees the event, whatever another one makes of it; the
-/// error is the first in that order, then in that of registration.
+/// verdict is the first failure in that order, then in that of registration.
 ///
 /// `tickets` are those of handlers for which it has been counted already.
-pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> (Outcome, FanOut) {
+pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
     let envelope = fan_out.envelope();
     let kind = envelope.event.kind();
     let setup = &envelope.facts.setup;
@@ -38,11 +37,9 @@ pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> (Outcome, 
             envelope.facts.leave_lanes(Some(envelope));
         }
     }
-    ask_in_place(envelope, kind, &mut tickets).await;
-    if setup.has_lanes() {
-        poll_fn(|cx| poll_released(envelope, cx)).await;
-    }
-    (envelope.verdict(), fan_out)
+    let fan_out = ask_in_place(fan_out, tickets).await;
+    poll_fn(|cx| poll_released(fan_out.envelope(), cx)).await;
+    fan_out
 }
 
 /// Queues the event for those that have a lane.
@@ -62,30 +59,40 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
     }
 }
 
-/// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
-async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
-    if kind == EventKind::ChatModelStart {
-        // These may have to be asked twice.
-        let calls = in_place(envelope, kind, 0, tickets);
-        return Box::pin(finish(calls, false)).await;
-    }
+/// Asks the async handlers; where a run has no others, this is all. Gives the fan-out back.
+///
+/// Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
+pub(crate) async fn ask_in_place(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
+    let envelope = fan_out.envelope();
+    let kind = envelope.event.kind();
+    // A chat model's start may have to be asked twice.
+    let asked_once = kind != EventKind::ChatModelStart;
+    let mut waits = false;
     for (index, handler) in envelope.facts.setup.handlers().enumerate() {
         let Some((target, deadline)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
             continue;
         };
-        let ticket = tickets.take(index);
-        let mut call = pin!(target.call(&envelope.event, envelope.run()));
-        if poll_fn(|cx| Poll::Ready(handler.poll_first(call.as_mut(), envelope, index, cx)))
-            .await
-            .is_ready()
-        {
-            continue;
+        if !asked_once {
+            Box::pin(finish(in_place(envelope, kind, index, &mut tickets), false)).await;
+            break;
         }
-        let first = InPlace::begun((index, handler), envelope, call, ticket);
-        let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, tickets));
-        // It has been polled in this poll already; but where there is a deadline, its timer has not.
-        return Box::pin(finish(calls, deadline.is_none())).await;
+        let mut call = pin!(target.call(&envelope.event, envelope.run()));
+        poll_fn(|cx| {
+            waits = handler.poll_first(call.as_mut(), envelope, index, cx).is_pending();
+            Poll::Ready(())
+        })
+        .await;
+        if waits {
+            let first = InPlace::begun((index, handler), envelope, call, tickets.take(index));
+            let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
+            // It has been polled in this poll already; but where there is a deadline, its timer has not.
+            Box::pin(finish(calls, deadline.is_none())).await;
+            break;
+        }
+        // What a flush waits for.
+        drop(tickets.take(index));
     }
+    fan_out
 }
 
 /// The calls of the async handlers from number `first` on.

@@ -18,7 +18,8 @@ use crate::event::{Event, EventKind};
 #[must_use = "an event happens when it is awaited"]
 pub struct Emit<'run> {
     core: &'run Arc<RunCore>,
-    emission: Emission,
+    /// Absent where nobody minds.
+    emission: Option<Emission>,
 }
 
 impl<'run> Emit<'run> {
@@ -26,18 +27,9 @@ impl<'run> Emit<'run> {
     pub(super) fn new<E: Into<Unsent>>(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> E) -> Self {
         Self {
             core: scope.core(),
-            emission: emission_of(scope, kind, make),
+            emission: scope.core().minds(kind).then(|| emission(scope, make)),
         }
     }
-}
-
-/// Makes an event that the run goes on after, if it matters to anybody.
-#[inline]
-fn emission_of<E: Into<Unsent>>(scope: &Scope, kind: EventKind, make: impl FnOnce() -> E) -> Emission {
-    if !scope.core().minds(kind) {
-        return Emission::Done;
-    }
-    emission(scope, make)
 }
 
 /// Makes the event if there is anybody to hear it.
@@ -58,18 +50,18 @@ impl Future for Emit<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.core;
-        if self.emission.is_done() {
-            return READY;
+        match &mut self.emission {
+            Some(emission) => core.poll_emission(emission, cx),
+            None => READY,
         }
-        core.poll_emission(&mut self.emission, cx)
     }
 }
 
 impl Drop for Emit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.emission.is_done() {
-            abandon(self.core, &self.emission);
+        if let Some(emission) = &self.emission {
+            abandon(self.core, emission);
         }
     }
 }
@@ -77,7 +69,7 @@ impl Drop for Emit<'_> {
 impl fmt::Debug for Emit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emit")
-            .field("done", &self.emission.is_done())
+            .field("done", &self.emission.as_ref().is_none_or(Emission::is_done))
             .finish_non_exhaustive()
     }
 }
@@ -114,7 +106,9 @@ impl OwnedEmit {
     /// Emits an event next that the run goes on after. Only while no other one is under way.
     pub(crate) fn tell<E: Into<Unsent>>(&mut self, kind: EventKind, make: impl FnOnce() -> E) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
-        self.in_flight.emission = emission_of(&self.scope, kind, make);
+        if self.scope.core().minds(kind) {
+            self.in_flight.emission = emission(&self.scope, make);
+        }
     }
 
     /// Emits a start or an end next. Only while no other one is under way.

@@ -2,8 +2,7 @@
 
 use core::sync::atomic::AtomicU32;
 
-use super::turn::Terms;
-use super::{RunCore, Unsent};
+use super::RunCore;
 use crate::event::EventKind;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -56,16 +55,11 @@ impl RunCore {
         kinds & TOKEN_TIMES != 0
     }
 
-    /// What holds for the event, if it is a token as most are.
+    /// Whether tokens carry their time, if nothing else has to be asked about them.
     #[inline]
-    pub(super) fn plain_terms(&self, event: &Unsent) -> Option<Terms> {
+    pub(super) fn has_plain_tokens(&self) -> Option<bool> {
         let kinds = self.heard.known().filter(|kinds| kinds & PLAIN_TOKENS != 0)?;
-        matches!(event, Unsent::Token(..)).then_some(Terms {
-            cut_off: false,
-            wanted: true,
-            timed: kinds & TOKEN_TIMES != 0,
-            unbooked: true,
-        })
+        Some(kinds & TOKEN_TIMES != 0)
     }
 
     #[cold]

@@ -19,7 +19,7 @@ use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
-use crate::result::LlmResult;
+use crate::result::{LlmChunk, LlmResult};
 use crate::run_info::{RunInfo, RunKind};
 use crate::sync::Lock;
 use crate::waiters::Waiter;
@@ -162,18 +162,6 @@ impl Emission {
     }
 }
 
-/// What holds for an event that is to be accepted.
-pub(super) struct Terms {
-    /// Whether the run is cut off, and ends as cancelled instead.
-    pub(super) cut_off: bool,
-    /// Whether anybody is to be asked.
-    pub(super) wanted: bool,
-    /// Whether it carries its time.
-    pub(super) timed: bool,
-    /// Whether flushes ask the run for it, instead of the ledger.
-    pub(super) unbooked: bool,
-}
-
 enum Acceptance {
     /// It is in flight now; or, where the run is cut off, the run's cancellation is instead.
     InFlight { flight: Flight, cut_off: bool },
@@ -207,9 +195,48 @@ impl RunCore {
         })
     }
 
+    /// Has a token handled that is as most are: its run goes on, and async handlers answer at once. Gives it back to [`poll_emission`] otherwise.
+    #[inline]
+    fn poll_plain(&self, emission: &mut Emission, cx: &mut Context<'_>) -> Option<Poll<Result<(), EmitError>>> {
+        let Emission::New {
+            event: Unsent::Token(token, chunk),
+            closing: None,
+            waiter,
+        } = emission
+        else {
+            return None;
+        };
+        let timed = self.has_plain_tokens()?;
+        if context::is_too_deep() {
+            return None;
+        }
+        let time = if timed { self.facts.setup.engine.clock.now() } else { None };
+        let mut vehicle = self.state.with(|state| state.take_off(token, chunk.as_deref()))?;
+        let stamp = Stamp {
+            sequence: vehicle.sequence,
+            time,
+            ..Stamp::default()
+        };
+        let event = Unsent::Token(mem::take(token), chunk.take());
+        vehicle.carrier.load(&self.facts, event, stamp, None, Tickets::default());
+        let (sequence, mut waiter) = (vehicle.sequence, *waiter);
+        *emission = Emission::Done;
+        match self.poll_flight(Flight(vehicle), Some(sequence), &mut waiter, cx) {
+            Poll::Ready(Some(outcome)) => Some(Poll::Ready(told(outcome, false))),
+            Poll::Ready(None) | Poll::Pending => {
+                let cut_off = false;
+                *emission = Emission::Accepted { sequence, cut_off, waiter };
+                Some(Poll::Pending)
+            }
+        }
+    }
+
     /// Brings an emission on: accepts it when it is its turn, and polls it to its end.
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
+            if let Some(poll) = self.poll_plain(emission, cx) {
+                return poll;
+            }
             match emission {
                 Emission::New { event, closing, waiter } => match self.accept(event, closing) {
                     Acceptance::InFlight { flight, cut_off } => {
@@ -263,17 +290,15 @@ impl RunCore {
         if context::is_too_deep() && closing.is_none() {
             return refused(EmitError::TooDeep);
         }
-        let Terms {
-            cut_off,
-            wanted,
-            timed,
-            unbooked,
-        } = match self.plain_terms(event).filter(|_| closing.is_none()) {
-            Some(terms) => terms,
-            None => self.terms(event),
-        };
+        let cut_off = self.facts.is_cut_off() && self.is_open();
+        if cut_off {
+            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
+        }
         let kind = event.kind();
         let setup = &self.facts.setup;
+        let wanted = setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
+        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times());
+        let unbooked = wanted && self.is_asked_for(kind);
         let time = if timed { setup.engine.clock.now() } else { None };
         let accepted = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
@@ -343,25 +368,9 @@ impl RunCore {
     fn new_vehicle(&self) -> Box<Vehicle> {
         Box::new(Vehicle {
             sequence: 0,
-            carrier: Carrier::new(),
+            carrier: Carrier::new(&self.facts.setup),
             waker: Waker::from(self.waiting.clone()),
         })
-    }
-
-    /// What holds for the event. Makes it the run's cancellation where the run is cut off.
-    fn terms(&self, event: &mut Unsent) -> Terms {
-        let cut_off = self.facts.is_cut_off() && self.is_open();
-        if cut_off {
-            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
-        }
-        let kind = event.kind();
-        let wanted = self.facts.setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
-        Terms {
-            cut_off,
-            wanted,
-            timed: kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times()),
-            unbooked: wanted && self.is_asked_for(kind),
-        }
     }
 
     /// Whether flushes ask the run for an event of `kind`, instead of the ledger. Starts and ends change whether it is asked, and a lane may have an event
@@ -530,6 +539,21 @@ fn raised(error: &EmitError) -> Option<Box<HandlerFailure>> {
 }
 
 impl State {
+    /// Takes in a token of a run that goes on, unless there is more to it; gives the vehicle for it, which is there from the second one on.
+    fn take_off(&mut self, token: &str, chunk: Option<&LlmChunk>) -> Option<Box<Vehicle>> {
+        let plain = matches!(self.turn, Turn::Idle) && self.phase == Phase::Open && self.raised.is_none();
+        let mut vehicle = self.vehicle.take_if(|_| plain)?;
+        vehicle.sequence = self.sequence;
+        self.sequence += 1;
+        self.turn = Turn::Polling;
+        self.unbooked = true;
+        match chunk {
+            Some(chunk) => self.partial.push_chunk(chunk),
+            None => self.partial.push_text(token),
+        }
+        Some(vehicle)
+    }
+
     fn book_in_flight(&mut self, facts: &Facts) {
         let in_flight = !matches!(self.turn, Turn::Idle);
         if in_flight && self.unbooked && self.asked.is_none() {
