@@ -103,6 +103,7 @@ impl Envelope {
     }
 
     /// What the emitter is told.
+    #[inline]
     pub(crate) fn verdict(&self) -> Outcome {
         if self.has_verdict.load(Ordering::Acquire) == 0 {
             return Ok(());

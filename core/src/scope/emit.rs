@@ -60,7 +60,7 @@ impl Future for Emit<'_> {
 impl Drop for Emit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(emission) = &self.emission {
+        if let Some(emission) = self.emission.as_ref().filter(|emission| !emission.is_done()) {
             abandon(self.core, emission);
         }
     }

@@ -37,7 +37,10 @@ impl Waiting {
 
     /// The event in flight is about to be polled.
     pub(super) fn before_poll(&self) {
-        self.woken.store(0, Ordering::SeqCst);
+        // Mostly nobody has woken it: then there is nothing to write.
+        if self.was_woken() {
+            self.woken.swap(0, Ordering::SeqCst);
+        }
     }
 
     /// Whether the event in flight was woken since it was last polled.
