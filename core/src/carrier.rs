@@ -4,6 +4,7 @@
 //! event would be an allocation for each; so the run keeps one, and the event's envelope with it where nobody else has that any more.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::future::Future;
 use core::pin::Pin;
@@ -27,6 +28,9 @@ pub(crate) type Outcome = Result<(), Box<EmitError>>;
 
 /// Brings one event after the other to the handlers of a run.
 pub(crate) struct Carrier(Pin<Box<dyn Carry>>);
+
+/// How many envelopes a run keeps at most. More than its handlers have at a time are never there.
+const MOST_SPARES: usize = 1024;
 
 trait Carry: Send {
     fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets);
@@ -64,8 +68,8 @@ pin_project! {
         #[pin]
         fan_out: Option<F>,
         inside: Inside,
-        // The last event's envelope, if nobody else has it.
-        spare: Option<Arc<Envelope>>,
+        // Earlier events' envelopes, which lanes may still have, the oldest first.
+        spares: VecDeque<Arc<Envelope>>,
     }
 }
 
@@ -78,7 +82,7 @@ impl<A, F> Reused<A, F> {
             ask,
             fan_out: None,
             inside: Inside(Current::default()),
-            spare: None,
+            spares: VecDeque::new(),
         }
     }
 }
@@ -90,13 +94,23 @@ where
 {
     fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
         let mut this = self.project();
-        let spare = this.spare.take().filter(|spare| context::is_here(&spare.emitter));
-        let fan_out = match spare {
-            Some(spare) => FanOut::again(spare, event, stamp, page),
+        if this.spares.front().is_some_and(|spare| !context::is_here(&spare.emitter)) {
+            this.spares.clear();
+        }
+        let fan_out = match this.spares.front_mut().map(Arc::get_mut) {
+            Some(Some(spare)) => {
+                spare.renew(event, stamp, page);
+                FanOut::new(this.spares.pop_front())
+            }
+            Some(None) => {
+                // Lanes have them all: they take a run's events in order.
+                let emitter = this.spares[0].emitter.clone();
+                FanOut::of(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
+            }
             None => {
                 let emitter = context::current();
                 *this.inside = Inside(emitter.in_call(facts, None));
-                FanOut::new(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
+                FanOut::of(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
             }
         };
         this.fan_out.set(Some((this.ask)(fan_out, tickets)));
@@ -115,10 +129,11 @@ where
             let outcome = fan_out.envelope().verdict();
             let envelope = fan_out.close();
             // A handler may have taken its place along: what goes on with that is in no call from here on, and no later event's.
-            if this.inside.0.is_ours() {
-                *this.spare = Some(envelope);
-            } else {
+            if !this.inside.0.is_ours() {
                 this.inside.0.call_is_over();
+                this.spares.clear();
+            } else if this.spares.len() < MOST_SPARES {
+                this.spares.push_back(envelope);
             }
             outcome
         })

@@ -121,7 +121,7 @@ impl Current {
     }
 
     /// Whether it is the same place.
-    fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         let same_run = match (&self.run, &other.run) {
             (Some(run), Some(other)) => Arc::ptr_eq(run, other),
             (None, None) => true,
@@ -252,13 +252,13 @@ impl Drop for Entered {
 }
 
 /// Puts a place in force on a thread that calls a sync handler, until it is dropped.
-pub(crate) struct Serving(Option<HandlerId>, #[allow(dead_code, reason = "its drop does it")] Entered);
+pub(crate) struct Serving<'a>(Option<HandlerId>, #[allow(dead_code, reason = "its drop does it")] Swapped<'a>);
 
-pub(crate) fn enter_serving(current: Current, handler: HandlerId) -> Serving {
-    Serving(local::replace_serving(Some(handler)), enter(current))
+pub(crate) fn enter_serving(current: &mut Current, handler: HandlerId) -> Serving<'_> {
+    Serving(local::replace_serving(Some(handler)), Swapped::new(current))
 }
 
-impl Drop for Serving {
+impl Drop for Serving<'_> {
     fn drop(&mut self) {
         local::replace_serving(self.0.take());
     }

@@ -57,7 +57,7 @@ impl Envelope {
     }
 
     /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
-    fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<u64>) {
+    pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<u64>) {
         event.send(stamp, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;
@@ -136,22 +136,12 @@ impl Envelope {
 pub(crate) struct FanOut(Option<Arc<Envelope>>);
 
 impl FanOut {
-    pub(crate) fn new(envelope: Envelope) -> Self {
-        Self(Some(Arc::new(envelope)))
+    pub(crate) fn new(envelope: Option<Arc<Envelope>>) -> Self {
+        Self(envelope)
     }
 
-    /// In the envelope of an earlier event of the run, which was emitted from the same place, if nobody has that any more.
-    pub(crate) fn again(mut earlier: Arc<Envelope>, event: Unsent, stamp: Stamp, page: Option<u64>) -> Self {
-        if let Some(envelope) = Arc::get_mut(&mut earlier) {
-            envelope.renew(event, stamp, page);
-            return Self(Some(earlier));
-        }
-        Self::new(Envelope::new(
-            event.into_event(stamp),
-            earlier.facts.clone(),
-            earlier.emitter.clone(),
-            page,
-        ))
+    pub(crate) fn of(envelope: Envelope) -> Self {
+        Self(Some(Arc::new(envelope)))
     }
 
     pub(crate) fn envelope(&self) -> &Arc<Envelope> {
