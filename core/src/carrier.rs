@@ -33,7 +33,7 @@ pub(crate) struct Carrier(Pin<Box<dyn Carry>>);
 const MOST_SPARES: usize = 1024;
 
 trait Carry: Send {
-    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets);
+    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
 }
@@ -50,7 +50,7 @@ impl Carrier {
     /// Takes on an accepted event of a run, under its page of the ledger, if it has one. Only while there is no other.
     ///
     /// `tickets` are those of handlers for which it has been counted already.
-    pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
+    pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
         self.0.as_mut().load(facts, event, stamp, page, tickets);
     }
 
@@ -92,7 +92,7 @@ where
     A: Fn(FanOut, Tickets) -> F + Send,
     F: Future<Output = FanOut> + Send,
 {
-    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<u64>, tickets: Tickets) {
+    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
         let mut this = self.project();
         if this.spares.front().is_some_and(|spare| !context::is_here(&spare.emitter)) {
             this.spares.clear();

@@ -23,7 +23,7 @@ pub(crate) struct Envelope {
     /// Where the emitter was, inside of which the handlers are called.
     pub(crate) emitter: Current,
     /// Under which the ledger knows it. Absent where its run alone answers for it: then it is in no lane.
-    page: Option<u64>,
+    page: Option<usize>,
     /// How many have not handled it yet: its fan-out, and each call in a lane.
     unhandled: AtomicUsize,
     /// What its emitter waits for.
@@ -43,7 +43,7 @@ struct Verdict {
 
 impl Envelope {
     /// An event that its fan-out has to handle.
-    pub(crate) fn new(event: Event, facts: Arc<Facts>, emitter: Current, page: Option<u64>) -> Self {
+    pub(crate) fn new(event: Event, facts: Arc<Facts>, emitter: Current, page: Option<usize>) -> Self {
         Self {
             event,
             facts,
@@ -57,7 +57,7 @@ impl Envelope {
     }
 
     /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
-    pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<u64>) {
+    pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<usize>) {
         event.send(stamp, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;

@@ -67,6 +67,11 @@ impl Setup {
         self.handlers.iter().map(|handler| &handler.item)
     }
 
+    /// The handler with that number.
+    pub(crate) fn handler(&self, number: usize) -> Option<&Arc<Registration>> {
+        Some(&self.handlers.get(number)?.item)
+    }
+
     pub(crate) fn has_handlers(&self) -> bool {
         !self.handlers.is_empty()
     }
