@@ -322,7 +322,7 @@ impl RunCore {
     }
 
     /// Polls whatever is in flight; ready when nothing is. Gives what came of event number `mine`, if that was it.
-    fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    pub(super) fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         match self.take_flight() {
             Taken::Nothing => Poll::Ready(None),
             Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
@@ -399,15 +399,15 @@ impl RunCore {
         drop(self.take_outcome(sequence));
     }
 
-    /// The number of the event in flight.
-    pub(crate) fn in_flight(&self) -> Option<u64> {
-        self.state
-            .with(|state| (!matches!(state.turn, Turn::Idle)).then(|| state.sequence - 1))
+    /// Whether an event is in flight.
+    pub(crate) fn has_flight(&self) -> bool {
+        self.state.with(|state| !matches!(state.turn, Turn::Idle))
     }
 
     /// Whether event number `sequence`, which was accepted, is not handled yet.
     pub(crate) fn is_handling(&self, sequence: u64) -> bool {
-        self.in_flight() == Some(sequence)
+        self.state
+            .with(|state| !matches!(state.turn, Turn::Idle) && state.sequence - 1 == sequence)
     }
 
     pub(crate) fn wake_waiting(&self) {
