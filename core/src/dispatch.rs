@@ -48,7 +48,7 @@ async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
         envelope.facts.leave_lanes(Some(envelope));
     }
     ask_in_place(envelope, kind, &mut tickets).await;
-    poll_fn(|cx| poll_released(envelope, cx)).await;
+    poll_fn(|cx| envelope.poll_released(cx)).await;
 }
 
 /// Queues the event for those that have a lane.
@@ -89,21 +89,6 @@ async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut T
             return;
         }
     }
-}
-
-/// Ready when no lane keeps the emitter waiting.
-fn poll_released(envelope: &Arc<Envelope>, cx: &mut Context<'_>) -> Poll<()> {
-    let poll = envelope.poll_released(cx);
-    if poll.is_ready() || !envelope.emitter.may_help() {
-        return poll;
-    }
-    // We are inside a sync handler, on a thread that may be the only one there is for them.
-    for handler in envelope.facts.setup.handlers() {
-        if let Some(lane) = handler.lane() {
-            lane.help(handler);
-        }
-    }
-    envelope.poll_released(cx)
 }
 
 /// Asks the inline handlers; gives what flushes of the others wait for already.

@@ -329,6 +329,9 @@ impl RunCore {
             Taken::Elsewhere => {
                 // Enlisted before we look again: whoever polls it now must find us.
                 self.waiting.enlist(waiter, cx.waker());
+                if context::may_help() {
+                    self.waiting.want();
+                }
                 match self.take_flight() {
                     Taken::Nothing => Poll::Ready(None),
                     Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
@@ -353,17 +356,25 @@ impl RunCore {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         let waker = Waker::from(self.waiting.clone());
         self.waiting.before_poll();
-        let delivery = flight.delivery.as_mut();
+        let mut delivery = flight.delivery.as_mut();
         // Handlers' panics are contained where they are called. This one is for a panic of the runtime's, which must not leave the run stuck; the
         // calls that it cut short report themselves.
-        let poll = contained(|| delivery.poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
+        let mut poll_on = || contained(|| delivery.as_mut().poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
+        let mut poll = poll_on();
+        let mut more = false;
+        if poll.is_pending() && context::may_help() {
+            // We are inside a sync handler, on a thread that may be the only one there is for them.
+            more = self.facts.setup.help();
+            poll = poll_on();
+        }
         let sequence = flight.sequence;
         let Poll::Ready(outcome) = poll else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
-            if self.waiting.was_woken() {
-                // While it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+            if self.waiting.is_wanted() || more {
+                // It was woken while it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+                // Or it is wanted by somebody else; or there is more to help with, and the code around us gets its turn before that.
                 self.waiting.wake_all();
             }
             return Poll::Pending;
@@ -475,6 +486,12 @@ impl Setup {
     pub(crate) fn minds(&self, kind: EventKind) -> bool {
         let in_partial = kind == EventKind::LlmNewToken;
         self.wants(kind) || (in_partial && (self.wants(EventKind::LlmEnd) || self.wants(EventKind::LlmError)))
+    }
+
+    /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.
+    fn help(&self) -> bool {
+        let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
+        lanes.fold(false, |more, (handler, lane)| lane.help(handler) || more)
     }
 
     fn wants_token_times(&self) -> bool {
