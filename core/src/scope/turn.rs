@@ -234,6 +234,10 @@ impl RunCore {
     fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Booked>) -> Acceptance {
         let emitter = context::current();
         if emitter.is_too_deep() && closing.is_none() {
+            if event.kind().is_start() {
+                // What was not started never goes on; also where it is not so deep.
+                self.state.with(|state| state.phase = Phase::Closed);
+            }
             return Acceptance::Refused(EmitError::TooDeep);
         }
         let cut_off = self.facts.is_cut_off() && self.is_open();
