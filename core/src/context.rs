@@ -95,12 +95,6 @@ impl Current {
         self.calls().next().is_some()
     }
 
-    /// Whether this thread is calling a sync handler, off any event loop, and what was emitted here was from inside of that: then it does no harm to
-    /// make other sync handlers' calls on it, and may be the only way to get them made.
-    pub(crate) fn may_help(&self) -> bool {
-        local::serving().is_some_and(|serving| self.calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
-    }
-
     /// The calls that this is in, from the innermost out.
     fn calls(&self) -> impl Iterator<Item = &Arc<Link>> {
         core::iter::successors(self.call.as_ref(), |link| link.outer.as_ref()).filter(|link| !link.over.load(Ordering::Acquire))
@@ -134,6 +128,12 @@ impl Current {
         };
         same_run && same_call && self.depth == other.depth
     }
+}
+
+/// Whether this thread is calling a sync handler, off any event loop, and we are inside of that: then it does no harm to make other sync handlers' calls
+/// on it, and may be the only way to get them made.
+pub(crate) fn may_help() -> bool {
+    local::serving().is_some_and(|serving| current().calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
 }
 
 /// Says on drop that the call is over.

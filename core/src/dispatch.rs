@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::{Future as _, poll_fn};
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::Poll;
 
 use futures_util::future::{Either, join_all};
 
@@ -38,7 +38,7 @@ pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
         }
     }
     let fan_out = ask_in_place(fan_out, tickets).await;
-    poll_fn(|cx| poll_released(fan_out.envelope(), cx)).await;
+    poll_fn(|cx| fan_out.envelope().poll_released(cx)).await;
     fan_out
 }
 
@@ -119,21 +119,6 @@ async fn finish<'a>(mut calls: impl Iterator<Item = InPlace<'a>>, mut polled: bo
         }
     })
     .await;
-}
-
-/// Ready when no lane keeps the emitter waiting.
-fn poll_released(envelope: &Arc<Envelope>, cx: &mut Context<'_>) -> Poll<()> {
-    let poll = envelope.poll_released(cx);
-    if poll.is_ready() || !envelope.emitter.may_help() {
-        return poll;
-    }
-    // We are inside a sync handler, on a thread that may be the only one there is for them.
-    for handler in envelope.facts.setup.handlers() {
-        if let Some(lane) = handler.lane() {
-            lane.help(handler);
-        }
-    }
-    envelope.poll_released(cx)
 }
 
 /// Asks the inline handlers; gives what flushes of the others wait for already.

@@ -128,11 +128,11 @@ impl Lane {
         self.close(owner, over);
     }
 
-    /// Serves the lane on this thread, if it waits for somebody who does. Only where blocking is no harm.
-    pub(crate) fn help(&self, owner: &Arc<Registration>) {
-        let Server::Blocking(workers) = &self.server else { return };
-        if workers.claim(owner) && self.serve(owner, &mut Shift::new()) {
-            workers.call_for(owner.clone());
+    /// Serves the lane on this thread, if it waits for somebody who does. Only where blocking is no harm. Whether there is more to do.
+    pub(crate) fn help(&self, owner: &Arc<Registration>) -> bool {
+        match &self.server {
+            Server::Blocking(workers) => workers.help(owner),
+            Server::Tasks { .. } => false,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::contain::contained;
 use crate::context;
 use crate::dispatch::Tickets;
 use crate::engine::OpenRun;
-use crate::error::{EmitError, HandlerFailure, RunError};
+use crate::error::{EmitError, FailureCause, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
@@ -90,6 +90,14 @@ enum Taken {
     Flight(Flight),
     /// Somebody else is polling it.
     Elsewhere,
+}
+
+impl Vehicle {
+    /// Has the event handled. An error where that panics.
+    fn poll(&mut self) -> Result<Poll<Outcome>, FailureCause> {
+        let Self { carrier, waker, .. } = self;
+        contained(|| carrier.poll(&mut Context::from_waker(waker)))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -288,6 +296,10 @@ impl RunCore {
     fn accept(self: &Arc<Self>, event: &mut Unsent, closing: &mut Option<Box<Booked>>) -> Acceptance {
         let refused = |error| Acceptance::Refused(Box::new(error));
         if context::is_too_deep() && closing.is_none() {
+            if event.kind().is_start() {
+                // What was not started never goes on; also where it is not so deep.
+                self.state.with(|state| state.phase = Phase::Closed);
+            }
             return refused(EmitError::TooDeep);
         }
         let cut_off = self.facts.is_cut_off() && self.is_open();
@@ -402,13 +414,16 @@ impl RunCore {
     }
 
     /// Polls whatever is in flight; ready when nothing is. Gives what came of event number `mine`, if that was it.
-    fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    pub(super) fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         match self.take_flight() {
             Taken::Nothing => Poll::Ready(None),
             Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
             Taken::Elsewhere => {
                 // Enlisted before we look again: whoever polls it now must find us.
                 self.waiting.enlist(waiter, cx.waker());
+                if context::may_help() {
+                    self.waiting.want();
+                }
                 match self.take_flight() {
                     Taken::Nothing => Poll::Ready(None),
                     Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
@@ -432,9 +447,14 @@ impl RunCore {
     fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         self.waiting.before_poll();
-        let Vehicle { sequence, carrier, waker } = &mut *flight.0;
-        let sequence = *sequence;
-        let poll = contained(|| carrier.poll(&mut Context::from_waker(waker)));
+        let sequence = flight.0.sequence;
+        let mut poll = flight.0.poll();
+        let mut more = false;
+        if matches!(poll, Ok(Poll::Pending)) && context::may_help() {
+            // We are inside a sync handler, on a thread that may be the only one there is for them.
+            more = self.facts.setup.help();
+            poll = flight.0.poll();
+        }
         // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
         // short report themselves as the carrier goes.
         let panicked = poll.is_err();
@@ -442,8 +462,9 @@ impl RunCore {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
-            if self.waiting.was_woken() {
-                // While it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+            if self.waiting.is_wanted() || more {
+                // It was woken while it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+                // Or it is wanted by somebody else; or there is more to help with, and the code around us gets its turn before that.
                 self.waiting.wake_all();
             }
             return Poll::Pending;
@@ -483,15 +504,15 @@ impl RunCore {
         drop(self.take_outcome(sequence));
     }
 
-    /// The number of the event in flight.
-    pub(crate) fn in_flight(&self) -> Option<u64> {
-        self.state
-            .with(|state| (!matches!(state.turn, Turn::Idle)).then(|| state.sequence - 1))
+    /// Whether an event is in flight.
+    pub(crate) fn has_flight(&self) -> bool {
+        self.state.with(|state| !matches!(state.turn, Turn::Idle))
     }
 
     /// Whether event number `sequence`, which was accepted, is not handled yet.
     pub(crate) fn is_handling(&self, sequence: u64) -> bool {
-        self.in_flight() == Some(sequence)
+        self.state
+            .with(|state| !matches!(state.turn, Turn::Idle) && state.sequence - 1 == sequence)
     }
 
     pub(crate) fn wake_waiting(&self) {
@@ -602,5 +623,11 @@ impl Setup {
     /// Whether any handler wants events of `kind`, as far as is known.
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.handlers().any(|handler| handler.wants(kind))
+    }
+
+    /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.
+    fn help(&self) -> bool {
+        let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
+        lanes.fold(false, |more, (handler, lane)| lane.help(handler) || more)
     }
 }

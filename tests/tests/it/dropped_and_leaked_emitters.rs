@@ -2,11 +2,12 @@
 //! their end, and the order is kept.
 
 use std::pin::pin;
+use std::time::Duration;
 
-use futures_channel::oneshot::{Sender, channel};
+use futures_channel::oneshot::{Receiver, Sender, channel};
 use futures_lite::future::{poll_once, yield_now};
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, Shared, select};
 use rappel_core::prelude::*;
 use rappel_core::{ChainRun, EmitError, Interest, StartError, json};
 use rappel_tests::on_every_runtime;
@@ -53,6 +54,44 @@ fn gated(callbacks: CallbackManager) -> (CallbackManager, Sender<()>) {
         }
     });
     (callbacks.with_async_handler(waits), gate)
+}
+
+/// Wants starts and texts, and nothing else: so a run that is given up has nobody to be told. Its calls wait until the gate is dropped.
+struct Quiet {
+    opens: Shared<Receiver<()>>,
+    log: Log,
+}
+
+impl Quiet {
+    fn gated(callbacks: CallbackManager<Rt>) -> (CallbackManager<Rt>, Sender<()>, Log) {
+        let (gate, opens) = channel();
+        let log = Log::new();
+        let handler = Self {
+            opens: opens.shared(),
+            log: log.clone(),
+        };
+        (callbacks.with_async_handler(handler), gate, log)
+    }
+
+    async fn call(&self, name: &str) -> HandlerResult {
+        let _ = self.opens.clone().await;
+        self.log.write(name);
+        Ok(())
+    }
+}
+
+impl AsyncCallbackHandler for Quiet {
+    fn interest(&self) -> Interest {
+        Interest::only(EventKind::ChainStart).with(EventKind::Text)
+    }
+
+    async fn on_chain_start(&self, _: &ChainStart, _: &RunInfo) -> HandlerResult {
+        self.call("start").await
+    }
+
+    async fn on_text(&self, _: &Text, _: &RunInfo) -> HandlerResult {
+        self.call("text").await
+    }
 }
 
 /// Every call that began ended, before the next one began.
@@ -166,6 +205,37 @@ on_every_runtime! {
         drop(chain);
         callbacks.flush().await;
         assert_eq!(log.lines(), ["begins", "ends"]);
+    }
+
+    /// The start is handed over, and its run given up, both in one drop: whoever sees the call through comes to an end.
+    async fn a_start_that_is_dropped_quietly(rt) {
+        let (callbacks, gate, log) = Quiet::gated(CallbackManager::new(rt.clone()));
+        let mut start = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
+        assert!(poll_once(&mut start).await.is_none());
+        drop(start);
+        // The tasks that the drop spawned wait for the call, on a runtime of one thread; they are woken together.
+        for _ in 0..YIELDS {
+            yield_now().await;
+        }
+        drop(gate);
+        callbacks.flush().await;
+        assert_eq!(log.lines(), ["start"]);
+        rt.go(yield_now()).await;
+    }
+
+    /// A shutdown gives a run up whose emitter is still there, and gets what comes of its event.
+    async fn an_emit_beside_a_shutdown_that_is_quiet(rt) {
+        let (callbacks, gate, log) = Quiet::gated(CallbackManager::new(rt.clone()));
+        let mut start = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
+        assert!(poll_once(&mut start).await.is_none());
+        let _ = callbacks.shutdown(Duration::ZERO).await;
+        for _ in 0..YIELDS {
+            yield_now().await;
+        }
+        drop(gate);
+        callbacks.flush().await;
+        assert!(start.await.is_ok());
+        assert_eq!(log.lines(), ["start"]);
     }
 
     /// Not polled, it has not happened.
