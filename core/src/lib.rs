@@ -50,6 +50,7 @@ mod result;
 mod run_info;
 mod runs;
 pub mod runtime;
+mod runtimes;
 mod scope;
 mod seat;
 mod shutdown;
@@ -82,6 +83,9 @@ pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
 pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 #[doc(no_inline)]
 pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
+#[cfg(feature = "std")]
+pub use runtimes::Threads;
+pub use runtimes::{BlockingFn, FromFuturesSpawn, SpawnFn, blocking_fn, spawn_fn};
 pub use scope::{Emit, End, SendEvent, Start};
 /// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
 pub use serde_json::{Map, Value, json};

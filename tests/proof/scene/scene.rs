@@ -18,10 +18,10 @@ use rappel_core::prelude::*;
 use rappel_core::{BlockingExecutor, Clock, Entropy, HandlerFuture, Spawner, json};
 
 /// Where the handlers' lines go: who writes, and what.
-pub type Log = Arc<dyn Fn(&'static str, String) + Send + Sync>;
+pub(crate) type Log = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
 /// Plays the scene on a runtime. When it is through, all has been handled.
-pub async fn play(runtime: impl Spawner + BlockingExecutor, log: Log) -> Result<(), RunError> {
+pub(crate) async fn play(runtime: impl Spawner + BlockingExecutor, log: Log) -> Result<(), RunError> {
     let failures = log.clone();
     let options = HandlerOptions::new;
     let callbacks = CallbackManager::with_sources(runtime, Stopped, Counted::default())
