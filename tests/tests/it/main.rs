@@ -20,6 +20,7 @@ mod openai_cancelled;
 mod openai_faults;
 mod openai_secrets;
 mod parents_that_end_first;
+mod plain_threads;
 mod promises;
 mod quickstart;
 mod readme;

@@ -1,8 +1,7 @@
 //! Tasks: futures that a crew of threads polls.
 
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::task::Wake;
-use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
 use slab::Slab;
@@ -15,8 +14,8 @@ use crate::sync::Lock;
 /// The tasks of a runtime, and who polls them.
 pub(super) struct Tasks {
     crew: Arc<Crew<Arc<Task>>>,
-    /// Those that are not done, until no more are taken: they are dropped then, and whoever waits for a task need not know that.
-    open: Lock<Option<Slab<Weak<Task>>>>,
+    /// Those that are not done, until no more are taken. A task that nobody will wake waits here for the runtime's end.
+    open: Lock<Option<Slab<Arc<Task>>>>,
 }
 
 pub(super) struct Task {
@@ -58,7 +57,7 @@ impl Tasks {
                 tasks: self.clone(),
                 key: entry.key(),
             });
-            entry.insert(Arc::downgrade(&task));
+            entry.insert(task.clone());
             Some(task)
         });
         task.ok_or(())?.queue()
@@ -67,10 +66,9 @@ impl Tasks {
     /// Takes no more tasks, and drops those that there are; one that is being polled when that is over.
     pub(super) fn close(&self) {
         let open = self.open.with(Option::take);
-        let queued = self.crew.close();
-        let open: Vec<Arc<Task>> = open.iter().flatten().filter_map(|(_, task)| task.upgrade()).collect();
-        for task in open.iter().chain(&queued) {
-            task.give_up();
+        self.crew.close();
+        for (_, task) in open.into_iter().flatten() {
+            task.end();
         }
     }
 }
@@ -78,11 +76,16 @@ impl Tasks {
 impl Task {
     fn queue(self: Arc<Self>) -> Result<(), ()> {
         let crew = self.tasks.crew.clone();
-        crew.submit(self).map_err(|task| task.give_up())
+        crew.submit(self).map_err(|task| task.end())
     }
 
-    fn give_up(&self) {
+    /// It is ready, has panicked, or is given up: it goes, and its future with it.
+    fn end(&self) {
         let state = self.state.with(|state| core::mem::replace(state, State::Done));
+        if matches!(state, State::Done) {
+            return;
+        }
+        let _kept = self.tasks.open.with(|open| open.as_mut()?.try_remove(self.key));
         // The drop is foreign code.
         let _ = contained(|| drop(state));
     }
@@ -142,8 +145,7 @@ impl Work for Arc<Task> {
                 let _ = self.queue();
             }
         } else {
-            let _ = contained(|| drop(future));
-            self.give_up();
+            self.end();
         }
     }
 }
@@ -153,13 +155,5 @@ impl Wake for Task {
         if self.is_to_be_queued() {
             let _ = self.queue();
         }
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.tasks
-            .open
-            .with(|open| open.as_mut().and_then(|open| open.try_remove(self.key)));
     }
 }
