@@ -30,7 +30,9 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(all(feature = "std", target_family = "wasm", target_os = "unknown"))]
-compile_error!("on this target `std` has no clock, and panics when it is asked: build rappel-core without its feature `std`, as rappel-wasm does");
+compile_error!(
+    "on this target `std` has no clock, and panics when it is asked: build rappel-core without its feature `std`, as rappel-wasm does"
+);
 
 mod contain;
 mod context;

@@ -76,7 +76,7 @@ impl Flavour {
         F: FnOnce(Rt) -> Fut,
         Fut: Future<Output = ()>,
     {
-        let _watchdog = Watchdog::start(self);
+        let _watchdog = Watchdog::start(&format!("{self:?}"));
         let threads = || Threads::with_limits(NonZeroUsize::MIN.saturating_add(1), blocking_threads);
         let run_tokio = |mut builder: tokio::runtime::Builder, body| {
             let runtime = builder.enable_all().max_blocking_threads(blocking_threads.get()).build();
@@ -209,16 +209,19 @@ impl Timer for Rt {
     }
 }
 
-/// Aborts the process when it is not dropped in time: a loop that is blocked cannot time itself out.
-struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
+/// Aborts the process when it is not dropped in time: what is blocked cannot time itself out.
+#[derive(Debug)]
+pub struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
 
 impl Watchdog {
-    fn start(flavour: Flavour) -> Self {
+    /// Watches the test that this thread runs, on that runtime.
+    #[must_use]
+    pub fn start(runtime: &str) -> Self {
         let (alive, watched) = channel();
-        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let (test, runtime) = (thread::current().name().unwrap_or("a test").to_owned(), runtime.to_owned());
         thread::spawn(move || {
             if watched.recv_timeout(HUNG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{test} hangs on {flavour:?}");
+                eprintln!("{test} hangs on {runtime}");
                 std::process::abort();
             }
         });

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rappel_core::prelude::*;
 use rappel_core::{BlockingExecutor, SpawnError, Spawner, Threads, Timer, blocking_fn, spawn_fn};
 use rappel_tests::record::Log;
+use rappel_tests::runtimes::Watchdog;
 
 fn threads(polling: usize, blocking: usize) -> Threads {
     Threads::with_limits(NonZeroUsize::new(polling).unwrap(), NonZeroUsize::new(blocking).unwrap())
@@ -28,6 +29,7 @@ impl Drop for Dropped {
 /// Each job waits for all the others, so they are all there at the same time.
 #[test]
 fn blocking_jobs_have_a_thread_each_up_to_the_limit() {
+    let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 8);
     for _ in 0..2 {
         let (all, (done, ended)) = (Arc::new(Barrier::new(9)), channel());
@@ -50,6 +52,7 @@ fn blocking_jobs_have_a_thread_each_up_to_the_limit() {
 
 #[test]
 fn no_more_jobs_run_at_a_time_than_the_limit() {
+    let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 2);
     let (running, most, (done, ended)) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), channel());
     for _ in 0..200 {
@@ -70,6 +73,7 @@ fn no_more_jobs_run_at_a_time_than_the_limit() {
 /// Wake-ups come from other threads, while a task is polled and while it is not.
 #[test]
 fn no_wake_up_is_lost() {
+    let _watchdog = Watchdog::start("plain threads");
     let threads = threads(4, 1);
     let tasks = (0..32).map(|task| {
         let (send, mut receive) = futures_channel::mpsc::unbounded();
@@ -99,6 +103,7 @@ fn no_wake_up_is_lost() {
 
 #[test]
 fn a_panic_harms_neither_other_tasks_nor_other_jobs() {
+    let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 1);
     threads.spawn(async { panic!("a task's") }).unwrap();
     threads.spawn_blocking(|| panic!("a job's")).unwrap();
@@ -111,6 +116,7 @@ fn a_panic_harms_neither_other_tasks_nor_other_jobs() {
 
 #[test]
 fn sleepers_wake_in_the_order_of_their_times() {
+    let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 1);
     let log = Log::new();
     let before = threads.now();
@@ -130,6 +136,7 @@ fn sleepers_wake_in_the_order_of_their_times() {
 
 #[test]
 fn the_last_clone_takes_the_tasks_that_wait_along() {
+    let _watchdog = Watchdog::start("plain threads");
     let (dropped, drops) = channel();
     let threads = threads(2, 1);
     let clone = threads.clone();
@@ -150,6 +157,7 @@ fn the_last_clone_takes_the_tasks_that_wait_along() {
 
 #[test]
 fn a_shutdown_drops_what_has_not_begun_and_waits_for_what_has() {
+    let _watchdog = Watchdog::start("plain threads");
     let (dropped, drops) = channel();
     let log = Log::new();
     let threads = threads(1, 1);
@@ -180,6 +188,7 @@ fn a_shutdown_drops_what_has_not_begun_and_waits_for_what_has() {
 /// It may be the last handler that has the runtime, and one of the runtime's threads that drops it.
 #[test]
 fn it_may_end_on_a_thread_of_its_own() {
+    let _watchdog = Watchdog::start("plain threads");
     for end in [Threads::shut_down as fn(&Threads), |_| ()] {
         let threads = threads(1, 1);
         let (ended, end_of) = channel();
@@ -200,6 +209,7 @@ fn it_may_end_on_a_thread_of_its_own() {
 
 #[test]
 fn two_closures_are_a_runtime() {
+    let _watchdog = Watchdog::start("plain threads");
     let (tasks, jobs) = (Threads::new(), Threads::new());
     let spawner = spawn_fn(move |task| tasks.spawn_boxed(task));
     let executor = blocking_fn(move |job| jobs.spawn_blocking_boxed(job));
