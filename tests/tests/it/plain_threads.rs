@@ -8,6 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rappel_core::prelude::*;
 use rappel_core::{BlockingExecutor, SpawnError, Spawner, Threads, Timer, blocking_fn, spawn_fn};
 use rappel_tests::record::Log;
@@ -47,6 +48,30 @@ fn blocking_jobs_have_a_thread_each_up_to_the_limit() {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 8);
+    }
+}
+
+/// There is one idle thread, which may be on its way to the first job when the second one comes.
+#[test]
+fn no_job_waits_behind_one_that_blocks_while_there_may_be_another_thread() {
+    let _watchdog = Watchdog::start("plain threads");
+    for _ in 0..200 {
+        let threads = threads(1, 2);
+        let (began, beginning) = channel();
+        threads.spawn_blocking(move || began.send(()).unwrap()).unwrap();
+        beginning.recv().unwrap();
+        let both = Arc::new(Barrier::new(2));
+        let (done, ended) = channel();
+        for _ in 0..2 {
+            let (both, done) = (both.clone(), done.clone());
+            let job = move || {
+                both.wait();
+                done.send(()).unwrap();
+            };
+            threads.spawn_blocking(job).unwrap();
+        }
+        drop(done);
+        assert_eq!(ended.iter().count(), 2);
     }
 }
 
@@ -135,24 +160,41 @@ fn sleepers_wake_in_the_order_of_their_times() {
 }
 
 #[test]
+fn a_sleeper_does_not_wait_for_a_later_one() {
+    let _watchdog = Watchdog::start("plain threads");
+    let threads = threads(1, 1);
+    let mut long = threads.sleep(Duration::from_secs(24 * 60 * 60));
+    assert!(threads.block_on(futures_lite::future::poll_once(&mut long)).is_none());
+    // By the second one, whoever wakes sleepers waits for the long one.
+    for _ in 0..10 {
+        threads.block_on(threads.sleep(Duration::from_millis(1)));
+    }
+}
+
+/// One of them could be woken still, the other one by nobody.
+#[test]
 fn the_last_clone_takes_the_tasks_that_wait_along() {
     let _watchdog = Watchdog::start("plain threads");
     let (dropped, drops) = channel();
     let threads = threads(2, 1);
     let clone = threads.clone();
     let (started, start) = channel();
-    let waits = Dropped(dropped.clone());
-    let task = async move {
-        let _waits = waits;
-        started.send(()).unwrap();
-        pending::<()>().await;
-    };
-    threads.spawn(task).unwrap();
-    start.recv().unwrap();
+    let (_kept, word) = futures_channel::oneshot::channel::<()>();
+    for waits in [word.map(drop).boxed(), pending().boxed()] {
+        let (started, guard) = (started.clone(), Dropped(dropped.clone()));
+        let task = async move {
+            let _guard = guard;
+            started.send(()).unwrap();
+            waits.await;
+        };
+        threads.spawn(task).unwrap();
+    }
+    drop(started);
+    assert_eq!(start.iter().take(2).count(), 2);
     drop(threads);
     assert!(drops.try_recv().is_err());
-    drop(clone);
-    drops.recv().unwrap();
+    drop((clone, dropped));
+    assert_eq!(drops.iter().count(), 2);
 }
 
 #[test]
