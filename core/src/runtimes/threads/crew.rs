@@ -70,7 +70,11 @@ impl<W: Work> Crew<W> {
         if let Some(work) = refused {
             return Err(work);
         }
-        if hire { self.hire() } else { Ok(self.work.ring()) }
+        if hire {
+            return self.hire();
+        }
+        self.work.ring();
+        Ok(())
     }
 
     fn hire(self: &Arc<Self>) -> Result<(), W> {
