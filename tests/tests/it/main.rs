@@ -18,6 +18,8 @@ mod managers_combine;
 mod openai_answers;
 mod openai_cancelled;
 mod openai_faults;
+mod openai_limits;
+mod openai_retries;
 mod openai_secrets;
 mod parents_that_end_first;
 mod promises;

@@ -29,16 +29,17 @@ fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + 
     (server, own.cert.pem())
 }
 
-fn trusting(pem: &str) -> Roots {
-    let mut roots = Roots::empty();
-    roots.add_pem(pem.as_bytes()).unwrap();
-    roots
+fn trusting(pem: &str) -> ConnectionSettings {
+    ConnectionSettings {
+        certificates: vec![pem.as_bytes().to_vec()],
+        no_default_roots: true,
+        ..ConnectionSettings::default()
+    }
 }
 
 /// `localhost` may well be IPv6 first, where nobody listens: then both are tried.
-fn client_of(server: &Server<()>, host: &str, roots: Roots) -> Client {
-    let url = format!("https://{host}:{}/v1", server.port());
-    client_with(&url, roots, Limits::default())
+fn client_of(server: &Server<()>, host: &str, settings: ConnectionSettings) -> Client {
+    client_with(&format!("https://{host}:{}/v1", server.port()), settings)
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn a_stranger_is_not_talked_to() {
     let (server, _) = server(|mut peer| {
         let _ = peer.0.read(&mut [0; 1]);
     });
-    let error = complete(&client_of(&server, "localhost", Roots::webpki())).unwrap_err();
+    let error = complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
     assert_eq!(error.to_string(), "TLS handshake with localhost failed");
     assert!(!error.is_retryable());
     server.join();
