@@ -23,8 +23,8 @@ const NAME: &str = "ChatOpenAi";
 /// A chat model behind an OpenAI-compatible server.
 ///
 /// Its handlers hear of a start; with streaming, of a token for every chunk, empty ones included, *before* the chunk is handed on; and of an
-/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an [`OpenAiError`](crate::OpenAiError), to be
-/// had by [`RunError::cause`].
+/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an
+/// [`OpenAiError`](crate::OpenAiError), to be had by [`RunError::cause`].
 ///
 /// It is cheap to clone, and clones share their connections.
 #[derive(Clone)]

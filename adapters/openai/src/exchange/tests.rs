@@ -1,6 +1,8 @@
 //! Against a server of bare sockets, which can misbehave as no real one would.
 #![allow(clippy::unwrap_used)]
 
+mod kept;
+mod proxies;
 mod server;
 mod tls;
 
@@ -343,6 +345,53 @@ fn a_status_without_words_has_its_own() {
             panic!("{error:?}");
         };
         assert_eq!(retry_after, expected, "{extra}");
+    }
+}
+
+#[test]
+fn ipv6_is_spoken() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        return eprintln!("this machine has no IPv6: not tried");
+    };
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let mut peer = server::Peer(listener.accept().unwrap().0);
+        let request = peer.read_request();
+        peer.send(&answer(200, "application/json", r#"{"choices":[{}]}"#));
+        request
+    });
+    complete(&client(&format!("http://[::1]:{port}/v1"))).unwrap();
+    assert!(server.join().unwrap().contains(&format!("host: [::1]:{port}\r\n")));
+}
+
+#[test]
+fn a_stalled_error_page_does_not_hide_its_status() {
+    let server = Server::start(|mut peer| {
+        peer.read_request();
+        peer.send("HTTP/1.1 500 x\r\ncontent-length: 100\r\n\r\n<p>sorry");
+        peer.read_to_close();
+    });
+    // Its time runs a hundred times as fast as ours.
+    let settings = ConnectionSettings {
+        timer: Some(std::sync::Arc::new(Fast)),
+        ..ConnectionSettings::default()
+    };
+    let error = complete(&client_with(&server.url(), settings)).unwrap_err();
+    assert_eq!(error.to_string(), "the server answered 500: <p>sorry");
+    server.join();
+}
+
+struct Fast;
+
+impl rappel_core::Timer for Fast {
+    fn sleep(&self, duration: Duration) -> rappel_core::runtime::BoxFuture<'static, ()> {
+        Box::pin(async move {
+            async_io::Timer::after(duration / 100).await;
+        })
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

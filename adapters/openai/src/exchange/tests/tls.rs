@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A server for `localhost`, and the PEM of its certificate.
-fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static) -> (Server<()>, String) {
+pub(super) fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static) -> (Server<()>, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -29,7 +29,7 @@ fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + 
     (server, own.cert.pem())
 }
 
-fn trusting(pem: &str) -> ConnectionSettings {
+pub(super) fn trusting(pem: &str) -> ConnectionSettings {
     ConnectionSettings {
         certificates: vec![pem.as_bytes().to_vec()],
         no_default_roots: true,
