@@ -18,6 +18,7 @@ mod managers_combine;
 mod openai_answers;
 mod openai_cancelled;
 mod openai_faults;
+mod openai_fuzz_corpus;
 mod openai_limits;
 mod openai_own_transport;
 mod openai_retries;
