@@ -30,3 +30,14 @@ pub fn growth(axis: Axis, rows: &[RowResult]) -> Growth {
         from: axis.from,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_of_a_line_is_its_own() {
+        assert_eq!(slope(&[(0.0, 5.0), (1.0, 8.0), (3.0, 14.0)]), 3.0);
+        assert!(slope(&[(1.0, 1.0)]).is_nan());
+    }
+}

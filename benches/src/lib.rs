@@ -8,6 +8,7 @@ pub mod count;
 pub mod fit;
 pub mod handlers;
 pub mod host;
+pub mod known;
 pub mod measure;
 pub mod outside;
 pub mod path;

@@ -97,9 +97,9 @@ impl Pace {
     };
     /// Less than a minute.
     pub const QUICK: Self = Self {
-        passes: 3,
-        slices: 5,
-        slice: Duration::from_millis(2),
+        passes: 1,
+        slices: 15,
+        slice: Duration::from_millis(1),
     };
 }
 

@@ -201,16 +201,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether it was measured, and is too much.
+    /// What is held to what: there may be two lines about one thing.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}, in {}", self.what, self.unit)
+    }
+
+    /// Whether it was measured, and is too much. What is not a number is no pass.
     #[must_use]
     pub fn is_missed(&self) -> bool {
-        // A NaN is no pass.
-        self.measured.is_some_and(|measured| {
-            !matches!(
-                measured.partial_cmp(&self.at_most),
-                Some(core::cmp::Ordering::Less | core::cmp::Ordering::Equal)
-            )
-        })
+        self.measured.is_some_and(|measured| measured.is_nan() || measured > self.at_most)
     }
 }
 
@@ -235,4 +235,27 @@ pub struct Report {
     pub peers: Vec<PeerRow>,
     /// The budget.
     pub budget: Vec<Verdict>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_the_numbers_in_proportion() {
+        let spread = Spread::of(&[4.0, 1.0, 2.0, 3.0]);
+        assert_eq!((spread.low, spread.median, spread.high), (1.75, 2.5, 3.25));
+        assert!(Spread::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn a_line_without_a_measure_is_not_missed() {
+        let line = Verdict {
+            what: "nothing".to_owned(),
+            at_most: 1.0,
+            measured: None,
+            unit: "ns".to_owned(),
+        };
+        assert!(!line.is_missed());
+    }
 }

@@ -99,7 +99,10 @@ pub(super) fn panel() -> Panel {
         Model::With(Kind::Async, 4),
         Model::With(Kind::Pipelined, 4),
     ];
-    let rows = all.map(|model| row(model, &server).against(Model::Bare.name()));
+    let rows = all.map(|model| match model {
+        Model::Bare => row(model, &server),
+        Model::With(..) => row(model, &server).against(Model::Bare.name()),
+    });
     Panel {
         // The server is in the same process.
         counted: false,
