@@ -162,3 +162,77 @@ fn verdict(what: String, at_most: f64, measured: Option<f64>, unit: &str) -> Ver
         unit: unit.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Machine, PathCount, PeerRow};
+
+    fn report() -> Report {
+        Report {
+            taken_at: 0,
+            machine: Machine {
+                processor: String::new(),
+                processors: 1,
+                system: String::new(),
+            },
+            quick: false,
+            panels: Vec::new(),
+            stall: Vec::new(),
+            held: Vec::new(),
+            instructions: Vec::new(),
+            peers: Vec::new(),
+            budget: Vec::new(),
+        }
+    }
+
+    fn peer(name: &str, peer: &str, median: f64) -> PeerRow {
+        let ns = Spread {
+            median,
+            low: median,
+            high: median,
+        };
+        PeerRow {
+            name: name.to_owned(),
+            peer: peer.to_owned(),
+            handlers: 4,
+            ns,
+            allocations: None,
+            bytes: None,
+        }
+    }
+
+    fn missed(report: &Report) -> Vec<String> {
+        let verdicts = verdicts(report, &Counts::default());
+        verdicts
+            .iter()
+            .filter(|line| line.is_missed())
+            .map(|line| line.what.clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_peer_is_compared_by_the_same_work_and_the_worst_of_it_counts() {
+        let mut report = report();
+        report.peers = vec![peer("a token", "rig", 100.0), peer("a token", "rappel", 50.0)];
+        report
+            .peers
+            .extend([peer("a history", "rig", 100.0), peer("a history", "rappel", 59.0)]);
+        assert_eq!(missed(&report), Vec::<String>::new());
+        report.peers[3].ns.median = 61.0;
+        assert_eq!(missed(&report), ["the same work for handlers (4), by that of rig"]);
+    }
+
+    #[test]
+    fn callbacks_may_take_a_twentieth_of_an_answer() {
+        let mut report = report();
+        let count = |path: &str, instructions| PathCount {
+            path: path.to_owned(),
+            instructions,
+        };
+        report.instructions = vec![count("chat-bare", 1_000.0), count("chat-4", 1_050.0)];
+        assert_eq!(missed(&report).len(), 0);
+        report.instructions[1].instructions = 1_051.0;
+        assert_eq!(missed(&report).len(), 1);
+    }
+}

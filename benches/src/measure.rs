@@ -42,6 +42,8 @@ pub struct Row {
     pub reference: Option<String>,
     /// Where the row stands on the panel's axis, if it has one.
     pub x: Option<f64>,
+    /// Whether it is rappel that does it.
+    pub ours: bool,
     call: Box<dyn FnMut(&mut Meter<'_>)>,
 }
 
@@ -53,6 +55,7 @@ impl Row {
             events,
             reference: None,
             x: None,
+            ours: true,
             call: Box::new(call),
         }
     }
@@ -157,6 +160,7 @@ pub fn results(rows: &[Row], measured: &[Vec<f64>]) -> Vec<RowResult> {
     let result = |(row, slices): (&Row, &Vec<f64>)| RowResult {
         name: row.name.clone(),
         x: row.x,
+        ours: row.ours,
         ns: Spread::of(slices),
         ratio: row
             .reference

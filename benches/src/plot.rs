@@ -70,7 +70,7 @@ fn bars(panel: &PanelResult, file: &Path) -> Drawn {
         .label_style((FONT, 13))
         .draw()?;
     for (at, row) in rows.iter().rev().enumerate() {
-        let colour = if row.reference.is_some() { OURS } else { THEIRS };
+        let colour = if row.ours { OURS } else { THEIRS };
         let (from, to) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
         let mut bar = Rectangle::new([(lowest / 2.0, from), (row.ns.median, to)], colour.filled());
         bar.set_margin(4, 4, 0, 0);
@@ -90,10 +90,14 @@ fn bars(panel: &PanelResult, file: &Path) -> Drawn {
     Ok(())
 }
 
-/// A line through the medians, both scales logarithmic.
+/// A line through the medians, both scales logarithmic: so 0 has no place on it.
 fn lines(panel: &PanelResult, file: &Path) -> Drawn {
     let Some(growth) = &panel.growth else { return Ok(()) };
-    let points: Vec<_> = panel.rows.iter().filter_map(|row| Some((row.x?.max(1.0), row.ns))).collect();
+    let points: Vec<_> = panel
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.x.filter(|x| *x >= 1.0)?, row.ns)))
+        .collect();
     let area = SVGBackend::new(file, (WIDTH, 420)).into_drawing_area();
     area.fill(&WHITE)?;
     let last = points.last().map_or(1.0, |(x, _)| *x);

@@ -43,6 +43,8 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 pub struct RowResult {
     /// What it does.
     pub name: String,
+    /// Whether it is rappel that does it.
+    pub ours: bool,
     /// Where it stands on the panel's axis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x: Option<f64>,

@@ -15,7 +15,7 @@ use crate::handlers::{CAPACITY, DynHandler, Nothing, Yields};
 /// A load and a branch, which is what it takes to see that nobody listens.
 pub(super) fn branch() -> Work {
     let listeners = Arc::new(AtomicUsize::new(0));
-    Work::new("a load and a branch", move |events| {
+    Work::of_others("a load and a branch", move |events| {
         let listeners = listeners.clone();
         async move {
             for _ in 0..events {
@@ -44,7 +44,7 @@ pub(super) fn yielding_dyn_calls(handlers: usize) -> Work {
 
 fn dyn_calls_of(handler: impl DynHandler + Copy + 'static, name: String, handlers: usize) -> Work {
     let (info, handlers) = (info(), boxed(handler, handlers));
-    Work::new(name, move |events| {
+    Work::of_others(name, move |events| {
         let (info, handlers) = (info.clone(), handlers.clone());
         async move {
             let token = LlmNewToken::new("token");
@@ -61,7 +61,7 @@ fn dyn_calls_of(handler: impl DynHandler + Copy + 'static, name: String, handler
 pub(super) fn joined_dyn_calls(handlers: usize) -> Work {
     let name = format!("join_all of {handlers} dyn async_trait calls");
     let (info, handlers) = (info(), boxed(Nothing, handlers));
-    Work::new(name, move |events| {
+    Work::of_others(name, move |events| {
         let (info, handlers) = (info.clone(), handlers.clone());
         async move {
             let token = LlmNewToken::new("token");
@@ -86,7 +86,7 @@ pub(super) fn tracing_event() -> Work {
         }
     }
     let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(Looks));
-    Work::new("a tracing event with one layer", move |events| {
+    Work::of_others("a tracing event with one layer", move |events| {
         let dispatch = dispatch.clone();
         async move {
             tracing::dispatcher::with_default(&dispatch, || {
@@ -100,7 +100,7 @@ pub(super) fn tracing_event() -> Work {
 
 /// A tokio broadcast, whose receivers take the event on the same task.
 pub(super) fn broadcast(receivers: usize) -> Work {
-    Work::new(
+    Work::of_others(
         format!("tokio broadcast to {receivers} receiver{}", plural(receivers)),
         move |events| async move {
             let (sender, first) = tokio::sync::broadcast::channel(CAPACITY);
@@ -142,7 +142,7 @@ pub(super) fn acknowledged(handlers: usize) -> Work {
 /// Threads that are asked, side by side, to handle each event, and waited for where `waits` says so.
 fn threads(name: String, handlers: usize, capacity: usize, waits: fn(u64, u64) -> bool) -> Work {
     let threads: Arc<[_]> = (0..handlers).map(|_| served(capacity)).collect();
-    Work::new(name, move |events| {
+    Work::of_others(name, move |events| {
         let threads = threads.clone();
         async move {
             for event in 0..events {
@@ -178,7 +178,7 @@ fn served(capacity: usize) -> Served {
 /// A `spawn_blocking` for each event; on tokio only.
 pub(super) fn spawned_blocking() -> Work {
     let (info, handler) = (info(), Arc::new(Mutex::new(Nothing)));
-    Work::new("one spawn_blocking an event", move |events| {
+    Work::of_others("one spawn_blocking an event", move |events| {
         let (info, handler) = (info.clone(), handler.clone());
         async move {
             for _ in 0..events {

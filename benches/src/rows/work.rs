@@ -12,7 +12,8 @@ type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Something that delivers so many events.
 #[derive(Clone)]
 pub(super) struct Work {
-    pub(super) name: String,
+    name: String,
+    ours: bool,
     deliver: Arc<dyn Fn(u64) -> Stream + Send + Sync>,
 }
 
@@ -24,7 +25,21 @@ impl Work {
     {
         Self {
             name: name.into(),
+            ours: true,
             deliver: Arc::new(move |events| Box::pin(deliver(events))),
+        }
+    }
+
+    /// Something other than rappel.
+    pub(super) fn of_others<F, Fut>(name: impl Into<String>, deliver: F) -> Self
+    where
+        F: Fn(u64) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let ours = false;
+        Self {
+            ours,
+            ..Self::new(name, deliver)
         }
     }
 
@@ -32,18 +47,22 @@ impl Work {
     pub(super) fn on(self, host: &Host, events: u64) -> Row {
         let host = host.clone();
         let name = format!("{}: {}", host.name(), self.name);
-        Row::new(name, events, move |meter| {
+        let mut row = Row::new(name, events, move |meter| {
             let stream = (self.deliver)(events);
             meter.around(|| host.run(stream));
-        })
+        });
+        row.ours = self.ours;
+        row
     }
 
     /// A row that delivers so many events a call on the caller's thread, with no task around them.
     pub(super) fn in_place(self, host: &Host, events: u64) -> Row {
         let host = host.clone();
-        Row::new(self.name, events, move |meter| {
+        let mut row = Row::new(self.name, events, move |meter| {
             let stream = (self.deliver)(events);
             meter.around(|| host.block_on(stream));
-        })
+        });
+        row.ours = self.ours;
+        row
     }
 }
