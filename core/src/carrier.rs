@@ -14,7 +14,6 @@ use pin_project_lite::pin_project;
 
 use crate::context::{self, Current, Swapped};
 use crate::dispatch::{Tickets, ask_all, ask_in_place};
-
 use crate::envelope::{Envelope, FanOut};
 use crate::error::EmitError;
 use crate::event::Stamp;

@@ -164,18 +164,22 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
 /// What flushes of handlers wait for that have not been asked yet, by the handler's number: opened as soon as it takes more than a poll, and handed on
 /// to the call. (One opened anew would be on a later page, and be missed by a flush that has begun meanwhile.)
 #[derive(Default)]
-pub(crate) struct Tickets(Option<Box<Vec<(usize, Ticket)>>>);
+pub(crate) struct Tickets(Option<Box<Opened>>);
+
+/// Mostly there are none: so they stand in a box.
+#[derive(Default)]
+struct Opened(Vec<(usize, Ticket)>);
 
 impl Tickets {
     /// One for each handler of the run that wants `kind`.
     pub(crate) fn of_all(facts: &Facts, kind: EventKind) -> Self {
         let wanting = facts.setup.handlers().enumerate().filter(|(_, handler)| handler.wants(kind));
         let tickets = wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger)));
-        Self(Some(Box::new(tickets.collect())))
+        Self(Some(Box::new(Opened(tickets.collect()))))
     }
 
     fn open_for(&mut self, handlers: &[(usize, &Arc<Registration>)]) {
-        let tickets = self.0.get_or_insert_default();
+        let Opened(tickets) = &mut **self.0.get_or_insert_default();
         for (index, handler) in handlers {
             if !tickets.iter().any(|(known, _)| known == index) {
                 tickets.push((*index, Ticket::new(&handler.ledger)));
@@ -184,7 +188,7 @@ impl Tickets {
     }
 
     fn take(&mut self, index: usize) -> Option<Ticket> {
-        let tickets = self.0.as_mut()?;
+        let Opened(tickets) = &mut **self.0.as_mut()?;
         let at = tickets.iter().position(|(known, _)| *known == index)?;
         Some(tickets.swap_remove(at).1)
     }

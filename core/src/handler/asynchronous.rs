@@ -151,7 +151,8 @@ impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
 /// Puts a panic off until the future is polled.
 #[cfg(feature = "std")]
 fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use core::panic::AssertUnwindSafe;
+    use std::panic::{catch_unwind, resume_unwind};
 
     // What the method shares with others is its own affair, as the docs of handlers say.
     catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| HandlerFuture::new(async { resume_unwind(panic) }))
