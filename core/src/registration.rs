@@ -58,6 +58,8 @@ enum Target {
     Inline { seat: Seat, deadline: Option<Deadline> },
     /// Wherever its lane is served.
     Lane(Lane),
+    /// It is not registered any more.
+    Gone,
 }
 
 /// What a handler made of an event.
@@ -117,7 +119,7 @@ impl Registration {
     pub(crate) fn lane(&self) -> Option<&Lane> {
         match &self.target {
             Target::Lane(lane) => Some(lane),
-            Target::Async { .. } | Target::Inline { .. } => None,
+            Target::Async { .. } | Target::Inline { .. } | Target::Gone => None,
         }
     }
 
@@ -183,7 +185,7 @@ impl Registration {
             }
             // In a box, so that the others need not make room for it.
             Target::Inline { seat, deadline } => Box::pin(self.call_inline(seat, deadline.as_ref(), envelope, index)).await,
-            Target::Lane(_) => {}
+            Target::Lane(_) | Target::Gone => {}
         }
     }
 
@@ -310,6 +312,14 @@ impl Registration {
         let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), cause);
         envelope.reporter().report(&failure);
         failure
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let target = core::mem::replace(&mut self.target, Target::Gone);
+        // Whoever happens to be the last to have the handler, another one's lane for example, has no part in what that does now.
+        let _ = contained(|| drop(target));
     }
 }
 
