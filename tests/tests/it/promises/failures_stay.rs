@@ -150,7 +150,7 @@ on_every_runtime! {
         let run = chain(&all, "second").await;
         run.end(json!(1)).await.unwrap();
         assert_eq!(grip.entered().await, "first chain_start: 0");
-        grip.open();
+        drop(grip);
         all.flush().await;
         assert_eq!(causes(&failures), Vec::<String>::new());
         assert_eq!(log.lines(), [
