@@ -17,7 +17,7 @@ use crate::run_info::RunId;
 use crate::runtime::{Clock, Entropy, Runtime};
 use crate::scope::{RunCore, has_changed};
 use crate::sync::{AtomicUsize, Lock, Ordering};
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::{Waiter, Waiters, wake};
 
 pub(crate) struct Engine {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -204,9 +204,6 @@ impl Drop for OpenRun {
             let run = entries.runs.try_remove(self.key);
             (run, entries.runs.is_empty().then(|| entries.waiting.take()))
         });
-        for waker in waiting.into_iter().flatten() {
-            // A waker that panics is its runtime's affair.
-            let _ = contained(|| waker.wake());
-        }
+        wake(waiting.into_iter().flatten());
     }
 }

@@ -59,6 +59,8 @@ enum Target {
     Inline { seat: Seat, deadline: Option<Deadline> },
     /// Wherever its lane is served.
     Lane(Lane),
+    /// It is not registered any more.
+    Gone,
 }
 
 /// What a handler made of an event.
@@ -118,7 +120,7 @@ impl Registration {
     pub(crate) fn lane(&self) -> Option<&Lane> {
         match &self.target {
             Target::Lane(lane) => Some(lane),
-            Target::Async { .. } | Target::Inline { .. } => None,
+            Target::Async { .. } | Target::Inline { .. } | Target::Gone => None,
         }
     }
 
@@ -194,7 +196,7 @@ impl Registration {
     pub(crate) fn in_place(&self) -> Option<(&dyn ErasedAsyncHandler, Option<&Deadline>)> {
         match &self.target {
             Target::Async { handler, deadline } => Some((&**handler, deadline.as_ref())),
-            Target::Inline { .. } | Target::Lane(_) => None,
+            Target::Inline { .. } | Target::Lane(_) | Target::Gone => None,
         }
     }
 
@@ -324,6 +326,14 @@ impl Registration {
         let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), cause);
         envelope.reporter().report(&failure);
         failure
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let target = core::mem::replace(&mut self.target, Target::Gone);
+        // Whoever happens to be the last to have the handler, another one's lane for example, has no part in what that does now.
+        let _ = contained(|| drop(target));
     }
 }
 

@@ -265,7 +265,8 @@ impl RunCore {
                         return READY;
                     }
                     Acceptance::Behind => {
-                        if context::is_handling(&self.facts) {
+                        // Whoever gave the run up waits for nothing, wherever the task that tells of it is polled.
+                        if closing.is_none() && context::is_handling(&self.facts) {
                             *emission = Emission::Done;
                             return Poll::Ready(Err(EmitError::RunBusy));
                         }

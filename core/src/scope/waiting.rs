@@ -5,7 +5,7 @@ use alloc::task::Wake;
 use core::task::Waker;
 
 use crate::sync::{AtomicUsize, Lock, Ordering};
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::{Waiter, Waiters, wake};
 
 /// The tasks to wake when the event in flight can go on, or is handled.
 ///
@@ -66,7 +66,7 @@ impl Waiting {
             self.any.store(0, Ordering::SeqCst);
             waiters.take()
         });
-        waiters.for_each(Waker::wake);
+        wake(waiters);
     }
 }
 

@@ -181,11 +181,14 @@ async fn beside_somebody_who_calls_for_others(rt: Rt) {
     assert_eq!(log.lines(), ["chain_start: 0", "custom_event: inside", "chain_end: 1"]);
 }
 
+/// Tells that somebody has come, and keeps him waiting.
+type Meeting = (mpsc::Sender<()>, mpsc::Receiver<()>);
+
 /// Keeps whoever gives it a job waiting, once.
 #[derive(Clone)]
 struct HeldUp {
     rt: Rt,
-    next: Arc<Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>>,
+    next: Arc<Mutex<Option<Meeting>>>,
 }
 
 impl HeldUp {
