@@ -16,7 +16,7 @@ use core::task::{Context, Poll, Waker};
 use crate::sync::{AtomicUsize, Lock, Ordering};
 
 /// How many pages there are room for; numbers go on, and a settled page's room is used again.
-const PAGES: usize = 8;
+const PAGES: usize = 4;
 
 /// Counts every event in before it is handed on, and out once it is handled.
 pub(crate) struct Ledger {

@@ -57,8 +57,8 @@ enum Target {
     },
     /// On the emitter's task, one call at a time.
     Inline { seat: Seat, deadline: Option<Deadline> },
-    /// Wherever its lane is served.
-    Lane(Lane),
+    /// Wherever its lane is served. Boxed, or the others would be as large.
+    Lane(Box<Lane>),
     /// It is not registered any more.
     Gone,
 }
@@ -80,7 +80,7 @@ impl Registration {
                 seat: Seat::new(handler),
                 deadline,
             },
-            Place::Usual | Place::Runtime => Target::Lane(Lane::blocking(handler, options.delivery, deadline, &engine.workers)),
+            Place::Usual | Place::Runtime => Target::Lane(Box::new(Lane::blocking(handler, options.delivery, deadline, &engine.workers))),
         };
         Self::new(name, interest, &options, target)
     }
@@ -97,7 +97,7 @@ impl Registration {
         let target = if options.place != Place::Runtime && options.delivery.is_awaited() {
             Target::Async { handler, deadline }
         } else {
-            Target::Lane(Lane::tasks(handler, options.delivery, deadline, engine.runtime.clone()))
+            Target::Lane(Box::new(Lane::tasks(handler, options.delivery, deadline, engine.runtime.clone())))
         };
         Self::new(name, interest, &options, target)
     }

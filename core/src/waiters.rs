@@ -15,7 +15,9 @@ pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
 /// Tasks to wake; each is in here once, however often it is polled, and with whichever waker.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    known: Vec<(u64, Waker)>,
+    /// Mostly there is one, who needs no list.
+    first: Option<(u64, Waker)>,
+    more: Vec<(u64, Waker)>,
     count: u64,
 }
 
@@ -26,20 +28,25 @@ pub(crate) struct Waiter(Option<u64>);
 impl Waiters {
     /// Has him woken by that waker next. Gives the one that he had before: a waker is foreign code, and must not be dropped under a lock.
     pub(crate) fn enlist(&mut self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
-        let known = waiter
-            .0
-            .and_then(|number| self.known.iter_mut().find(|(known, _)| *known == number));
+        let known = waiter.0.and_then(|number| {
+            let mut known = self.first.iter_mut().chain(&mut self.more);
+            known.find(|(known, _)| *known == number)
+        });
         if let Some((_, known)) = known {
             return Some(core::mem::replace(known, waker));
         }
         self.count += 1;
         waiter.0 = Some(self.count);
-        self.known.push((self.count, waker));
+        match &self.first {
+            None => self.first = Some((self.count, waker)),
+            Some(_) => self.more.push((self.count, waker)),
+        }
         None
     }
 
     /// All of them, to be woken outside any lock.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        core::mem::take(&mut self.known).into_iter().map(|(_, waker)| waker)
+        let more = core::mem::take(&mut self.more);
+        self.first.take().into_iter().chain(more).map(|(_, waker)| waker)
     }
 }

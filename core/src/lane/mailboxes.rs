@@ -513,9 +513,13 @@ impl<I: Item> Mailboxes<I> {
         mailbox.out = false;
         if !mailbox.queue.is_empty() {
             over.again = self.list(key).is_some();
-        } else {
-            self.remove_if_done(key, &mut over);
+            return over;
         }
+        if over.item.as_ref().is_some_and(|item| item.part() == Part::Start) {
+            // It may be a while until the next one comes, and some runs wait for a long time.
+            mailbox.queue.shrink_to_fit();
+        }
+        self.remove_if_done(key, &mut over);
         over
     }
 

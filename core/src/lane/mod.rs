@@ -35,7 +35,7 @@ pub(crate) type BoxHandler = Box<dyn CallbackHandler>;
 /// The calls of one handler.
 pub(crate) struct Lane {
     delivery: Delivery,
-    deadline: Option<Deadline>,
+    deadline: Option<Box<Deadline>>,
     server: Server,
     state: Lock<State>,
 }
@@ -69,7 +69,8 @@ struct State {
     handler: Option<BoxHandler>,
     /// Whether somebody serves the lane, or is on the way.
     served: bool,
-    watch: Watch,
+    /// Present once a call may take too long.
+    watch: Option<Box<Watch>>,
 }
 
 impl FollowUp<'_> {
@@ -117,11 +118,11 @@ impl Lane {
             boxes: Mailboxes::new(limits),
             handler,
             served: false,
-            watch: Watch::default(),
+            watch: None,
         };
         Self {
             delivery,
-            deadline,
+            deadline: deadline.map(Box::new),
             server,
             state: Lock::new(state),
         }

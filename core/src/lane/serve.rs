@@ -91,7 +91,9 @@ impl Lane {
             shift.count();
             let shift_over = shift.is_over();
             let over = self.state.with(|state| {
-                state.watch.end();
+                if let Some(watch) = &mut state.watch {
+                    watch.end();
+                }
                 let over = state.boxes.finish(key);
                 // What comes next waits for the report of this one: where its time counts, it is not taken yet.
                 out.ahead = self.deadline.is_none().then(|| state.step(&mut out.handler, shift_over));
@@ -104,11 +106,11 @@ impl Lane {
     /// What comes next; its time counts from now on.
     fn step(&self, owner: &Arc<Registration>, handler: &mut Option<BoxHandler>, shift: &Shift) -> Step {
         let shift_over = shift.is_over();
-        let due = self.deadline.as_ref().map(Deadline::due);
+        let due = self.deadline.as_deref().map(Deadline::due);
         let (step, watch) = self.state.with(|state| {
             let step = state.step(handler, shift_over);
             let watch = match (&step, due) {
-                (Step::Call { key, .. }, Some(due)) => state.watch.begin(*key, due),
+                (Step::Call { key, .. }, Some(due)) => state.watch.get_or_insert_default().begin(*key, due),
                 _ => false,
             };
             (step, watch)
@@ -157,7 +159,7 @@ impl Lane {
         let busy = Busy::InThisRun(owner.id);
         let current = errand.envelope.emitter.in_call(&errand.envelope.facts, Some(busy));
         let over = CallOver(current.clone());
-        let call = owner.ask_async(&**handler, event, errand.envelope.run(), self.deadline.as_ref());
+        let call = owner.ask_async(&**handler, event, errand.envelope.run(), self.deadline.as_deref());
         let answer = InCurrentRun::new(call, current).await;
         drop(over);
         answer

@@ -43,7 +43,7 @@ impl Lane {
             return;
         };
         // It does not keep the handler.
-        let watch = watch(Arc::downgrade(owner), deadline.clone());
+        let watch = watch(Arc::downgrade(owner), (**deadline).clone());
         // Where that fails the runtime is gone, and its timer.
         let _ = contained(|| workers.runtime().spawn_boxed(Box::pin(watch)));
     }
@@ -51,16 +51,19 @@ impl Lane {
     /// Gives up on the call that is out if it is due. For how long to sleep; `None` where nothing is left to watch over.
     fn look(&self, owner: &Arc<Registration>, deadline: &Deadline) -> Option<Duration> {
         let now = deadline.now();
-        let (given_up, wait) = self.state.with(|state| match &state.watch.out {
-            Some(out) if out.due > now => (None, Some(out.due.saturating_sub(now))),
-            Some(out) => {
-                let given_up = state.boxes.give_up(out.key);
-                state.watch = Watch::default();
-                (Some(given_up), None)
-            }
-            None => {
-                state.watch.watching = false;
-                (None, None)
+        let (given_up, wait) = self.state.with(|state| {
+            let Some(watch) = &mut state.watch else { return (None, None) };
+            match &watch.out {
+                Some(out) if out.due > now => (None, Some(out.due.saturating_sub(now))),
+                Some(out) => {
+                    let given_up = state.boxes.give_up(out.key);
+                    **watch = Watch::default();
+                    (Some(given_up), None)
+                }
+                None => {
+                    watch.watching = false;
+                    (None, None)
+                }
             }
         });
         if let Some(given_up) = given_up {
