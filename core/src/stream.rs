@@ -135,7 +135,7 @@ enum Telling<C> {
 impl<C> Telling<C> {
     fn item(&mut self, emit: &mut OwnedEmit, item: &C) {
         match self {
-            Self::Tokens(token) => emit.tell(EventKind::LlmNewToken, || token(item).into()),
+            Self::Tokens(token) => emit.tell(EventKind::LlmNewToken, || token(item)),
             Self::Outputs(output, outputs) => {
                 let output = output(item);
                 match (outputs.last_mut(), output) {

@@ -6,3 +6,4 @@ pub mod record;
 pub mod replay;
 pub mod runtimes;
 pub mod simulator;
+pub mod virtual_time;

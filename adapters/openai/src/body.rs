@@ -1,74 +1,44 @@
-//! A response's body, and the connection that brings it.
+//! A response's body as it comes over a connection of ours.
 
 use core::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::StreamExt;
-use http_body_util::Full;
-use hyper::{
-    body::{Body as _, Incoming},
-    client::conn::http1,
+use hyper::body::{Body as _, Incoming};
+
+use crate::{
+    error::OpenAiError,
+    pool::{Link, Pool},
 };
-use smol_hyper::rt::FuturesIo;
-
-use crate::{budget::Budget, error::OpenAiError, socket::Socket};
-
-/// The half of hyper's client that moves bytes. It does nothing unless polled.
-pub(crate) type Connection = http1::Connection<FuturesIo<Socket>, Full<Bytes>>;
 
 /// The bytes of a response.
 ///
 /// It owns the connection and polls it together with the body, where other
-/// clients would spawn it: so it needs no runtime, and dropping it closes the socket.
+/// clients would spawn it: so it needs no runtime. Dropped before its end, it
+/// closes the socket; read to its end, it gives the connection back.
 #[derive(Debug)]
 pub(crate) struct Body {
     /// `None` once it is over, or else the body would wait for it for ever.
-    connection: Option<Connection>,
+    link: Option<Link>,
     /// Why the connection ended; the body itself only learns that it did.
     failure: Option<hyper::Error>,
     /// `None` once everything has been read.
     incoming: Option<Incoming>,
-    budget: Budget,
+    pool: Arc<Pool>,
 }
 
 impl Body {
-    pub(crate) fn new(connection: Option<Connection>, incoming: Incoming) -> Self {
+    pub(crate) fn new(link: Option<Link>, incoming: Incoming, pool: Arc<Pool>) -> Self {
         Self {
-            connection,
+            link,
             failure: None,
             incoming: Some(incoming),
-            budget: Budget::new(),
+            pool,
         }
-    }
-
-    /// The whole body, or an error when it is longer than `limit`.
-    pub(crate) async fn collect(&mut self, limit: usize) -> Result<Vec<u8>, OpenAiError> {
-        let mut whole = Vec::new();
-        while let Some(bytes) = self.next().await.transpose()? {
-            if bytes.len() > limit - whole.len() {
-                return Err(OpenAiError::BodyTooLarge { limit });
-            }
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole)
-    }
-
-    /// What can be had of the first `limit` bytes: enough to explain an error,
-    /// even when the connection breaks meanwhile.
-    pub(crate) async fn prefix(&mut self, limit: usize) -> Vec<u8> {
-        let mut prefix = Vec::new();
-        while prefix.len() < limit {
-            let Some(Ok(bytes)) = self.next().await else {
-                break;
-            };
-            prefix.extend_from_slice(&bytes[..bytes.len().min(limit - prefix.len())]);
-        }
-        prefix
     }
 
     /// What has been received comes before the socket: when the connection
@@ -78,11 +48,11 @@ impl Body {
         if received.is_ready() {
             return received;
         }
-        if let Some(connection) = &mut self.connection {
-            if let Poll::Ready(end) = Pin::new(connection).poll(cx) {
+        if let Some(link) = &mut self.link {
+            if let Poll::Ready(end) = Pin::new(&mut link.connection).poll(cx) {
                 self.failure = end.err();
                 // It holds the sending half of the body, which ends with it.
-                self.connection = None;
+                self.link = None;
             }
         }
         self.poll_incoming(cx)
@@ -98,12 +68,16 @@ impl Body {
                     // Trailers tell us nothing.
                 }
                 Some(Err(error)) => {
-                    self.close();
+                    self.link = None;
+                    self.incoming = None;
                     let error = self.failure.take().unwrap_or(error);
                     return Poll::Ready(Some(Err(broken(error))));
                 }
                 None => {
-                    self.close();
+                    self.incoming = None;
+                    if let Some(link) = self.link.take() {
+                        self.pool.put(link);
+                    }
                     let failure = self.failure.take();
                     return Poll::Ready(failure.map(|error| Err(broken(error))));
                 }
@@ -111,24 +85,13 @@ impl Body {
         }
         Poll::Ready(None)
     }
-
-    fn close(&mut self) {
-        self.connection = None;
-        self.incoming = None;
-    }
 }
 
 impl Stream for Body {
     type Item = Result<Bytes, OpenAiError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        ready!(this.budget.poll_spend(cx));
-        let bytes = this.poll_bytes(cx);
-        if bytes.is_pending() {
-            this.budget.refill();
-        }
-        bytes
+        self.get_mut().poll_bytes(cx)
     }
 }
 

@@ -6,12 +6,10 @@ use std::fmt;
 use rappel_core::{CallbackManager, IntoCallbacks, Value};
 
 use crate::chat::{ChatOpenAi, Settings};
-use crate::client::Client;
+use crate::connection::ConnectionSettings;
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::limits::Limits;
 use crate::secret::Secret;
-use crate::tls::Roots;
 use crate::wire::ChatRequest;
 
 const BASE_URL: &str = "OPENAI_BASE_URL";
@@ -27,8 +25,7 @@ pub struct ChatOpenAiBuilder {
     settings: Settings,
     base_url: Option<String>,
     api_key: Option<String>,
-    certificates: Vec<Vec<u8>>,
-    no_default_roots: bool,
+    pub(crate) connection: ConnectionSettings,
     callbacks: Option<CallbackManager>,
 }
 
@@ -119,23 +116,11 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// Whether Mozilla's root certificates are trusted. Default: yes. Without them, only those of
-    /// [`root_certificates`](Self::root_certificates) are.
-    pub fn default_roots(mut self, trusted: bool) -> Self {
-        self.no_default_roots = !trusted;
-        self
-    }
-
-    /// Root certificates to trust, in PEM.
-    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.certificates.push(pem.into());
-        self
-    }
-
     /// The model.
     ///
     /// # Errors
-    /// [`OpenAiError`]: no model, a URL or a key that cannot be used, a certificate that is none, an extra field that has a setting of its own.
+    /// [`OpenAiError`]: no model, a URL, a proxy or a key that cannot be used, a certificate that is none, an extra field that has a setting of
+    /// its own.
     pub fn build(self) -> Result<ChatOpenAi, OpenAiError> {
         if self.settings.model.is_empty() {
             return Err(OpenAiError::NoModel);
@@ -151,12 +136,8 @@ impl ChatOpenAiBuilder {
             Some(key) => Some(key),
             None => from_environment(API_KEY, |_| OpenAiError::InvalidApiKey)?,
         };
-        let mut roots = if self.no_default_roots { Roots::empty() } else { Roots::webpki() };
-        for pem in &self.certificates {
-            roots.add_pem(pem)?;
-        }
         let key = key.as_deref().map(Secret::new).transpose()?;
-        let client = Client::new(Endpoint::parse(&base_url)?, key, roots, Limits::default())?;
+        let client = self.connection.client(Endpoint::parse(&base_url)?, key)?;
         Ok(ChatOpenAi::new(client, self.settings, self.callbacks))
     }
 }

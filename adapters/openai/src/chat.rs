@@ -11,10 +11,10 @@ use rappel_core::{
     json,
 };
 
+use crate::attempts::Attempts;
 use crate::builder::ChatOpenAiBuilder;
 use crate::client::Client;
 use crate::convert::{self, LlmChunks};
-use crate::error::OpenAiError;
 use crate::wire::{ChatRequest, StreamOptions};
 
 /// The name of its runs, unless a call names them.
@@ -23,10 +23,10 @@ const NAME: &str = "ChatOpenAi";
 /// A chat model behind an OpenAI-compatible server.
 ///
 /// Its handlers hear of a start; with streaming, of a token for every chunk, empty ones included, *before* the chunk is handed on; and of an
-/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an [`OpenAiError`], to be
-/// had by [`RunError::cause`].
+/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an
+/// [`OpenAiError`](crate::OpenAiError), to be had by [`RunError::cause`].
 ///
-/// It is cheap to clone, and each request opens a connection of its own.
+/// It is cheap to clone, and clones share their connections.
 #[derive(Clone)]
 pub struct ChatOpenAi(Arc<Inner>);
 
@@ -97,30 +97,33 @@ impl ChatOpenAi {
             }
             return Ok(result);
         }
-        let answer = self.0.client.complete(&self.0.settings.request(&messages, false)).await;
-        let result = match answer {
-            Ok(answer) => convert::result(answer),
-            Err(error) => return Err(fail(run, error).await),
+        let request = self.0.settings.request(&messages, false);
+        let mut attempts = Attempts::new(&self.0.client);
+        let mut run = run;
+        let answer = loop {
+            match self.0.client.complete(&request, attempts.due()).await {
+                Ok(answer) => break answer,
+                Err(error) => run = attempts.another(run, error).await?,
+            }
         };
+        let result = convert::result(answer);
         run.end(result.clone()).await?;
         Ok(result)
     }
 
     /// Opens a stream whose chunks the handlers of `run` hear of.
     async fn open(&self, run: LlmRun, messages: &[Message]) -> Result<LlmStream, RunError> {
-        match self.0.client.stream(&self.0.settings.request(messages, true)).await {
-            Ok(chunks) => Ok(Box::pin(LlmChunks::new(chunks).with_callbacks(run))),
-            Err(error) => Err(fail(run, error).await),
-        }
+        let request = self.0.settings.request(messages, true);
+        let mut attempts = Attempts::new(&self.0.client);
+        let mut run = run;
+        let chunks = loop {
+            match self.0.client.stream(&request, attempts.due()).await {
+                Ok(chunks) => break chunks,
+                Err(error) => run = attempts.another(run, error).await?,
+            }
+        };
+        Ok(Box::pin(LlmChunks::new(chunks).with_callbacks(run)))
     }
-}
-
-/// Ends the run in the error.
-async fn fail(run: LlmRun, error: OpenAiError) -> RunError {
-    let error = RunError::failed(error);
-    // The error that counts is the one of the request. A handler that raises at this point has been reported.
-    let _ = run.error(error.clone()).await;
-    error
 }
 
 #[async_trait]

@@ -1,48 +1,63 @@
 //! The two requests that a chat model makes.
 
 use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use rappel_core::runtime::BoxFuture;
 
 use crate::{
+    clock::{Clock, Due},
     endpoint::Endpoint,
     error::OpenAiError,
     error_body::ErrorBody,
-    limits::Limits,
+    exchange::{Accept, Exchange},
+    limits::{Limits, Phase},
+    response::{Leftovers, ResponseBody},
+    retry::Retries,
     secret::Secret,
-    socket::Connector,
     sse::ChunkStream,
-    tls::Roots,
-    transport::{Accept, post_json},
+    transport::Transport,
     wire::{ChatRequest, Chunk},
 };
 
 const CHAT_COMPLETIONS: &str = "chat/completions";
 
-/// A server, and how to talk to it. It holds no connection: each request opens its own.
+/// A server, and how to talk to it.
 #[derive(Clone)]
 pub(crate) struct Client {
-    connector: Connector,
-    key: Option<Secret>,
-    limits: Limits,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) key: Option<Secret>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) retries: Retries,
+    pub(crate) leftovers: Arc<Leftovers>,
 }
 
 impl Client {
-    /// `roots` are of use for `https` only.
-    pub(crate) fn new(endpoint: Endpoint, key: Option<Secret>, roots: Roots, limits: Limits) -> Result<Self, OpenAiError> {
-        Ok(Self {
-            connector: Connector::new(endpoint, roots)?,
-            key,
-            limits,
-        })
+    /// When a call that begins now is over, with all its attempts.
+    pub(crate) fn due(&self) -> Option<Due> {
+        self.clock.due(Phase::Total, self.clock.now())
     }
 
-    /// Asks for a whole answer; `request.stream` must not be set.
+    /// How long to wait before the next attempt, if there is to be one after the one that failed; attempts count from 1.
+    pub(crate) fn retry(&self, attempt: u32, failure: &OpenAiError, due: Option<Due>) -> Option<Duration> {
+        self.retries.wait(attempt, failure).filter(|wait| self.clock.allows(*wait, due))
+    }
+
+    pub(crate) fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(wait)
+    }
+
+    /// Asks for a whole answer, until `due`; `request.stream` must not be set.
     ///
     /// The answer has one choice at least. Cancel safe: dropping the future
     /// closes the connection, by which servers stop generating.
-    pub(crate) async fn complete(&self, request: &ChatRequest<'_>) -> Result<Chunk, OpenAiError> {
+    pub(crate) async fn complete(&self, request: &ChatRequest<'_>, due: Option<Due>) -> Result<Chunk, OpenAiError> {
         debug_assert!(!request.stream, "a stream is no whole answer");
-        let mut body = self.post(request, Accept::Json).await?;
-        let json = body.collect(self.limits.body).await?;
+        let mut body = self.post(request, Accept::Json, self.limits.body, due).await?;
+        let json = body.collect().await?;
         let answer = Chunk::parse(&json).map_err(OpenAiError::body)?;
         if answer.is_error() {
             return Err(ErrorBody::parse(&json, self.key.as_ref()).into_reported());
@@ -53,27 +68,36 @@ impl Client {
         Ok(answer)
     }
 
-    /// Asks for a stream; `request.stream` must be set.
+    /// Asks for a stream, which ends at `due` at the latest; `request.stream` must be set.
     ///
     /// Cancel safe: dropping the future or the stream closes the connection.
-    pub(crate) async fn stream(&self, request: &ChatRequest<'_>) -> Result<ChunkStream, OpenAiError> {
+    pub(crate) async fn stream(&self, request: &ChatRequest<'_>, due: Option<Due>) -> Result<ChunkStream, OpenAiError> {
         debug_assert!(request.stream, "the server would not stream");
-        let body = self.post(request, Accept::EventStream).await?;
-        Ok(ChunkStream::new(body, self.key.clone(), &self.limits))
+        let body = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
+        Ok(ChunkStream::new(body, self.key.clone(), &self.limits).when_over(ResponseBody::leave))
     }
 
-    async fn post(&self, request: &ChatRequest<'_>, accept: Accept) -> Result<crate::body::Body, OpenAiError> {
-        let key = self.key.as_ref();
-        post_json(&self.connector, CHAT_COMPLETIONS, key, request.to_json()?, accept).await
+    async fn post(&self, request: &ChatRequest<'_>, accept: Accept, limit: usize, due: Option<Due>) -> Result<ResponseBody, OpenAiError> {
+        let exchange = Exchange {
+            transport: &*self.transport,
+            endpoint: &self.endpoint,
+            key: self.key.as_ref(),
+            clock: &self.clock,
+            leftovers: &self.leftovers,
+            total: due,
+        };
+        exchange.post_json(CHAT_COMPLETIONS, request.to_json()?, accept, limit).await
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("endpoint", self.connector.endpoint())
+            .field("endpoint", &self.endpoint)
             .field("key", &self.key)
             .field("limits", &self.limits)
-            .finish()
+            .field("times", &self.clock)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
     }
 }

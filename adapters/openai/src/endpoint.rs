@@ -1,7 +1,10 @@
 //! Where the server is: a base URL, taken apart once.
 
 use futures_rustls::pki_types::ServerName;
-use http::{HeaderValue, Uri, uri::PathAndQuery};
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, PathAndQuery},
+};
 
 use crate::error::OpenAiError;
 
@@ -81,13 +84,38 @@ impl Endpoint {
         self.port
     }
 
+    pub(crate) fn is_https(&self) -> bool {
+        matches!(self.scheme, Scheme::Https(_))
+    }
+
+    /// Host and port: what a proxy is asked to connect to.
+    pub(crate) fn authority(&self) -> Result<Authority, OpenAiError> {
+        let host = if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        };
+        host.parse().map_err(|_| invalid("its host can't be sent to a proxy"))
+    }
+
+    /// The whole URI of a path below the base URL.
+    pub(crate) fn uri(&self, path: &'static str) -> Result<Uri, OpenAiError> {
+        let authority = self.host_header.to_str().map_err(|_| invalid("its host is not ASCII"))?;
+        Uri::builder()
+            .scheme(if self.is_https() { "https" } else { "http" })
+            .authority(authority)
+            .path_and_query(self.target(path)?)
+            .build()
+            .map_err(|_| invalid("its path can't be extended"))
+    }
+
     /// The value of the `host` header: with the port, unless it is the scheme's own.
     pub(crate) fn host_header(&self) -> HeaderValue {
         self.host_header.clone()
     }
 
     /// The request target of a path below the base URL.
-    pub(crate) fn target(&self, path: &'static str) -> Result<PathAndQuery, OpenAiError> {
+    fn target(&self, path: &'static str) -> Result<PathAndQuery, OpenAiError> {
         format!("{}/{path}", self.prefix)
             .parse()
             .map_err(|_| invalid("its path can't be extended"))

@@ -8,6 +8,8 @@
 use core::{fmt, time::Duration};
 use std::io;
 
+use crate::limits::Phase;
+
 /// A cause whose type is no part of this crate's interface.
 pub(crate) type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
 
@@ -33,6 +35,14 @@ pub enum OpenAiError {
     UnsupportedScheme {
         /// The scheme as given.
         scheme: String,
+    },
+
+    /// The proxy can't be used. Its URL is left out, as it may hold a password.
+    #[error("invalid proxy: {reason}")]
+    #[non_exhaustive]
+    InvalidProxy {
+        /// What is wrong with it.
+        reason: &'static str,
     },
 
     /// The API key can't be sent in an HTTP header. Mostly it was read from a file, newline and all.
@@ -115,6 +125,66 @@ pub enum OpenAiError {
         source: BoxError,
     },
 
+    /// The proxy does not connect to the server.
+    #[error("the proxy answered {status}")]
+    #[non_exhaustive]
+    ProxyRefused {
+        /// The proxy's HTTP status; 407 is for a wrong name or password.
+        status: u16,
+    },
+
+    /// A transport of the application's own could not reach the server.
+    #[error("could not reach the server")]
+    #[non_exhaustive]
+    Unreachable {
+        /// What it said.
+        source: BoxError,
+    },
+
+    /// A transport of the application's own failed.
+    #[error("the transport failed")]
+    #[non_exhaustive]
+    Transport {
+        /// What it said.
+        source: BoxError,
+    },
+
+    /// A limit of time was over.
+    #[error("{phase} within {limit:?}")]
+    #[non_exhaustive]
+    TimedOut {
+        /// What was waited for.
+        phase: Phase,
+        /// The limit.
+        limit: Duration,
+    },
+
+    /// The head of the response, or of a proxy's, is longer than the limit.
+    #[error("the head of the response is longer than {limit} bytes")]
+    #[non_exhaustive]
+    HeaderTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+
+    /// The server sends the request elsewhere. It is not followed, as the key is meant for one host: the base URL has to be changed.
+    #[error("the server answered {status}: it redirects to {}", .location.as_deref().unwrap_or("nowhere"))]
+    #[non_exhaustive]
+    Redirected {
+        /// The HTTP status.
+        status: u16,
+        /// Where to, without a query.
+        location: Option<String>,
+    },
+
+    /// The response is compressed, which was not asked for.
+    #[error("the response is encoded as {encoding}, which was not asked for")]
+    #[non_exhaustive]
+    Encoded {
+        /// How: `gzip`, for example.
+        encoding: String,
+    },
+
     /// The server answered with a status other than success.
     #[error("the server answered {status}: {message}")]
     #[non_exhaustive]
@@ -127,7 +197,7 @@ pub enum OpenAiError {
         kind: Option<String>,
         /// What the server said; the status in words if it said nothing.
         message: String,
-        /// How long the server asks to wait. Dates in `retry-after` are not read.
+        /// How long the server asks to wait, by its `retry-after`, or OpenAI's own and finer `retry-after-ms`.
         retry_after: Option<Duration>,
     },
 
@@ -220,9 +290,33 @@ impl OpenAiError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Connect { .. } | Self::ClosedBeforeResponse { .. } | Self::Cut { .. } => true,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { phase: Phase::Connect, .. }
+            | Self::ClosedBeforeResponse { .. }
+            | Self::Cut { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
             _ => false,
+        }
+    }
+
+    /// For a [`Transport`](crate::Transport): the request did not reach the server, and may be sent again.
+    ///
+    /// What `source` says must not hold a header's value, as one of them is the key.
+    pub fn unreachable(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
+        Self::Unreachable { source: source.into() }
+    }
+
+    /// For a [`Transport`](crate::Transport): the request failed. As for [`unreachable`](Self::unreachable), without the key.
+    pub fn transport(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
+        Self::Transport { source: source.into() }
+    }
+
+    /// For a [`Transport`](crate::Transport): the response broke off. As for [`unreachable`](Self::unreachable), without the key.
+    pub fn cut(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
+        Self::Cut {
+            source: Some(source.into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A chat model for OpenAI-compatible servers that emits [rappel](rappel_core) callbacks.
 //!
 //! It runs unchanged on tokio, async-std, smol, and a bare `block_on`: hyper's HTTP/1 over `async-net`, TLS by rustls, each connection polled
-//! by the request that opened it, and nothing spawned. Dropping a stream, or the future of a request, closes its socket, by which servers
+//! by the request that it is lent to, and nothing spawned. Dropping a stream, or the future of a request, closes its socket, by which servers
 //! stop generating.
 //!
 //! ```no_run
@@ -22,19 +22,32 @@
 //! # }
 //! ```
 //!
-//! # What is not here yet
-//! Time-outs, retries, proxies and connection reuse: a request opens a connection of its own, and waits for the server for as long as you do.
+//! # Between the request and the answer
+//! Every wait has a limit, by `async-io`'s timer or [one of yours](ChatOpenAiBuilder::timer): for connecting, for the head of the response,
+//! between its chunks, and for all of it. What a server sends has one too: heads, events, bodies. A request that failed before its answer
+//! began is [tried again](ChatOpenAiBuilder::max_retries), and handlers hear of that in `on_retry`. Connections are kept for the next request;
+//! proxies come from the environment; redirects are not followed, since the key is meant for one host. Whoever has an HTTP client of their own
+//! makes it a [`Transport`].
 
+mod attempts;
 mod body;
 mod budget;
 mod builder;
 mod chat;
 mod client;
+mod clock;
+mod connection;
 mod convert;
 mod endpoint;
 mod error;
 mod error_body;
+mod exchange;
+mod http1;
 mod limits;
+mod pool;
+mod proxy;
+mod response;
+mod retry;
 mod secret;
 mod socket;
 mod sse;
@@ -46,3 +59,5 @@ mod wire;
 pub use builder::ChatOpenAiBuilder;
 pub use chat::ChatOpenAi;
 pub use error::OpenAiError;
+pub use limits::Phase;
+pub use transport::{BodyStream, Transport};

@@ -1,25 +1,98 @@
-//! How much of a server's answer is taken in before it counts as a fault.
+//! How much of a server's answer is taken in, and for how long it is waited for, before that counts as a fault.
 
+use core::fmt;
 use core::num::NonZeroUsize;
+use core::time::Duration;
 
 /// Limits in bytes, so that no server can fill the memory of its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// The head of a response: the status line and the headers.
+    pub(crate) header: usize,
     /// A response that is not a stream.
     pub(crate) body: usize,
+    /// A stream, from its first event to its last.
+    pub(crate) stream: usize,
     /// The data of one event of a stream.
     pub(crate) event: NonZeroUsize,
     /// What a stream may carry between two chunks: comments, blank events, and
-    /// the next event's own bytes. Keep it well above `event`.
+    /// the next event's own bytes. So it is well above `event`.
     pub(crate) silence: usize,
+}
+
+impl Limits {
+    pub(crate) fn set_event(&mut self, event: NonZeroUsize) {
+        self.event = event;
+        self.silence = self.silence.max(event.get().saturating_mul(2));
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            header: 64 << 10,
             body: 16 << 20,
+            stream: 1 << 30,
             event: const { NonZeroUsize::new(1 << 20).expect("it is not zero") },
             silence: 8 << 20,
+        }
+    }
+}
+
+/// What a request was waiting for when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A connection: name, TCP, proxy and TLS.
+    Connect,
+    /// The head of the response, connecting included.
+    FirstByte,
+    /// The next bytes of the response.
+    Chunk,
+    /// The end of the whole call, with all its attempts.
+    Total,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "no connection",
+            Self::FirstByte => "no response",
+            Self::Chunk => "nothing more of the response",
+            Self::Total => "no end of the answer",
+        })
+    }
+}
+
+/// How long each phase may take; `None` is for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) connect: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) chunk: Option<Duration>,
+    pub(crate) total: Option<Duration>,
+}
+
+impl Times {
+    pub(crate) fn of(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Connect => self.connect,
+            Phase::FirstByte => self.first_byte,
+            Phase::Chunk => self.chunk,
+            Phase::Total => self.total,
+        }
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        const MINUTE: u64 = 60;
+        Self {
+            connect: Some(Duration::from_secs(10)),
+            // A model that thinks first, and does not stream, says nothing until it is done.
+            first_byte: Some(Duration::from_secs(10 * MINUTE)),
+            chunk: Some(Duration::from_secs(5 * MINUTE)),
+            total: Some(Duration::from_secs(60 * MINUTE)),
         }
     }
 }

@@ -10,7 +10,8 @@ use futures_core::Stream;
 use sse_core::{MessageEvent, SseDecoder, SseEvent};
 
 use crate::{
-    body::Body, budget::Budget, error::OpenAiError, error_body::ErrorBody, limits::Limits, secret::Secret, utf8::Utf8Check, wire::Chunk,
+    budget::Budget, error::OpenAiError, error_body::ErrorBody, limits::Limits, response::ResponseBody, secret::Secret, utf8::Utf8Check,
+    wire::Chunk,
 };
 
 /// The data of the event that ends every stream, or should.
@@ -22,11 +23,13 @@ const DONE: &str = "[DONE]";
 /// stream behind a finish reason; without one, the answer counts as cut. Once
 /// ended, it stays so, and the connection is closed.
 #[derive(Debug)]
-pub(crate) struct ChunkStream<B = Body> {
+pub(crate) struct ChunkStream<B = ResponseBody> {
     /// `None` once the stream has ended.
     bytes: Option<B>,
     events: Events,
     budget: Budget,
+    /// What becomes of the bytes behind the answer's end.
+    over: fn(B),
 }
 
 impl<B> ChunkStream<B> {
@@ -36,7 +39,14 @@ impl<B> ChunkStream<B> {
             bytes: Some(bytes),
             events: Events::new(key, limits),
             budget: Budget::new(),
+            over: drop,
         }
+    }
+
+    /// Hands what is left of the bytes to `over`, once the answer has come to its end.
+    pub(crate) fn when_over(mut self, over: fn(B)) -> Self {
+        self.over = over;
+        self
     }
 }
 
@@ -48,7 +58,11 @@ where
         while let Some(bytes) = &mut self.bytes {
             match self.events.next() {
                 Ok(Step::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
-                Ok(Step::End) => self.bytes = None,
+                Ok(Step::End) => {
+                    if let Some(bytes) = self.bytes.take() {
+                        (self.over)(bytes);
+                    }
+                }
                 Ok(Step::NeedsBytes) => match ready!(Pin::new(bytes).poll_next(cx)) {
                     Some(Ok(bytes)) => self.events.push(bytes),
                     Some(Err(error)) => return self.fail(error),
@@ -174,8 +188,8 @@ impl Events {
                 Err(OpenAiError::Cut { source: None })
             };
         }
-        if self.silence > self.limits.silence {
-            let limit = self.limits.silence;
+        let limit = self.limits.silence;
+        if self.silence > limit {
             return Err(OpenAiError::NoEvents { limit });
         }
         Ok(Step::NeedsBytes)

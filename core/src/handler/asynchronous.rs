@@ -137,11 +137,28 @@ forward!(Arc, Box);
 
 /// [`AsyncCallbackHandler`] as the dispatcher keeps it: dyn-compatible.
 pub(crate) trait ErasedAsyncHandler: Send + Sync {
+    /// Never panics: where the method does, the future does when it is polled.
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a>;
 }
 
 impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        self.on_event(event, run)
+        // Here, and not around the poll: where the compiler sees that a method cannot panic, which is so for an `async fn`, this costs nothing.
+        put_off(|| self.on_event(event, run))
     }
+}
+
+/// Puts a panic off until the future is polled.
+#[cfg(feature = "std")]
+fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
+    use core::panic::AssertUnwindSafe;
+    use std::panic::{catch_unwind, resume_unwind};
+
+    // What the method shares with others is its own affair, as the docs of handlers say.
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| HandlerFuture::new(async { resume_unwind(panic) }))
+}
+
+#[cfg(not(feature = "std"))]
+fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
+    make()
 }

@@ -6,15 +6,19 @@
 
 mod emit;
 mod family;
+mod heard;
 mod places;
 mod turn;
+mod unsent;
 mod waiting;
 
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use family::Family;
+pub(crate) use heard::has_changed;
 pub(crate) use places::{Place, Places};
 pub(crate) use turn::{Booked, Emission, Facts, RunCore};
+pub(crate) use unsent::Unsent;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -50,7 +54,8 @@ impl Scope {
     }
 
     /// Emits an event that the run goes on after. `make` is called only if somebody may want it.
-    pub(crate) fn emit(&self, kind: EventKind, make: impl FnOnce() -> Event) -> Emit<'_> {
+    #[inline]
+    pub(crate) fn emit<E: Into<Unsent>>(&self, kind: EventKind, make: impl FnOnce() -> E) -> Emit<'_> {
         Emit::new(self, kind, make)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -23,6 +24,20 @@ pub(super) enum Step {
     Stall,
     /// Breaks the connection.
     Cut,
+    /// Sends one half of what comes next, and breaks the connection then.
+    Break,
+    /// Sends that for ever.
+    Repeat(Bytes),
+}
+
+impl Step {
+    /// How many bytes it sends.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Send(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A body that takes one step after the other.
@@ -45,6 +60,11 @@ pub(super) fn body(state: Arc<State>, steps: impl IntoIterator<Item = Step>) -> 
                     }
                 }
                 Some(Step::Stall) => std::future::pending().await,
+                Some(Step::Break) => run.state.break_next_write.store(true, Ordering::Relaxed),
+                Some(Step::Repeat(bytes)) => {
+                    run.steps.push_front(Step::Repeat(bytes.clone()));
+                    return Some((Ok(Frame::data(bytes)), run));
+                }
                 Some(Step::Cut) => return Some((Err(io::ErrorKind::ConnectionAborted.into()), run)),
             }
         }
@@ -62,7 +82,7 @@ impl Run {
     fn next(&mut self) -> Option<Step> {
         let step = self.steps.pop_front();
         // Who waits for ever is never through.
-        self.in_last = self.steps.is_empty() && !matches!(step, Some(Step::Stall));
+        self.in_last = self.steps.is_empty() && !matches!(step, Some(Step::Stall | Step::Repeat(_)));
         step
     }
 }
@@ -76,17 +96,20 @@ impl Drop for Run {
 }
 
 /// The steps of a whole answer.
-pub(super) fn whole(script: &Script, answer: &Value) -> Vec<Step> {
+pub(super) fn whole(script: &Script, fault: Option<&Fault>, answer: &Value) -> Vec<Step> {
     let mut json = answer.to_string();
     let mut steps = Vec::new();
     if script.gated {
         steps.push(Step::Gate);
     }
-    match script.fault {
+    match fault {
         Some(Fault::Cut(_) | Fault::EndsEarly(_)) => {
             json.truncate(json.len() / 2);
             steps.extend([Step::Send(json.into()), Step::Cut]);
         }
+        Some(Fault::Reset(_)) => steps.extend([Step::Break, Step::Send(json.into()), Step::Cut]),
+        Some(Fault::Gzip) => steps.push(Step::Send(GZIP.into())),
+        Some(Fault::EndlessComments(_)) => steps.push(Step::Repeat(" ".repeat(1000).into())),
         Some(Fault::Stall(_)) => steps.push(Step::Stall),
         Some(Fault::BrokenJson(_)) => steps.push(Step::Send(json.replace(':', "").into())),
         Some(Fault::ErrorEvent(_)) => steps.push(Step::Send(overloaded().to_string().into())),
@@ -96,35 +119,43 @@ pub(super) fn whole(script: &Script, answer: &Value) -> Vec<Step> {
 }
 
 /// The steps of a stream of these events.
-pub(super) fn stream_of(script: &Script, mut events: Vec<String>) -> Vec<Step> {
-    let end = match script.fault {
-        Some(Fault::Cut(after)) => {
+pub(super) fn stream_of(script: &Script, fault: Option<&Fault>, mut events: Vec<String>) -> Vec<Step> {
+    let mut end = Vec::new();
+    match fault {
+        Some(&Fault::Cut(after)) => {
             events.truncate(after);
-            Some(Step::Cut)
+            end.push(Step::Cut);
         }
-        Some(Fault::EndsEarly(after)) => {
+        Some(&Fault::Reset(after)) => {
+            let half = events.get(after).map(|event| frame(script, event)).unwrap_or_default();
             events.truncate(after);
-            None
+            end.extend(script.gated.then_some(Step::Gate));
+            end.extend([Step::Break, Step::Send(half.into()), Step::Cut]);
         }
-        Some(Fault::Stall(after)) => {
+        Some(&Fault::EndlessComments(after)) => {
             events.truncate(after);
-            Some(Step::Stall)
+            end.push(Step::Repeat(": still there\n\n".repeat(100).into()));
         }
-        Some(Fault::BrokenJson(after)) => {
+        Some(Fault::Gzip) => return vec![Step::Send(GZIP.into())],
+        Some(&Fault::EndsEarly(after)) => {
+            events.truncate(after);
+        }
+        Some(&Fault::Stall(after)) => {
+            events.truncate(after);
+            end.push(Step::Stall);
+        }
+        Some(&Fault::BrokenJson(after)) => {
             insert(&mut events, after, "{\"choices\": [{\"delta\": {\"content\": ".to_owned());
-            None
         }
-        Some(Fault::Oversized(after, bytes)) => {
+        Some(&Fault::Oversized(after, bytes)) => {
             insert(&mut events, after, format!("{{\"x\": \"{}\"}}", "x".repeat(bytes)));
-            None
         }
-        Some(Fault::ErrorEvent(after)) => {
+        Some(&Fault::ErrorEvent(after)) => {
             events.truncate(after);
             events.push(overloaded().to_string());
-            None
         }
-        _ => None,
-    };
+        _ => {}
+    }
     let framed: Vec<String> = events.iter().map(|event| frame(script, event)).collect();
     let mut steps = Vec::new();
     for packet in packets(script.packets, &framed) {
@@ -136,6 +167,9 @@ pub(super) fn stream_of(script: &Script, mut events: Vec<String>) -> Vec<Step> {
     steps.extend(end);
     steps
 }
+
+/// What gzip makes of nothing.
+const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
 
 fn overloaded() -> Value {
     error("server_error", "overloaded", "the model is overloaded")

@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod breaking;
 mod script;
 mod service;
 
@@ -12,10 +13,12 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use breaking::Breaking;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -28,6 +31,9 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 pub use script::{Fault, JOKE, Packets, Script};
+
+/// The key that tests send. It must be in no output of any test: `.ci/run` looks for it.
+pub const MARKED_KEY: &str = "sk-marked-4f9d2c71-never-printed";
 
 /// A running server. Dropping it closes its connections and waits for its thread.
 pub struct Server {
@@ -56,6 +62,10 @@ struct State {
     changed: Condvar,
     /// The chunks that a gated server may send.
     permits: Semaphore,
+    /// The next write to a client breaks.
+    break_next_write: AtomicBool,
+    /// The connections that were made.
+    connections: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -103,6 +113,8 @@ impl Server {
             seen: Mutex::default(),
             changed: Condvar::new(),
             permits: Semaphore::new(0),
+            break_next_write: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let serving = state.clone();
@@ -150,6 +162,12 @@ impl Server {
         self.state.seen().requests.clone()
     }
 
+    /// How many connections were made to it.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
     /// Waits until `answers` answers ended before they were complete, by the client's doing; false when `limit` is over first.
     #[must_use]
     pub fn wait_broken_off(&self, answers: usize, limit: Duration) -> bool {
@@ -193,6 +211,11 @@ async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, state
         let Ok((socket, _)) = listener.accept().await else { continue };
         // Otherwise the kernel glues small packets together, and the framing of a script would be lost.
         let _ = socket.set_nodelay(true);
+        if matches!(state.script.fault, Some(Fault::Reset(_))) {
+            // Closed, it is reset.
+            let _ = socket.set_zero_linger();
+        }
+        state.connections.fetch_add(1, Ordering::Relaxed);
         let (tls, state) = (tls.clone(), state.clone());
         tokio::spawn(async move {
             match tls {
@@ -208,6 +231,7 @@ async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, state
 }
 
 async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
+    let socket = Breaking::new(socket, state.clone());
     let service = service_fn(move |request| service::answer(state.clone(), request));
     // An error here is a client that went away, or a fault that the script asked for.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;

@@ -26,6 +26,8 @@ pub struct Script {
     pub(super) text: Text,
     pub(super) key: Option<String>,
     pub(super) fault: Option<Fault>,
+    pub(super) faults: usize,
+    pub(super) retry_after: String,
     pub(super) packets: Packets,
     pub(super) crlf: bool,
     pub(super) comments: bool,
@@ -61,6 +63,20 @@ pub enum Fault {
     Oversized(usize, usize),
     /// The answer says that it is HTML.
     WrongContentType,
+    /// The answer says that it is compressed, and is.
+    Gzip,
+    /// The answer never begins.
+    StallBeforeHeaders,
+    /// The head of the answer has a header of that many bytes.
+    LongHead(usize),
+    /// The server sends its client to that location.
+    Redirect(String),
+    /// After so many events the connection is reset, in the middle of the next one. A gated server waits for that, too.
+    Reset(usize),
+    /// After so many events comes one comment after the other, without an end.
+    EndlessComments(usize),
+    /// The `content-length` is so many bytes more than there are, or less.
+    LyingLength(isize),
 }
 
 /// How a stream's bytes are cut into packets.
@@ -116,6 +132,8 @@ impl Script {
             text,
             key: None,
             fault: None,
+            faults: usize::MAX,
+            retry_after: "7".to_owned(),
             packets: Packets::of_events(1),
             crlf: false,
             comments: false,
@@ -135,6 +153,20 @@ impl Script {
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
+        self
+    }
+
+    /// Does it wrong only with that many requests, the first ones.
+    #[must_use]
+    pub fn times(mut self, requests: usize) -> Self {
+        self.faults = requests;
+        self
+    }
+
+    /// What a status of 429 or 503 says in its `retry-after`: 7 s, unless this is called.
+    #[must_use]
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        self.retry_after = value.into();
         self
     }
 

@@ -25,53 +25,69 @@ const MOST_BYTES: usize = 16 << 20;
 struct Refusal(StatusCode, Value);
 
 pub(super) async fn answer(state: Arc<State>, request: hyper::Request<Incoming>) -> io::Result<Response<Body>> {
-    let json = match accept(&state, request).await {
-        Ok(json) => json,
-        Err(Refusal(status, body)) => return respond(&state, status, "application/json", [Step::Send(body.to_string().into())]),
+    let (json, number) = match accept(&state, request).await {
+        Ok(accepted) => accepted,
+        Err(Refusal(status, body)) => {
+            let body = Step::Send(body.to_string().into());
+            return respond(&state, head(&state, status, "application/json", None), [body]);
+        }
     };
     let script = &state.script;
-    let content_type = |usual| match script.fault {
-        Some(Fault::WrongContentType) => "text/html",
-        _ => usual,
-    };
-    match &script.fault {
+    let fault = script.fault.as_ref().filter(|_| number < script.faults);
+    match fault {
         Some(Fault::CutBeforeHeaders) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        Some(Fault::StallBeforeHeaders) => std::future::pending().await,
         Some(Fault::Status(status, body)) => {
             let status = StatusCode::from_u16(*status).map_err(io::Error::other)?;
-            return respond(&state, status, "application/json", [Step::Send(body.clone().into())]);
+            let body = Step::Send(body.clone().into());
+            return respond(&state, head(&state, status, "application/json", fault), [body]);
+        }
+        Some(Fault::Redirect(location)) => {
+            let head = head(&state, StatusCode::TEMPORARY_REDIRECT, "text/html", fault).header("location", location);
+            return respond(&state, head, []);
         }
         _ => {}
     }
     let answer = Answer::new(script, &json);
-    if json["stream"] != true {
-        return respond(
-            &state,
-            StatusCode::OK,
-            content_type("application/json"),
-            whole(script, &answer.whole()),
-        );
+    let (content_type, steps) = if json["stream"] == true {
+        let mut events: Vec<String> = answer.events().iter().map(Value::to_string).collect();
+        events.push("[DONE]".to_owned());
+        ("text/event-stream", stream_of(script, fault, events))
+    } else {
+        ("application/json", whole(script, fault, &answer.whole()))
+    };
+    let mut head = head(&state, StatusCode::OK, content_type, fault);
+    if let Some(Fault::LyingLength(by)) = fault {
+        let length: usize = steps.iter().map(Step::len).sum();
+        head = head.header("content-length", length.saturating_add_signed(*by));
     }
-    let mut events: Vec<String> = answer.events().iter().map(Value::to_string).collect();
-    events.push("[DONE]".to_owned());
-    respond(&state, StatusCode::OK, content_type("text/event-stream"), stream_of(script, events))
+    respond(&state, head, steps)
 }
 
-fn respond(
-    state: &Arc<State>,
-    status: StatusCode,
-    content_type: &str,
-    steps: impl IntoIterator<Item = Step>,
-) -> io::Result<Response<Body>> {
+/// The head of an answer, and what is wrong with it.
+fn head(state: &State, status: StatusCode, content_type: &str, fault: Option<&Fault>) -> http::response::Builder {
+    let content_type = match fault {
+        Some(Fault::WrongContentType) => "text/html",
+        _ => content_type,
+    };
+    let mut head = Response::builder().status(status).header("content-type", content_type);
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        head = head.header("retry-after", &state.script.retry_after);
+    }
+    match fault {
+        Some(Fault::Gzip) => head.header("content-encoding", "gzip"),
+        Some(Fault::LongHead(bytes)) => head.header("x-long", "x".repeat(*bytes)),
+        _ => head,
+    }
+}
+
+fn respond(state: &Arc<State>, head: http::response::Builder, steps: impl IntoIterator<Item = Step>) -> io::Result<Response<Body>> {
     let body: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(body(state.clone(), steps.into_iter().collect::<Vec<_>>()));
-    let mut response = Response::builder().status(status).header("content-type", content_type);
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        response = response.header("retry-after", "7");
-    }
-    response.body(StreamBody::new(body)).map_err(io::Error::other)
+    head.body(StreamBody::new(body)).map_err(io::Error::other)
 }
 
-/// Checks a request as a server of OpenAI's kind does, and notes it.
-async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<Value, Refusal> {
+/// Checks a request as a server of OpenAI's kind does, notes it, and tells how many came before it.
+async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<(Value, usize), Refusal> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     if path != "/v1/chat/completions" {
@@ -99,7 +115,9 @@ async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<Valu
         Ok(json) => json,
         Err(_) => return Err(refuse(StatusCode::BAD_REQUEST, "invalid_json", "the body is no JSON")),
     };
+    let mut number = 0;
     state.note(|seen| {
+        number = seen.requests.len();
         seen.requests.push(Request {
             path,
             authorization: authorization.clone(),
@@ -114,7 +132,7 @@ async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<Valu
             "a request has a model and messages",
         ));
     }
-    Ok(json)
+    Ok((json, number))
 }
 
 fn check_key(state: &State, authorization: Option<&str>) -> Result<(), Refusal> {

@@ -1,9 +1,12 @@
 //! Against a server of bare sockets, which can misbehave as no real one would.
 #![allow(clippy::unwrap_used)]
 
+mod kept;
+mod proxies;
 mod server;
 mod tls;
 
+use std::future::Future;
 use std::task::Poll;
 
 use futures_lite::{StreamExt, future::block_on};
@@ -12,40 +15,61 @@ use server::{Server, answer, chunked};
 use super::*;
 use crate::{
     client::Client,
-    limits::Limits,
-    tls::Roots,
+    connection::ConnectionSettings,
+    limits::{Limits, Times},
+    proxy::ProxyChoice,
+    retry::Retries,
     wire::{ChatRequest, Chunk},
 };
 
 static_assertions::assert_impl_all!(Client: Send, Sync);
-static_assertions::assert_impl_all!(Body: Send, Unpin);
+static_assertions::assert_impl_all!(ResponseBody: Send, Unpin);
 
 const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
 const LAST: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
 
+/// For how long either side waits for the other one, so that a test that fails does not hang. It takes no time but on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn client(base_url: &str) -> Client {
-    client_with(base_url, Roots::webpki(), Limits::default())
+    client_with(base_url, ConnectionSettings::default())
 }
 
-fn client_with(base_url: &str, roots: Roots, limits: Limits) -> Client {
+/// No environment has a say, and nothing is tried twice.
+fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
+    let settings = ConnectionSettings {
+        proxy: match settings.proxy {
+            ProxyChoice::Environment => ProxyChoice::None,
+            other => other,
+        },
+        retries: Retries { most: 0 },
+        times: Times {
+            first_byte: Some(PATIENCE),
+            chunk: Some(PATIENCE),
+            ..settings.times
+        },
+        ..settings
+    };
     let key = Secret::new("sk-secret-1").unwrap();
-    Client::new(Endpoint::parse(base_url).unwrap(), Some(key), roots, limits).unwrap()
+    settings.client(Endpoint::parse(base_url).unwrap(), Some(key)).unwrap()
 }
 
 fn complete(client: &Client) -> Result<Chunk, OpenAiError> {
-    block_on(client.complete(&ChatRequest {
+    let request = ChatRequest {
         model: "m",
         ..ChatRequest::default()
-    }))
+    };
+    block_on(client.complete(&request, client.due()))
 }
 
 fn stream(client: &Client) -> Result<crate::sse::ChunkStream, OpenAiError> {
-    block_on(client.stream(&ChatRequest {
+    let request = ChatRequest {
         model: "m",
         stream: true,
         ..ChatRequest::default()
-    }))
+    };
+    block_on(client.stream(&request, client.due()))
 }
 
 /// The number of chunks, and how the stream ended.
@@ -79,7 +103,7 @@ fn a_whole_answer_is_read() {
         "authorization: bearer sk-secret-1",
         "content-type: application/json",
         "accept: application/json",
-        "connection: close",
+        "accept-encoding: identity",
         "host: 127.0.0.1:",
         "user-agent: rappel-openai/",
     ] {
@@ -220,8 +244,8 @@ fn requests_can_move_between_threads() {
     fn is_send<T: Send>(_: T) {}
     let client = client("http://127.0.0.1:1/v1");
     let request = ChatRequest::default();
-    is_send(client.complete(&request));
-    is_send(client.stream(&request));
+    is_send(client.complete(&request, None));
+    is_send(client.stream(&request, None));
 }
 
 #[test]
@@ -239,15 +263,18 @@ fn dropping_the_stream_closes_the_socket() {
 }
 
 #[test]
-fn the_end_of_the_stream_closes_the_socket_even_if_it_is_kept() {
+fn the_end_of_the_stream_lets_the_connection_go_even_if_the_stream_is_kept() {
     let server = Server::start(|mut peer| {
         peer.read_request();
         peer.send(STREAM_HEAD);
         peer.send(&chunked("data: [DONE]\n\n"));
         peer.read_to_close();
     });
-    let mut stream = stream(&client(&server.url())).unwrap();
+    let client = client(&server.url());
+    let mut stream = stream(&client).unwrap();
     assert!(block_on(stream.next()).is_none());
+    // It was kept for the next request; now there can be none.
+    drop(client);
     server.join();
     drop(stream);
 }
@@ -262,7 +289,7 @@ fn dropping_the_request_closes_the_socket() {
     });
     let client = client(&server.url());
     let request = ChatRequest::default();
-    let mut request = Box::pin(client.complete(&request));
+    let mut request = Box::pin(client.complete(&request, None));
     // Polled until the server has the whole request, which it never answers.
     block_on(futures_lite::future::poll_fn(|cx| {
         assert!(request.as_mut().poll(cx).is_pending());
@@ -308,7 +335,12 @@ fn a_status_without_words_has_its_own() {
         ("retry-after: 9\r\nretry-after-ms: 20\r\n", Some(Duration::from_millis(20))),
         ("retry-after: -1\r\n", None),
         ("retry-after: NaN\r\n", None),
-        ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n", None),
+        (
+            "date: Wed, 21 Oct 2026 07:27:18 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n",
+            Some(Duration::from_secs(42)),
+        ),
+        ("retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n", Some(Duration::ZERO)),
+        ("retry-after: soon\r\n", None),
     ] {
         let server = Server::start(move |mut peer| {
             peer.read_request();
@@ -321,6 +353,53 @@ fn a_status_without_words_has_its_own() {
             panic!("{error:?}");
         };
         assert_eq!(retry_after, expected, "{extra}");
+    }
+}
+
+#[test]
+fn ipv6_is_spoken() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        return eprintln!("this machine has no IPv6: not tried");
+    };
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let mut peer = server::Peer(listener.accept().unwrap().0);
+        let request = peer.read_request();
+        peer.send(&answer(200, "application/json", r#"{"choices":[{}]}"#));
+        request
+    });
+    complete(&client(&format!("http://[::1]:{port}/v1"))).unwrap();
+    assert!(server.join().unwrap().contains(&format!("host: [::1]:{port}\r\n")));
+}
+
+#[test]
+fn a_stalled_error_page_does_not_hide_its_status() {
+    let server = Server::start(|mut peer| {
+        peer.read_request();
+        peer.send("HTTP/1.1 500 x\r\ncontent-length: 100\r\n\r\n<p>sorry");
+        peer.read_to_close();
+    });
+    // Its time runs a hundred times as fast as ours.
+    let settings = ConnectionSettings {
+        timer: Some(std::sync::Arc::new(Fast)),
+        ..ConnectionSettings::default()
+    };
+    let error = complete(&client_with(&server.url(), settings)).unwrap_err();
+    assert_eq!(error.to_string(), "the server answered 500: <p>sorry");
+    server.join();
+}
+
+struct Fast;
+
+impl rappel_core::Timer for Fast {
+    fn sleep(&self, duration: Duration) -> rappel_core::runtime::BoxFuture<'static, ()> {
+        Box::pin(async move {
+            async_io::Timer::after(duration / 100).await;
+        })
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -385,7 +464,13 @@ fn an_answer_without_bounds_is_refused() {
         body: 10_000,
         ..Limits::default()
     };
-    let client = client_with(&server.url(), Roots::webpki(), limits);
+    let client = client_with(
+        &server.url(),
+        ConnectionSettings {
+            limits,
+            ..ConnectionSettings::default()
+        },
+    );
     let error = complete(&client).unwrap_err();
     assert!(matches!(error, OpenAiError::BodyTooLarge { limit: 10_000 }), "{error:?}");
     server.join();

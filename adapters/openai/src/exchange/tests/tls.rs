@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A server for `localhost`, and the PEM of its certificate.
-fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static) -> (Server<()>, String) {
+pub(super) fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static) -> (Server<()>, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -29,16 +29,17 @@ fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + 
     (server, own.cert.pem())
 }
 
-fn trusting(pem: &str) -> Roots {
-    let mut roots = Roots::empty();
-    roots.add_pem(pem.as_bytes()).unwrap();
-    roots
+pub(super) fn trusting(pem: &str) -> ConnectionSettings {
+    ConnectionSettings {
+        certificates: vec![pem.as_bytes().to_vec()],
+        no_default_roots: true,
+        ..ConnectionSettings::default()
+    }
 }
 
 /// `localhost` may well be IPv6 first, where nobody listens: then both are tried.
-fn client_of(server: &Server<()>, host: &str, roots: Roots) -> Client {
-    let url = format!("https://{host}:{}/v1", server.port());
-    client_with(&url, roots, Limits::default())
+fn client_of(server: &Server<()>, host: &str, settings: ConnectionSettings) -> Client {
+    client_with(&format!("https://{host}:{}/v1", server.port()), settings)
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn a_stranger_is_not_talked_to() {
     let (server, _) = server(|mut peer| {
         let _ = peer.0.read(&mut [0; 1]);
     });
-    let error = complete(&client_of(&server, "localhost", Roots::webpki())).unwrap_err();
+    let error = complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
     assert_eq!(error.to_string(), "TLS handshake with localhost failed");
     assert!(!error.is_retryable());
     server.join();

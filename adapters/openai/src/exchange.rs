@@ -1,0 +1,214 @@
+//! One request, and what the head of its response means.
+
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, USER_AGENT},
+};
+
+use crate::{
+    clock::{Clock, Due},
+    endpoint::Endpoint,
+    error::OpenAiError,
+    error_body::ErrorBody,
+    limits::Phase,
+    response::{Leftovers, ResponseBody},
+    secret::Secret,
+    transport::Transport,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// As much of an error's body as is read.
+const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// And as long as it is waited for: the status is known by then, and matters more.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("rappel-openai/", env!("CARGO_PKG_VERSION")));
+
+/// What kind of answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accept {
+    Json,
+    EventStream,
+}
+
+impl Accept {
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::EventStream => "text/event-stream",
+        }
+    }
+
+    /// Whether a response of that type may be read. A server that names none is
+    /// taken at its word, and some serve JSON as plain text.
+    fn admits(self, content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let essence = essence.to_ascii_lowercase();
+        match self {
+            Self::EventStream => matches!(&*essence, "" | "text/event-stream"),
+            Self::Json => {
+                matches!(&*essence, "" | "text/plain" | "application/octet-stream")
+                    || essence.ends_with("/json")
+                    || essence.ends_with("+json")
+            }
+        }
+    }
+}
+
+/// A request under way, and what it is made of.
+pub(crate) struct Exchange<'a> {
+    pub(crate) transport: &'a dyn Transport,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) key: Option<&'a Secret>,
+    pub(crate) clock: &'a Clock,
+    pub(crate) leftovers: &'a Arc<Leftovers>,
+    /// When the whole call is over.
+    pub(crate) total: Option<Due>,
+}
+
+impl Exchange<'_> {
+    /// Sends `body` to a path below the endpoint's base URL, and gives back the
+    /// body of a successful response of the type asked for, of at most `limit` bytes.
+    ///
+    /// Cancel safe: dropping the future, or the body it gives, gives the request up.
+    pub(crate) async fn post_json(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        accept: Accept,
+        limit: usize,
+    ) -> Result<ResponseBody, OpenAiError> {
+        self.leftovers.settle();
+        let request = request(self.endpoint, path, self.key, body, accept)?;
+        let response = self
+            .clock
+            .within(Phase::FirstByte, self.total, self.transport.send(request))
+            .await?;
+        let (head, body) = response.into_parts();
+        let mut body = ResponseBody::new(body, self.clock.clone(), self.total, limit, self.leftovers.clone());
+
+        if head.status.is_redirection() {
+            return Err(self.redirected(head.status, &head.headers));
+        }
+        if !head.status.is_success() {
+            let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
+            let said = ErrorBody::parse(&said, self.key);
+            return Err(status_error(head.status, &head.headers, said));
+        }
+        self.check_encoding(&head.headers)?;
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
+        if accept.admits(&content_type) {
+            Ok(body)
+        } else {
+            Err(self.unexpected_type(accept, &content_type, &mut body).await)
+        }
+    }
+
+    /// The key is meant for one host: whoever wants to follow a redirect changes the base URL.
+    fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> OpenAiError {
+        // What follows the question mark may be a ticket of somebody's.
+        let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.and_then(|location| location.split(['?', '#']).next());
+        OpenAiError::Redirected {
+            status: status.as_u16(),
+            location: location.map(|location| self.redact(location)),
+        }
+    }
+
+    /// None was asked for, and none can be read.
+    fn check_encoding(&self, headers: &HeaderMap) -> Result<(), OpenAiError> {
+        match headers.get(CONTENT_ENCODING) {
+            Some(encoding) if !encoding.is_empty() && !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+                let encoding = String::from_utf8_lossy(encoding.as_bytes());
+                Err(OpenAiError::Encoded {
+                    encoding: self.redact(&encoding),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Some servers answer a streaming request with success and one JSON object
+    /// that says why there is no stream.
+    async fn unexpected_type(&self, accept: Accept, content_type: &str, body: &mut ResponseBody) -> OpenAiError {
+        if Accept::Json.admits(content_type) {
+            let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
+            if let Ok(answer) = crate::wire::Chunk::parse(&said) {
+                if answer.is_error() {
+                    return ErrorBody::parse(&said, self.key).into_reported();
+                }
+            }
+        }
+        OpenAiError::ContentType {
+            expected: accept.media_type(),
+            found: self.redact(content_type),
+        }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        match self.key {
+            Some(key) => key.redact(text).into_owned(),
+            None => text.to_owned(),
+        }
+    }
+}
+
+fn request(
+    endpoint: &Endpoint,
+    path: &'static str,
+    key: Option<&Secret>,
+    body: Bytes,
+    accept: Accept,
+) -> Result<Request<Bytes>, OpenAiError> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = endpoint.uri(path)?;
+
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, USER_AGENT_VALUE);
+    headers.insert(ACCEPT, HeaderValue::from_static(accept.media_type()));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(key) = key {
+        headers.insert(AUTHORIZATION, key.bearer());
+    }
+    Ok(request)
+}
+
+fn status_error(status: StatusCode, headers: &HeaderMap, said: ErrorBody) -> OpenAiError {
+    OpenAiError::Status {
+        status: status.as_u16(),
+        code: said.code,
+        kind: said.kind,
+        message: if said.message.is_empty() {
+            status.canonical_reason().unwrap_or("no reason given").into()
+        } else {
+            said.message
+        },
+        retry_after: retry_after(headers),
+    }
+}
+
+/// `retry-after-ms` is OpenAI's own, and finer.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1000.0);
+    if let Some(seconds) = seconds.or_else(|| number(RETRY_AFTER.as_str())) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = httpdate::parse_http_date(text(RETRY_AFTER.as_str())?).ok()?;
+    // By the server's own clock, where it tells: ours may be wrong.
+    let now = text(DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
+    // A date that is over asks for no wait.
+    Some(until.duration_since(now.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+}

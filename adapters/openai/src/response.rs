@@ -1,0 +1,177 @@
+//! A response's body, under its limits of time and size, whoever carried it.
+
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::StreamExt;
+
+use crate::budget::Budget;
+use crate::clock::{Alarm, Clock, Due};
+use crate::error::OpenAiError;
+use crate::transport::BodyStream;
+
+/// The body of a response that is read.
+pub(crate) struct ResponseBody {
+    /// `None` once it is over.
+    stream: Option<BodyStream>,
+    alarm: Alarm,
+    /// When the whole call is over.
+    total: Option<Due>,
+    /// Since when nothing has come. The time that the reader takes between two packets is not the server's.
+    waiting_since: Option<Duration>,
+    size: usize,
+    limit: usize,
+    budget: Budget,
+    leftovers: Arc<Leftovers>,
+}
+
+impl ResponseBody {
+    /// At most `limit` bytes of it are read, and no longer than until `total`.
+    pub(crate) fn new(stream: BodyStream, clock: Clock, total: Option<Due>, limit: usize, leftovers: Arc<Leftovers>) -> Self {
+        Self {
+            stream: Some(stream),
+            alarm: Alarm::new(clock),
+            total,
+            waiting_since: None,
+            size: 0,
+            limit,
+            budget: Budget::new(),
+            leftovers,
+        }
+    }
+
+    /// The whole body.
+    pub(crate) async fn collect(&mut self) -> Result<Vec<u8>, OpenAiError> {
+        let mut whole = Vec::new();
+        while let Some(bytes) = self.next().await.transpose()? {
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(whole)
+    }
+
+    /// What can be had of the first `limit` bytes within `time`: enough to explain an error, even when the connection breaks meanwhile.
+    pub(crate) async fn prefix(&mut self, limit: usize, time: Duration) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        let mut over = self.alarm.clock().sleep(time);
+        while prefix.len() < limit {
+            let bytes = core::future::poll_fn(|cx| match self.poll_next_unpin(cx) {
+                Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+                next => next,
+            });
+            let Some(Ok(bytes)) = bytes.await else {
+                break;
+            };
+            prefix.extend_from_slice(&bytes[..bytes.len().min(limit - prefix.len())]);
+        }
+        prefix
+    }
+
+    /// Gives up a body of which all that matters has been read.
+    pub(crate) fn leave(mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.leftovers.take(stream);
+        }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenAiError>>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
+        if self.budget.poll_spend(cx).is_pending() {
+            // A server that never pauses has no more time than another one.
+            return match self.alarm.check(self.total) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Some(Err(error))),
+            };
+        }
+        match stream.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.waiting_since = None;
+                self.size = self.size.saturating_add(bytes.len());
+                let limit = self.limit;
+                Poll::Ready(Some(if self.size > limit {
+                    Err(OpenAiError::BodyTooLarge { limit })
+                } else {
+                    Ok(bytes)
+                }))
+            }
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                self.budget.refill();
+                let since = *self.waiting_since.get_or_insert_with(|| self.alarm.clock().now());
+                let due = self.alarm.next_packet(since, self.total);
+                self.alarm.poll(cx, due).map(|error| Some(Err(error)))
+            }
+        }
+    }
+}
+
+impl Stream for ResponseBody {
+    type Item = Result<Bytes, OpenAiError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let bytes = ready!(this.poll_bytes(cx));
+        if !matches!(bytes, Some(Ok(_))) {
+            this.stream = None;
+        }
+        Poll::Ready(bytes)
+    }
+}
+
+/// By hand: what is on the way is the user's conversation.
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// Bodies whose answer is over, and whose end has perhaps not come yet.
+///
+/// Many servers send the end of the body in a packet of its own behind `[DONE]`. Nobody waits for that; but a connection can be used again only
+/// once it has been read. So the body lies here until the next request, which looks once whether its end has come, and drops it.
+#[derive(Default)]
+pub(crate) struct Leftovers(Mutex<Vec<BodyStream>>);
+
+impl Leftovers {
+    /// More than that would be a server that does not end its bodies.
+    const MOST: usize = 8;
+
+    /// How much is read of what nobody wants.
+    const PACKETS: usize = 4;
+
+    fn take(&self, mut body: BodyStream) {
+        if is_over(&mut body) {
+            return;
+        }
+        let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bodies.len() < Self::MOST {
+            bodies.push(body);
+        }
+    }
+
+    /// Reads what has come meanwhile, and drops all of them: those that are over give their connections back, the others close them.
+    pub(crate) fn settle(&self) {
+        let bodies = core::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut body in bodies {
+            is_over(&mut body);
+        }
+    }
+}
+
+fn is_over(body: &mut BodyStream) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..Leftovers::PACKETS {
+        match body.as_mut().poll_next(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(_) => return true,
+            Poll::Pending => return false,
+        }
+    }
+    false
+}
