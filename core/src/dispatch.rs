@@ -9,6 +9,7 @@ use core::task::Poll;
 
 use futures_util::future::{Either, join_all};
 
+use crate::contain::contained;
 use crate::envelope::{Envelope, FanOut};
 use crate::event::EventKind;
 use crate::in_place::{Counted, InPlace};
@@ -76,17 +77,21 @@ pub(crate) async fn ask_in_place(fan_out: FanOut, mut tickets: Tickets) -> FanOu
             Box::pin(finish(in_place(envelope, kind, index, &mut tickets), false)).await;
             break;
         }
-        let mut call = pin!(target.call(&envelope.event, envelope.run()));
+        let mut call = pin!(Some(target.call(&envelope.event, envelope.run())));
         poll_fn(|cx| {
-            waits = handler.poll_first(call.as_mut(), envelope, index, cx).is_pending();
+            let first = call.as_mut().as_pin_mut();
+            waits = first.is_some_and(|call| handler.poll_first(call, envelope, index, cx).is_pending());
             Poll::Ready(())
         })
         .await;
         if waits {
-            let first = InPlace::begun((index, handler), envelope, call, tickets.take(index));
+            let begun = call.as_mut().as_pin_mut();
+            let first = begun.and_then(|call| InPlace::begun((index, handler), envelope, call, tickets.take(index)));
             let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
             // It has been polled in this poll already; but where there is a deadline, its timer has not.
             Box::pin(finish(calls, deadline.is_none())).await;
+            // One whose time was up goes here, and may panic: the emitter waits for the others all the same.
+            let _ = contained(|| call.set(None));
             break;
         }
         // What a flush waits for.

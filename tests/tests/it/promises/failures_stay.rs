@@ -132,6 +132,43 @@ on_every_runtime! {
         }
     }
 
+    /// What panics as its time is up does not have the emitter go on before the others are through.
+    async fn whoever_panics_as_its_time_is_up_is_not_the_last_to_be_waited_for(rt) {
+        let (explodes, exploded) = futures_channel::oneshot::channel::<()>();
+        let explodes = Arc::new(Mutex::new(Some(explodes)));
+        let never_ready = async_handler_fn(move |event, _| {
+            let signal = matches!(event, Event::ChainStart(_)).then(|| explodes.lock().unwrap().take());
+            async move {
+                if let Some(signal) = signal {
+                    // In this order: dropped last first.
+                    let _bomb = Bomb;
+                    let _signal = signal;
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        });
+        let (handler, mut grip) = held();
+        let (callbacks, failures) = typed(&rt);
+        let callbacks = callbacks
+            .with_async_handler_options(never_ready, HandlerOptions::new().timeout(SHORT).raise_error(true))
+            .with_handler(handler)
+            .erase();
+        let start = Box::pin(callbacks.on_chain_start(ChainStart::new("run", json!(0))));
+        let start = match futures_util::future::select(start, exploded).await {
+            futures_util::future::Either::Left(_) => panic!("another handler is in its call"),
+            futures_util::future::Either::Right((_, start)) => start,
+        };
+        assert_eq!(grip.entered().await, "run chain_start: 0");
+        grip.let_go();
+        let error = start.await.expect_err("it is raised");
+        assert!(matches!(error.error(), EmitError::Raised(failure) if matches!(failure.cause, FailureCause::TimedOut(_))));
+        assert_eq!(causes(&failures), [timed_out("on_chain_start")]);
+        drop(grip);
+        drop(error);
+        callbacks.flush().await;
+    }
+
     /// Another one's lane is the last to have it, and what it drops panics.
     async fn a_handler_that_panics_when_it_is_dropped(rt) {
         let ((handler, mut grip), log) = (held(), Log::new());
