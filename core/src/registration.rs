@@ -53,10 +53,10 @@ enum Target {
     /// On the emitter's task.
     Async {
         handler: Box<dyn ErasedAsyncHandler>,
-        deadline: Option<Deadline>,
+        deadline: Option<Box<Deadline>>,
     },
     /// On the emitter's task, one call at a time.
-    Inline { seat: Seat, deadline: Option<Deadline> },
+    Inline(Box<Inline>),
     /// Wherever its lane is served. Boxed, or the others would be as large.
     Lane(Box<Lane>),
     /// It is not registered any more.
@@ -70,16 +70,21 @@ pub(crate) enum Answer {
     Failed(EventKind, FailureCause),
 }
 
+struct Inline {
+    seat: Seat,
+    deadline: Option<Deadline>,
+}
+
 impl Registration {
     pub(crate) fn sync(handler: impl CallbackHandler, options: Common, deadline: Option<Deadline>, engine: &Engine) -> Arc<Self> {
         let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.name()));
         let interest = handler.interest();
         let handler = Box::new(handler);
         let target = match options.place {
-            Place::Inline => Target::Inline {
+            Place::Inline => Target::Inline(Box::new(Inline {
                 seat: Seat::new(handler),
                 deadline,
-            },
+            })),
             Place::Usual | Place::Runtime => Target::Lane(Box::new(Lane::blocking(handler, options.delivery, deadline, &engine.workers))),
         };
         Self::new(name, interest, &options, target)
@@ -95,6 +100,7 @@ impl Registration {
         let interest = handler.interest();
         let handler = Box::new(handler);
         let target = if options.place != Place::Runtime && options.delivery.is_awaited() {
+            let deadline = deadline.map(Box::new);
             Target::Async { handler, deadline }
         } else {
             Target::Lane(Box::new(Lane::tasks(handler, options.delivery, deadline, engine.runtime.clone())))
@@ -120,7 +126,7 @@ impl Registration {
     pub(crate) fn lane(&self) -> Option<&Lane> {
         match &self.target {
             Target::Lane(lane) => Some(lane),
-            Target::Async { .. } | Target::Inline { .. } | Target::Gone => None,
+            Target::Async { .. } | Target::Inline(_) | Target::Gone => None,
         }
     }
 
@@ -195,14 +201,15 @@ impl Registration {
     /// An async handler that is called on the emitter's task, and how long that may take.
     pub(crate) fn in_place(&self) -> Option<(&dyn ErasedAsyncHandler, Option<&Deadline>)> {
         match &self.target {
-            Target::Async { handler, deadline } => Some((&**handler, deadline.as_ref())),
-            Target::Inline { .. } | Target::Lane(_) | Target::Gone => None,
+            Target::Async { handler, deadline } => Some((&**handler, deadline.as_deref())),
+            Target::Inline(_) | Target::Lane(_) | Target::Gone => None,
         }
     }
 
     /// Has an inline handler handle the event; its failure concerns the envelope.
     pub(crate) async fn call_inline(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
-        let Target::Inline { seat, deadline } = &self.target else { return };
+        let Target::Inline(inline) = &self.target else { return };
+        let Inline { seat, deadline } = &**inline;
         let deadline = deadline.as_ref();
         if envelope.emitter.waits_for(self.id, &envelope.facts) && self.leave(seat, envelope, index) {
             return;

@@ -3,6 +3,7 @@
 //! This is bookkeeping, and nothing else: it takes no lock, calls nobody, and drops nothing that it was given. Whatever is to be let go of comes back
 //! to the caller, who does that once the lane's lock is free.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -84,12 +85,14 @@ pub(crate) struct Mailboxes<I: Item> {
     /// The runs whose turn comes, of a serial lane. Each is in here once at most.
     ready: VecDeque<usize>,
     /// First events that wait for another run to end, and their emitters with them: what comes after is to find a mailbox.
-    parked: VecDeque<(I, I::Hold)>,
+    parked: Option<Box<Parked<I>>>,
     /// Runs that were refused since the last call.
     refused: usize,
     /// A call has been out for too long: nothing comes in until it is back.
     stuck: bool,
 }
+
+type Parked<I> = VecDeque<(I, <I as Item>::Hold)>;
 
 struct Mailbox<I: Item> {
     queue: VecDeque<Entry<I>>,
@@ -303,7 +306,7 @@ impl<I: Item> Mailboxes<I> {
             limits,
             runs: Slab::new(),
             ready: VecDeque::new(),
-            parked: VecDeque::new(),
+            parked: None,
             refused: 0,
             stuck: false,
         }
@@ -332,7 +335,7 @@ impl<I: Item> Mailboxes<I> {
             self.admit(item)
         } else if may_wait {
             let hold = item.hold_emitter();
-            self.parked.push_back((item, hold));
+            self.parked.get_or_insert_default().push_back((item, hold));
             Brought::Parked
         } else {
             self.refuse_start(&item);
@@ -550,7 +553,8 @@ impl<I: Item> Mailboxes<I> {
         over.freed.extend(mailbox.over);
         over.freed.extend(mailbox.last);
         while self.runs.len() < self.limits.open_runs {
-            let Some((first, hold)) = self.parked.pop_front() else { return };
+            let parked = self.parked.as_mut().and_then(|parked| parked.pop_front());
+            let Some((first, hold)) = parked else { return };
             over.freed.push(hold);
             if let Brought::Queued { serve: Some(key), .. } = self.admit(first) {
                 over.serve.push(key);
@@ -585,7 +589,7 @@ impl<I: Item> Mailboxes<I> {
     }
 
     fn clear_parked(&mut self, given_up: &mut GivenUp<I>) {
-        for (first, hold) in self.parked.drain(..) {
+        for (first, hold) in self.parked.take().into_iter().flat_map(|parked| *parked) {
             given_up.freed.push(hold);
             if first.part() == Part::Start {
                 first.refused();

@@ -45,10 +45,12 @@ enum Server {
     /// Blocking jobs, one at a time; the handler is in the state.
     Blocking(Arc<Workers<Registration>>),
     /// A task for each run that has something.
-    Tasks {
-        runtime: Arc<dyn Runtime>,
-        handler: Box<dyn ErasedAsyncHandler>,
-    },
+    Tasks(Box<Tasks>),
+}
+
+struct Tasks {
+    runtime: Arc<dyn Runtime>,
+    handler: Box<dyn ErasedAsyncHandler>,
 }
 
 /// What is left to do after an event was brought, outside all locks.
@@ -102,7 +104,7 @@ impl Lane {
         deadline: Option<Deadline>,
         runtime: Arc<dyn Runtime>,
     ) -> Self {
-        Self::new(None, delivery, deadline, Server::Tasks { runtime, handler })
+        Self::new(None, delivery, deadline, Server::Tasks(Box::new(Tasks { runtime, handler })))
     }
 
     fn new(handler: Option<BoxHandler>, delivery: Delivery, deadline: Option<Deadline>, server: Server) -> Self {
@@ -194,7 +196,7 @@ impl Lane {
         };
         match brought {
             Brought::Queued { serve, displaced, joined } => {
-                if let (Some(key), Server::Tasks { .. }) = (serve, &self.server) {
+                if let (Some(key), Server::Tasks(_)) = (serve, &self.server) {
                     self.spawn_server(owner, key);
                 }
                 if let Some(displaced) = displaced {
@@ -248,7 +250,7 @@ impl Lane {
 
     /// What is left to do after a call, outside the lock.
     fn close(&self, owner: &Arc<Registration>, over: Over<Call>) {
-        if let Server::Tasks { .. } = &self.server {
+        if let Server::Tasks(_) = &self.server {
             for key in over.serve {
                 self.spawn_server(owner, key);
             }
@@ -260,7 +262,7 @@ impl Lane {
     fn call_for(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
         match &self.server {
             Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => workers.put_in_line(owner.clone()),
-            Server::Blocking(_) | Server::Tasks { .. } => Help::None,
+            Server::Blocking(_) | Server::Tasks(_) => Help::None,
         }
     }
 

@@ -134,24 +134,24 @@ impl Lane {
     pub(crate) fn help(&self, owner: &Arc<Registration>) -> bool {
         match &self.server {
             Server::Blocking(workers) => workers.help(owner),
-            Server::Tasks { .. } => false,
+            Server::Tasks(_) => false,
         }
     }
 
     /// Has a task make the calls of that run.
     pub(super) fn spawn_server(&self, owner: &Arc<Registration>, key: usize) {
-        let Server::Tasks { runtime, .. } = &self.server else { return };
+        let Server::Tasks(tasks) = &self.server else { return };
         let server = RunServer {
             owner: owner.clone(),
             key,
             done: false,
         };
         // On an error the task is dropped, and with it the calls that wait, which report themselves.
-        let _ = contained(|| runtime.spawn_boxed(Box::pin(server.serve())));
+        let _ = contained(|| tasks.runtime.spawn_boxed(Box::pin(server.serve())));
     }
 
     async fn call_async(&self, owner: &Registration, mut errand: Errand) -> Answer {
-        let Server::Tasks { handler, .. } = &self.server else {
+        let Server::Tasks(tasks) = &self.server else {
             return Answer::Unhandled;
         };
         let own = errand.own_event();
@@ -159,7 +159,7 @@ impl Lane {
         let busy = Busy::InThisRun(owner.id);
         let current = errand.envelope.emitter.in_call(&errand.envelope.facts, Some(busy));
         let over = CallOver(current.clone());
-        let call = owner.ask_async(&**handler, event, errand.envelope.run(), self.deadline.as_deref());
+        let call = owner.ask_async(&*tasks.handler, event, errand.envelope.run(), self.deadline.as_deref());
         let answer = InCurrentRun::new(call, current).await;
         drop(over);
         answer

@@ -155,6 +155,8 @@ fn the_proxys_password_is_in_no_debug_output() {
 #[test]
 #[ignore = "it is a part of another test"]
 fn what_the_environment_says() {
+    // With one thread, the test harness has begun a line of its own.
+    println!();
     for base_url in [
         "https://models.invalid/v1",
         "http://models.invalid/v1",
