@@ -27,6 +27,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod chunk;
 mod contain;
 mod context;
 mod deadline;
@@ -40,6 +41,7 @@ mod instrument;
 mod lane;
 mod latch;
 mod ledger;
+mod logprob;
 mod manager;
 mod message;
 mod model;
@@ -59,6 +61,7 @@ mod sync;
 mod token;
 mod waiters;
 
+pub use chunk::{LlmChunk, ToolCallChunk};
 pub use context::InCurrentRun;
 pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};
 pub use event::{
@@ -73,11 +76,12 @@ pub use handler::{
 pub use instrument::{InRun, RunFuture};
 pub use lane::{Losses, Overflow};
 pub use ledger::Flush;
+pub use logprob::{TokenLogprob, TopLogprob};
 pub use manager::{CallbackManager, IntoCallbacks};
 pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};
 pub use model::{CallOptions, ChatModel, LlmStream};
 pub use registration::HandlerId;
-pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenUsage, ToolCallChunk};
+pub use result::{FinishReason, Generation, LlmResult, TokenUsage};
 pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
 pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 #[doc(no_inline)]
