@@ -19,6 +19,8 @@ mod openai_answers;
 mod openai_cancelled;
 mod openai_faults;
 mod openai_limits;
+mod openai_requests;
+mod openai_results;
 mod openai_retries;
 mod openai_secrets;
 mod parents_that_end_first;
