@@ -116,7 +116,6 @@ struct Events {
     key: Option<Secret>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "never stored: it is taken apart where it is returned")]
 enum Step {
     Chunk(Chunk),
     NeedsBytes,
