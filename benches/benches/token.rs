@@ -36,6 +36,8 @@ fn tokens(c: &mut Criterion) {
         token(c, "async", &callbacks, handlers);
     }
     token(c, "sync", &empty.clone().with_handler(Nothing), 1);
+    let pipelined = HandlerOptions::new().delivery(Pipelined { capacity: 256 });
+    token(c, "sync pipelined", &empty.clone().with_handler_options(Nothing, pipelined), 1);
     let inline = HandlerOptions::new().run_inline(true);
     token(c, "sync inline", &empty.with_handler_options(Nothing, inline), 1);
 }

@@ -28,16 +28,26 @@ pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, FailureCause> {
 }
 
 pin_project! {
-    /// A future whose panic becomes a failure.
+    /// A future whose panic becomes a failure. One that is given up is dropped here, and a panic in that goes no further either.
     pub(crate) struct Contained<F> {
+        // Absent once it is ready.
         #[pin]
-        future: F,
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Contained<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut future = this.project().future;
+            if future.is_some() {
+                let _ = contained(|| future.set(None));
+            }
+        }
     }
 }
 
 impl<F> Contained<F> {
     pub(crate) fn new(future: F) -> Self {
-        Self { future }
+        Self { future: Some(future) }
     }
 }
 
@@ -45,8 +55,15 @@ impl<F: Future> Future for Contained<F> {
     type Output = Result<F::Output, FailureCause>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.project().future;
-        match contained(|| future.poll(cx)) {
+        let mut future = self.project().future;
+        let poll = contained(|| {
+            let poll = future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx));
+            if poll.is_ready() {
+                future.set(None);
+            }
+            poll
+        });
+        match poll {
             Ok(poll) => poll.map(Ok),
             Err(cause) => Poll::Ready(Err(cause)),
         }

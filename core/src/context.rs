@@ -72,8 +72,7 @@ impl Current {
         }
     }
 
-    /// Whether an event that is emitted here is one too many.
-    pub(crate) fn is_too_deep(&self) -> bool {
+    fn is_too_deep(&self) -> bool {
         self.depth >= MOST_CALLS
     }
 
@@ -87,8 +86,7 @@ impl Current {
         })
     }
 
-    /// Whether an event of `run` is being handled further out.
-    pub(crate) fn is_handling(&self, run: &Arc<Facts>) -> bool {
+    fn is_handling(&self, run: &Arc<Facts>) -> bool {
         self.calls().any(|call| Arc::ptr_eq(&call.run, run))
     }
 
@@ -97,26 +95,53 @@ impl Current {
         self.calls().next().is_some()
     }
 
-    /// Whether this thread is calling a sync handler, off any event loop, and what was emitted here was from inside of that: then it does no harm to
-    /// make other sync handlers' calls on it, and may be the only way to get them made.
-    pub(crate) fn may_help(&self) -> bool {
-        local::serving().is_some_and(|serving| self.calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
-    }
-
     /// The calls that this is in, from the innermost out.
     fn calls(&self) -> impl Iterator<Item = &Arc<Link>> {
         core::iter::successors(self.call.as_ref(), |link| link.outer.as_ref()).filter(|link| !link.over.load(Ordering::Acquire))
     }
 }
 
-/// Says on drop that the call is over, whatever goes on with that at hand.
+impl Current {
+    /// The call that this is in is over, whatever goes on with that at hand.
+    pub(crate) fn call_is_over(&self) {
+        if let Some(link) = &self.call {
+            link.over.swap(true, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether nobody else has the call that this is in: no code goes on with that.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.call.as_ref().is_some_and(|link| Arc::strong_count(link) == 1)
+    }
+
+    /// Whether it is the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let same_run = match (&self.run, &other.run) {
+            (Some(run), Some(other)) => Arc::ptr_eq(run, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_call = match (&self.call, &other.call) {
+            (Some(call), Some(other)) => Arc::ptr_eq(call, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_run && same_call && self.depth == other.depth
+    }
+}
+
+/// Whether this thread is calling a sync handler, off any event loop, and we are inside of that: then it does no harm to make other sync handlers' calls
+/// on it, and may be the only way to get them made.
+pub(crate) fn may_help() -> bool {
+    local::serving().is_some_and(|serving| current().calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
+}
+
+/// Says on drop that the call is over.
 pub(crate) struct CallOver(pub(crate) Current);
 
 impl Drop for CallOver {
     fn drop(&mut self) {
-        if let Some(link) = &self.0.call {
-            link.over.swap(true, Ordering::AcqRel);
-        }
+        self.0.call_is_over();
     }
 }
 
@@ -148,8 +173,18 @@ mod local {
         CURRENT.try_with(|cell| cell.replace(current)).unwrap_or_default()
     }
 
+    /// As [`replace`]; what was in force stands in `current`.
+    pub(super) fn swap(current: &mut Current) {
+        let _ = CURRENT.try_with(|cell| core::mem::swap(&mut *cell.borrow_mut(), current));
+    }
+
+    /// What `f` says of where we are. On a thread that is being torn down that is nowhere.
+    pub(super) fn look<O: Default>(f: impl FnOnce(&Current) -> O) -> O {
+        CURRENT.try_with(|cell| f(&cell.borrow())).unwrap_or_default()
+    }
+
     pub(crate) fn current() -> Current {
-        CURRENT.try_with(|cell| cell.borrow().clone()).unwrap_or_default()
+        look(Current::clone)
     }
 }
 
@@ -161,6 +196,8 @@ mod local {
         Current::default()
     }
 
+    pub(super) fn swap(_: &mut Current) {}
+
     pub(super) fn replace_serving(_: Option<HandlerId>) -> Option<HandlerId> {
         None
     }
@@ -169,12 +206,32 @@ mod local {
         None
     }
 
+    pub(super) fn look<O: Default>(f: impl FnOnce(&Current) -> O) -> O {
+        f(&Current::default())
+    }
+
     pub(crate) fn current() -> Current {
         Current::default()
     }
 }
 
 pub(crate) use local::current;
+use local::look;
+
+/// Whether we are in that place.
+pub(crate) fn is_here(place: &Current) -> bool {
+    look(|current| current.is(place))
+}
+
+/// Whether an event that is emitted here is one too many.
+pub(crate) fn is_too_deep() -> bool {
+    look(Current::is_too_deep)
+}
+
+/// Whether an event of `run` is being handled further out.
+pub(crate) fn is_handling(run: &Arc<Facts>) -> bool {
+    look(|current| current.is_handling(run))
+}
 
 /// Puts a run in force until it is dropped, and then the one before again.
 pub(crate) struct Entered(Current);
@@ -195,13 +252,13 @@ impl Drop for Entered {
 }
 
 /// Puts a place in force on a thread that calls a sync handler, until it is dropped.
-pub(crate) struct Serving(Option<HandlerId>, #[allow(dead_code, reason = "its drop does it")] Entered);
+pub(crate) struct Serving<'a>(Option<HandlerId>, #[allow(dead_code, reason = "its drop does it")] Swapped<'a>);
 
-pub(crate) fn enter_serving(current: Current, handler: HandlerId) -> Serving {
-    Serving(local::replace_serving(Some(handler)), enter(current))
+pub(crate) fn enter_serving(current: &mut Current, handler: HandlerId) -> Serving<'_> {
+    Serving(local::replace_serving(Some(handler)), Swapped::new(current))
 }
 
-impl Drop for Serving {
+impl Drop for Serving<'_> {
     fn drop(&mut self) {
         local::replace_serving(self.0.take());
     }
@@ -231,20 +288,18 @@ impl<F> fmt::Debug for InCurrentRun<F> {
 }
 
 /// Puts a place in force until it is dropped, and then takes it back.
-struct Swapped<'a>(&'a mut Current);
+pub(crate) struct Swapped<'a>(&'a mut Current);
 
 impl<'a> Swapped<'a> {
-    fn new(current: &'a mut Current) -> Self {
-        let before = local::replace(core::mem::take(current));
-        *current = before;
+    pub(crate) fn new(current: &'a mut Current) -> Self {
+        local::swap(current);
         Self(current)
     }
 }
 
 impl Drop for Swapped<'_> {
     fn drop(&mut self) {
-        let before = core::mem::take(self.0);
-        *self.0 = local::replace(before);
+        local::swap(self.0);
     }
 }
 

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
+use crate::contain::contained;
 use crate::error::FailureCause;
 use crate::runtime::{BoxFuture, Timer};
 
@@ -70,7 +71,10 @@ impl<F: Future> Future for Within<'_, F> {
             return Poll::Ready(Ok(output));
         }
         let Some(deadline) = this.deadline else { return Poll::Pending };
-        let sleep = this.sleep.get_or_insert_with(|| deadline.sleep(deadline.after));
-        sleep.as_mut().poll(cx).map(|()| Err(FailureCause::TimedOut(deadline.after)))
+        // A timer whose runtime is gone may panic: then the time is up.
+        let slept = contained(|| this.sleep.get_or_insert_with(|| deadline.sleep(deadline.after)).as_mut().poll(cx));
+        slept
+            .unwrap_or(Poll::Ready(()))
+            .map(|()| Err(FailureCause::TimedOut(deadline.after)))
     }
 }

@@ -3,52 +3,43 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::future::{Future as _, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 
-use futures_util::future::join_all;
-use pin_project_lite::pin_project;
+use futures_util::future::{Either, join_all};
 
-use crate::context::{CallOver, InCurrentRun};
 use crate::envelope::{Envelope, FanOut};
-use crate::error::EmitError;
 use crate::event::EventKind;
+use crate::in_place::{Counted, InPlace};
 use crate::lane::FollowUp;
 use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::scope::Facts;
 
-/// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side.
+/// Has every handler that wants the event handle it: the inline ones first, one by one; then all others side by side. Gives the fan-out back.
 ///
 /// It is ready when those whose answers the emitter waits for have answered. Every handler sees the event, whatever another one makes of it; the
-/// error is the first in that order, then in that of registration.
+/// verdict is the first failure in that order, then in that of registration.
 ///
 /// `tickets` are those of handlers for which it has been counted already.
-pub(crate) fn dispatch(fan_out: FanOut, tickets: Tickets) -> impl Future<Output = Result<(), EmitError>> {
-    let inside = fan_out.0.emitter.in_call(&fan_out.0.facts, None);
-    let over = CallOver(inside.clone());
-    let ask = async move {
-        let _over = over;
-        ask_all(&fan_out.0, tickets).await;
-        fan_out.0.verdict()
-    };
-    InCurrentRun::new(ask, inside)
-}
-
-async fn ask_all(envelope: &Arc<Envelope>, mut tickets: Tickets) {
+pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
+    let envelope = fan_out.envelope();
     let kind = envelope.event.kind();
-    let handlers = || envelope.facts.setup.handlers().enumerate();
-    if handlers().any(|(_, handler)| handler.run_inline && handler.wants(kind)) {
+    let setup = &envelope.facts.setup;
+    if setup.has_inline() {
         tickets = Box::pin(ask_inline(envelope, kind, tickets)).await;
     }
-    bring_to_lanes(envelope, kind, &mut tickets);
-    if kind.is_end() {
-        // Lanes that did not want it.
-        envelope.facts.leave_lanes(Some(envelope));
+    if setup.has_lanes() {
+        bring_to_lanes(envelope, kind, &mut tickets);
+        if kind.is_end() {
+            // Lanes that did not want it.
+            envelope.facts.leave_lanes(Some(envelope));
+        }
     }
-    ask_in_place(envelope, kind, &mut tickets).await;
-    poll_fn(|cx| poll_released(envelope, cx)).await;
+    let fan_out = ask_in_place(fan_out, tickets).await;
+    poll_fn(|cx| fan_out.envelope().poll_released(cx)).await;
+    fan_out
 }
 
 /// Queues the event for those that have a lane.
@@ -68,42 +59,66 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
     }
 }
 
-/// Asks the async handlers. Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
-async fn ask_in_place(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Tickets) {
-    let handlers = envelope.facts.setup.handlers().enumerate();
-    let handlers = handlers.filter(|(_, handler)| !handler.run_inline && handler.lane().is_none() && handler.wants(kind));
-    let mut calls = handlers.map(|(index, handler)| Pending::new(handler, handler.call(envelope, index), tickets.take(index)));
-    while let Some(call) = calls.next() {
-        let mut call = core::pin::pin!(call);
-        let waits = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
-        if waits {
-            let mut rest = Box::pin(join_all(calls));
-            // The call has been polled in this poll already.
-            let (mut call_waits, mut rest_waits, mut polled) = (true, true, true);
-            poll_fn(|cx| {
-                call_waits = call_waits && (core::mem::take(&mut polled) || call.as_mut().poll(cx).is_pending());
-                rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
-                if call_waits || rest_waits { Poll::Pending } else { Poll::Ready(()) }
-            })
-            .await;
-            return;
+/// Asks the async handlers; where a run has no others, this is all. Gives the fan-out back.
+///
+/// Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
+pub(crate) async fn ask_in_place(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
+    let envelope = fan_out.envelope();
+    let kind = envelope.event.kind();
+    // A chat model's start may have to be asked twice.
+    let asked_once = kind != EventKind::ChatModelStart;
+    let mut waits = false;
+    for (index, handler) in envelope.facts.setup.handlers().enumerate() {
+        let Some((target, deadline)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
+            continue;
+        };
+        if !asked_once {
+            Box::pin(finish(in_place(envelope, kind, index, &mut tickets), false)).await;
+            break;
         }
+        let mut call = pin!(target.call(&envelope.event, envelope.run()));
+        poll_fn(|cx| {
+            waits = handler.poll_first(call.as_mut(), envelope, index, cx).is_pending();
+            Poll::Ready(())
+        })
+        .await;
+        if waits {
+            let first = InPlace::begun((index, handler), envelope, call, tickets.take(index));
+            let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
+            // It has been polled in this poll already; but where there is a deadline, its timer has not.
+            Box::pin(finish(calls, deadline.is_none())).await;
+            break;
+        }
+        // What a flush waits for.
+        drop(tickets.take(index));
     }
+    fan_out
 }
 
-/// Ready when no lane keeps the emitter waiting.
-fn poll_released(envelope: &Arc<Envelope>, cx: &mut Context<'_>) -> Poll<()> {
-    let poll = envelope.poll_released(cx);
-    if poll.is_ready() || !envelope.emitter.may_help() {
-        return poll;
-    }
-    // We are inside a sync handler, on a thread that may be the only one there is for them.
-    for handler in envelope.facts.setup.handlers() {
-        if let Some(lane) = handler.lane() {
-            lane.help(handler);
+/// The calls of the async handlers from number `first` on.
+fn in_place<'a>(envelope: &'a Arc<Envelope>, kind: EventKind, first: usize, tickets: &mut Tickets) -> impl Iterator<Item = InPlace<'a>> {
+    let handlers = envelope.facts.setup.handlers().enumerate().skip(first);
+    let handlers = handlers.filter(move |(_, handler)| !handler.run_inline && handler.wants(kind));
+    handlers.filter_map(|(index, handler)| InPlace::here((index, handler), envelope, tickets.take(index)).ok())
+}
+
+/// Asks the rest, side by side. `polled`: the first of them has been polled in this poll already.
+async fn finish<'a>(mut calls: impl Iterator<Item = InPlace<'a>>, mut polled: bool) {
+    let (mut first, mut rest) = (pin!(calls.next()), pin!(join_all(calls)));
+    let mut rest_waits = true;
+    poll_fn(|cx| {
+        let first_waits = core::mem::take(&mut polled) || first.as_mut().as_pin_mut().is_some_and(|first| first.poll(cx).is_pending());
+        if !first_waits {
+            first.set(None);
         }
-    }
-    envelope.poll_released(cx)
+        rest_waits = rest_waits && rest.as_mut().poll(cx).is_pending();
+        if first_waits || rest_waits {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
 }
 
 /// Asks the inline handlers; gives what flushes of the others wait for already.
@@ -127,7 +142,11 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
     while let Some((&(index, handler), rest)) = unasked.waits.split_first().filter(|((_, handler), _)| handler.run_inline) {
         unasked.waits = rest;
         let ticket = unasked.tickets.take(index);
-        let mut call = core::pin::pin!(Pending::new(handler, handler.call(envelope, index), ticket));
+        let call = match InPlace::here((index, handler), envelope, ticket) {
+            Ok(call) => Either::Left(call),
+            Err(ticket) => Either::Right(Counted::new(handler, handler.call_inline(envelope, index), ticket)),
+        };
+        let mut call = pin!(call);
         poll_fn(|cx| {
             let poll = call.as_mut().poll(cx);
             if poll.is_pending() {
@@ -145,26 +164,33 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
 /// What flushes of handlers wait for that have not been asked yet, by the handler's number: opened as soon as it takes more than a poll, and handed on
 /// to the call. (One opened anew would be on a later page, and be missed by a flush that has begun meanwhile.)
 #[derive(Default)]
-pub(crate) struct Tickets(Vec<(usize, Ticket)>);
+pub(crate) struct Tickets(Option<Box<Opened>>);
+
+/// Mostly there are none: so they stand in a box.
+#[derive(Default)]
+struct Opened(Vec<(usize, Ticket)>);
 
 impl Tickets {
     /// One for each handler of the run that wants `kind`.
     pub(crate) fn of_all(facts: &Facts, kind: EventKind) -> Self {
         let wanting = facts.setup.handlers().enumerate().filter(|(_, handler)| handler.wants(kind));
-        Self(wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger))).collect())
+        let tickets = wanting.map(|(index, handler)| (index, Ticket::new(&handler.ledger)));
+        Self(Some(Box::new(Opened(tickets.collect()))))
     }
 
     fn open_for(&mut self, handlers: &[(usize, &Arc<Registration>)]) {
+        let Opened(tickets) = &mut **self.0.get_or_insert_default();
         for (index, handler) in handlers {
-            if !self.0.iter().any(|(known, _)| known == index) {
-                self.0.push((*index, Ticket::new(&handler.ledger)));
+            if !tickets.iter().any(|(known, _)| known == index) {
+                tickets.push((*index, Ticket::new(&handler.ledger)));
             }
         }
     }
 
     fn take(&mut self, index: usize) -> Option<Ticket> {
-        let at = self.0.iter().position(|(known, _)| *known == index)?;
-        Some(self.0.swap_remove(at).1)
+        let Opened(tickets) = &mut **self.0.as_mut()?;
+        let at = tickets.iter().position(|(known, _)| *known == index)?;
+        Some(tickets.swap_remove(at).1)
     }
 }
 
@@ -181,36 +207,5 @@ impl Drop for Unasked<'_> {
         for (_, handler) in self.waits {
             handler.report_uncalled(self.envelope);
         }
-    }
-}
-
-pin_project! {
-    /// A call on the emitter's task: one that takes more than a poll counts as pending for its handler.
-    struct Pending<'a, F> {
-        #[pin]
-        call: F,
-        handler: &'a Registration,
-        ticket: Option<Ticket>,
-    }
-}
-
-impl<'a, F> Pending<'a, F> {
-    fn new(handler: &'a Registration, call: F, ticket: Option<Ticket>) -> Self {
-        Self { call, handler, ticket }
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Pending<'_, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let poll = this.call.poll(cx);
-        match poll {
-            Poll::Ready(()) => *this.ticket = None,
-            Poll::Pending if this.ticket.is_none() => *this.ticket = Some(Ticket::new(&this.handler.ledger)),
-            Poll::Pending => {}
-        }
-        poll
     }
 }

@@ -11,13 +11,13 @@ use slab::Slab;
 use crate::contain::contained;
 use crate::error::EmitError;
 use crate::lane::Workers;
-use crate::ledger::Ledger;
+use crate::ledger::{Flush, Ledger};
 use crate::registration::Registration;
 use crate::run_info::RunId;
 use crate::runtime::{Clock, Entropy, Runtime};
-use crate::scope::RunCore;
+use crate::scope::{RunCore, has_changed};
 use crate::sync::{AtomicUsize, Lock, Ordering};
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::{Waiter, Waiters, wake};
 
 pub(crate) struct Engine {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -114,6 +114,21 @@ impl Engine {
         self.register.shut_down.load(Ordering::Acquire) != 0
     }
 
+    /// Waits until all that was emitted before it is handled.
+    pub(crate) fn flush(&self) -> Flush {
+        for run in self.open_runs() {
+            run.book_in_flight();
+        }
+        self.ledger.flush()
+    }
+
+    /// The runs that are open.
+    fn open_runs(&self) -> Vec<Arc<RunCore>> {
+        self.register
+            .entries
+            .with(|entries| entries.runs.iter().filter_map(|(_, (_, run))| run.upgrade()).collect())
+    }
+
     /// Counts a run as open, which starts inside an open one or not.
     pub(crate) fn open_run(&self, run: &Arc<RunCore>, inside: bool) -> Result<OpenRun, EmitError> {
         self.register.entries.with(|entries| {
@@ -160,6 +175,7 @@ impl Engine {
         let mut open = self.register.entries.with(|entries| {
             entries.phase = Phase::ShutDown;
             self.register.shut_down.swap(1, Ordering::AcqRel);
+            has_changed();
             let runs = entries.runs.iter();
             runs.filter_map(|(_, (started, run))| Some((*started, run.upgrade()?)))
                 .collect::<Vec<_>>()
@@ -188,9 +204,6 @@ impl Drop for OpenRun {
             let run = entries.runs.try_remove(self.key);
             (run, entries.runs.is_empty().then(|| entries.waiting.take()))
         });
-        for waker in waiting.into_iter().flatten() {
-            // A waker that panics is its runtime's affair.
-            let _ = contained(|| waker.wake());
-        }
+        wake(waiting.into_iter().flatten());
     }
 }

@@ -1,18 +1,19 @@
 //! An accepted event on its way: what all who handle it share.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 
+use crate::carrier::Outcome;
 use crate::context::Current;
 use crate::error::{EmitError, FailureCause, HandlerFailure};
-use crate::event::Event;
+use crate::event::{Event, Stamp};
 use crate::latch::Latch;
-use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::report::Reporter;
 use crate::run_info::RunInfo;
-use crate::scope::Facts;
+use crate::scope::{Facts, Unsent};
 use crate::sync::Lock;
 
 /// An accepted event; shared, since lanes may outlive the emitter.
@@ -21,14 +22,16 @@ pub(crate) struct Envelope {
     pub(crate) facts: Arc<Facts>,
     /// Where the emitter was, inside of which the handlers are called.
     pub(crate) emitter: Current,
-    /// Under which the ledger knows it.
-    page: u64,
+    /// Under which the ledger knows it. Absent where its run alone answers for it: then it is in no lane.
+    page: Option<usize>,
     /// How many have not handled it yet: its fan-out, and each call in a lane.
     unhandled: AtomicUsize,
     /// What its emitter waits for.
     latch: Latch,
+    /// Not zero where there is a verdict.
+    has_verdict: AtomicUsize,
     /// What the emitter is told.
-    verdict: Lock<Option<Verdict>>,
+    verdict: Lock<Option<Box<Verdict>>>,
 }
 
 /// A failure that concerns the emitter.
@@ -39,19 +42,25 @@ struct Verdict {
 }
 
 impl Envelope {
-    /// Counts the event in, unless a ticket says that it has been, and makes it. Its fan-out has to handle it.
-    pub(crate) fn open(event: Event, facts: Arc<Facts>, emitter: Current, ticket: Option<Ticket>) -> FanOut {
-        let page = ticket.and_then(Ticket::into_page);
-        let page = page.unwrap_or_else(|| facts.setup.engine.ledger.open());
-        FanOut(Arc::new(Self {
+    /// An event that its fan-out has to handle.
+    pub(crate) fn new(event: Event, facts: Arc<Facts>, emitter: Current, page: Option<usize>) -> Self {
+        Self {
             event,
             facts,
             emitter,
             page,
             unhandled: AtomicUsize::new(1),
             latch: Latch::new(),
+            has_verdict: AtomicUsize::new(0),
             verdict: Lock::new(None),
-        }))
+        }
+    }
+
+    /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
+    pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<usize>) {
+        event.send(stamp, &mut self.event);
+        self.page = page;
+        *self.unhandled.get_mut() = 1;
     }
 
     pub(crate) fn run(&self) -> &RunInfo {
@@ -69,8 +78,9 @@ impl Envelope {
 
     /// One of those has.
     pub(crate) fn handled(&self) {
+        let Some(page) = self.page else { return };
         if self.unhandled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.facts.setup.engine.ledger.close(self.page);
+            self.facts.setup.engine.ledger.close(page);
         }
     }
 
@@ -84,17 +94,23 @@ impl Envelope {
         };
         // Inline handlers come before the others.
         let rank = (weight, !handler.run_inline, index);
-        let verdict = Verdict { rank, error };
+        let verdict = Box::new(Verdict { rank, error });
         let _replaced = self.verdict.with(|told| match told {
             Some(first) if first.rank <= rank => Some(verdict),
             _ => told.replace(verdict),
         });
+        self.has_verdict.swap(1, Ordering::AcqRel);
     }
 
     /// What the emitter is told.
-    pub(crate) fn verdict(&self) -> Result<(), EmitError> {
+    #[inline]
+    pub(crate) fn verdict(&self) -> Outcome {
+        if self.has_verdict.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        self.has_verdict.swap(0, Ordering::AcqRel);
         match self.verdict.with(Option::take) {
-            Some(verdict) => Err(verdict.error),
+            Some(verdict) => Err(Box::new(verdict.error)),
             None => Ok(()),
         }
     }
@@ -115,11 +131,41 @@ impl Envelope {
 }
 
 /// An event whose handlers are being asked; dropped, it has been handled as far as that goes.
-pub(crate) struct FanOut(pub(crate) Arc<Envelope>);
+///
+/// It is there until [`close`](Self::close).
+pub(crate) struct FanOut(Option<Arc<Envelope>>);
+
+impl FanOut {
+    pub(crate) fn new(envelope: Option<Arc<Envelope>>) -> Self {
+        Self(envelope)
+    }
+
+    pub(crate) fn of(envelope: Envelope) -> Self {
+        Self(Some(Arc::new(envelope)))
+    }
+
+    pub(crate) fn envelope(&self) -> &Arc<Envelope> {
+        let Some(envelope) = &self.0 else {
+            unreachable!("it is there until it is closed")
+        };
+        envelope
+    }
+
+    /// It has been handled, as far as this goes.
+    pub(crate) fn close(mut self) -> Arc<Envelope> {
+        let Some(envelope) = self.0.take() else {
+            unreachable!("it is there until it is closed")
+        };
+        envelope.handled();
+        envelope
+    }
+}
 
 impl Drop for FanOut {
     fn drop(&mut self) {
-        self.0.handled();
+        if let Some(envelope) = self.0.take() {
+            envelope.handled();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The core of **rappel**: callbacks for LLM applications, on any async runtime.
 //!
 //! A user writes a handler once, sync or async; it sees each run's events in order, none is lost, and what nobody listens to costs next
-//! to nothing. Applications depend on the adapter crate of their runtime, `rappel-tokio`, `rappel-smol` or `rappel-async-std`, which
-//! re-exports all of this. Authors of LLM crates that run on any runtime depend on this crate.
+//! to nothing. Applications depend on the adapter crate of their runtime, `rappel-tokio`, `rappel-smol`, `rappel-async-std` or `rappel-wasm`,
+//! which re-exports all of this. Those that have no runtime take [`Threads`], those that have another one [`FromFuturesSpawn`] or [`spawn_fn`].
+//! Authors of LLM crates that run on any runtime depend on this crate.
 //!
 //! - Write a [`CallbackHandler`] (its methods may block; they are called off the event loop) or an [`AsyncCallbackHandler`].
 //! - Register it with a [`CallbackManager`].
@@ -12,11 +13,12 @@
 //! # Features
 //! | feature | what it adds | what is lost without it |
 //! |---|---|---|
-//! | `std` (default) | panic isolation, the system's clock and randomness, `Arc<Mutex<H>>` as a handler | a handler's panic is the target's affair; [`CallbackManager::with_sources`] wants a clock and random bytes; failures are reported to nobody unless you set [`on_handler_failure`](CallbackManager::on_handler_failure) |
+//! | `std` (default) | panic isolation, the system's clock and randomness, [`Threads`], `Arc<Mutex<H>>` as a handler | a handler's panic is the target's affair; [`CallbackManager::with_sources`] wants a clock and random bytes; failures are reported to nobody unless you set [`on_handler_failure`](CallbackManager::on_handler_failure) |
 //! | `serde` | `Serialize`, `Deserialize` for messages, results and run ids | those impls |
 //! | `tracing` | failures of handlers go to `tracing::warn!` | they go to standard error |
 //!
-//! Without `std` the crate needs `alloc`, atomics of pointer width, and an implementation of `critical-section`.
+//! Without `std` the crate needs `alloc`, atomics of pointer width, and an implementation of `critical-section`. On `wasm32-unknown-unknown` it is to be
+//! without `std`, which has no clock there: `rappel-wasm` sees to that.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,7 +29,12 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-mod chunk;
+#[cfg(all(feature = "std", target_family = "wasm", target_os = "unknown"))]
+compile_error!(
+    "on this target `std` has no clock, and panics when it is asked: build rappel-core without its feature `std`, as rappel-wasm does"
+);
+
+mod carrier;
 mod contain;
 mod context;
 mod deadline;
@@ -37,11 +44,11 @@ mod envelope;
 mod error;
 mod event;
 mod handler;
+mod in_place;
 mod instrument;
 mod lane;
 mod latch;
 mod ledger;
-mod logprob;
 mod manager;
 mod message;
 mod model;
@@ -52,6 +59,7 @@ mod result;
 mod run_info;
 mod runs;
 pub mod runtime;
+mod runtimes;
 mod scope;
 mod seat;
 mod shutdown;
@@ -61,7 +69,6 @@ mod sync;
 mod token;
 mod waiters;
 
-pub use chunk::{LlmChunk, ToolCallChunk};
 pub use context::InCurrentRun;
 pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};
 pub use event::{
@@ -76,16 +83,18 @@ pub use handler::{
 pub use instrument::{InRun, RunFuture};
 pub use lane::{Losses, Overflow};
 pub use ledger::Flush;
-pub use logprob::{TokenLogprob, TopLogprob};
 pub use manager::{CallbackManager, IntoCallbacks};
 pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};
 pub use model::{CallOptions, ChatModel, LlmStream};
 pub use registration::HandlerId;
-pub use result::{FinishReason, Generation, LlmResult, TokenUsage};
+pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenLogprob, TokenUsage, ToolCallChunk, TopLogprob};
 pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
 pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 #[doc(no_inline)]
 pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
+#[cfg(feature = "std")]
+pub use runtimes::Threads;
+pub use runtimes::{BlockingFn, FromFuturesSpawn, SpawnFn, blocking_fn, spawn_fn};
 pub use scope::{Emit, End, SendEvent, Start};
 /// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
 pub use serde_json::{Map, Value, json};

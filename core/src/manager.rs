@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) engine: Arc<Engine>,
     pub(crate) reporter: Reporter,
     handlers: Vec<Inheritable<Arc<Registration>>>,
+    has_inline: bool,
+    has_lanes: bool,
     tags: Vec<Inheritable<String>>,
     /// What this level's runs have: the inheritable metadata and its own.
     metadata: Map<String, Value>,
@@ -65,11 +67,38 @@ impl Setup {
         self.handlers.iter().map(|handler| &handler.item)
     }
 
+    /// The handler with that number.
+    pub(crate) fn handler(&self, number: usize) -> Option<&Arc<Registration>> {
+        Some(&self.handlers.get(number)?.item)
+    }
+
     pub(crate) fn has_handlers(&self) -> bool {
         !self.handlers.is_empty()
     }
 
+    /// Whether any handler is asked before all others.
+    pub(crate) fn has_inline(&self) -> bool {
+        self.has_inline
+    }
+
+    /// Whether any handler has a lane.
+    pub(crate) fn has_lanes(&self) -> bool {
+        self.has_lanes
+    }
+
+    fn take_stock(self) -> Self {
+        let has_inline = self.handlers().any(|handler| handler.run_inline);
+        let has_lanes = self.handlers().any(|handler| handler.lane().is_some());
+        Self {
+            has_inline,
+            has_lanes,
+            ..self
+        }
+    }
+
     fn register(&mut self, registration: Arc<Registration>, inherit: bool) {
+        self.has_inline |= registration.run_inline;
+        self.has_lanes |= registration.lane().is_some();
         match self.handlers.iter_mut().find(|known| known.item.id == registration.id) {
             Some(known) => known.inherit |= inherit,
             None => self.handlers.push(Inheritable {
@@ -109,7 +138,10 @@ impl Setup {
             inheritable_metadata: self.inheritable_metadata.clone(),
             parent: Ancestors(Some(parent)),
             detached: false,
+            has_inline: false,
+            has_lanes: false,
         }
+        .take_stock()
     }
 }
 
@@ -153,6 +185,8 @@ impl<R: Spawner + BlockingExecutor> CallbackManager<R> {
             engine,
             reporter: Reporter::default(),
             handlers: Vec::new(),
+            has_inline: false,
+            has_lanes: false,
             tags: Vec::new(),
             metadata: Map::new(),
             inheritable_metadata: Map::new(),
@@ -350,7 +384,7 @@ impl<R> CallbackManager<R> {
     /// It covers every manager that came of the same [`new`](Self::new). It blocks no thread. Dropping it does nothing. Awaited *inside* a
     /// handler it never returns, as the event that is being handled is not handled before that.
     pub fn flush(&self) -> Flush {
-        self.setup.engine.ledger.flush()
+        self.setup.engine.flush()
     }
 
     /// Waits until the handler has handled all that was emitted before this call; at once where there is no such handler. As [`flush`](Self::flush)
@@ -537,6 +571,8 @@ impl CallbackManager {
                 runtime: component.runtime.clone(),
                 setup: Arc::new(Setup {
                     handlers: Vec::new(),
+                    has_inline: false,
+                    has_lanes: false,
                     tags: Vec::new(),
                     metadata: Map::new(),
                     inheritable_metadata: Map::new(),

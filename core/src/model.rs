@@ -8,11 +8,10 @@ use core::pin::Pin;
 use async_trait::async_trait;
 use futures_core::Stream;
 
-use crate::chunk::LlmChunk;
 use crate::error::RunError;
 use crate::manager::{CallbackManager, IntoCallbacks};
 use crate::message::Message;
-use crate::result::LlmResult;
+use crate::result::{LlmChunk, LlmResult};
 use crate::run_info::RunId;
 
 /// The chunks of a model's answer, as they come. Dropping it cancels the generation.

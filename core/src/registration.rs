@@ -17,6 +17,7 @@ use crate::handler::{AsyncCallbackHandler, CallbackHandler, Common, ErasedAsyncH
 use crate::lane::{Call, Lane};
 use crate::ledger::Ledger;
 use crate::run_info::RunInfo;
+use crate::scope::has_changed;
 use crate::seat::{Left, Seat};
 use crate::stats::{Counters, HandlerStats};
 
@@ -58,6 +59,8 @@ enum Target {
     Inline { seat: Seat, deadline: Option<Deadline> },
     /// Wherever its lane is served.
     Lane(Lane),
+    /// It is not registered any more.
+    Gone,
 }
 
 /// What a handler made of an event.
@@ -117,7 +120,7 @@ impl Registration {
     pub(crate) fn lane(&self) -> Option<&Lane> {
         match &self.target {
             Target::Lane(lane) => Some(lane),
-            Target::Async { .. } | Target::Inline { .. } => None,
+            Target::Async { .. } | Target::Inline { .. } | Target::Gone => None,
         }
     }
 
@@ -131,6 +134,13 @@ impl Registration {
         self.takes(kind) || (kind == EventKind::ChatModelStart && self.interest.contains(kind) && self.takes(EventKind::LlmStart))
     }
 
+    /// The kinds that it [`wants`](Self::wants), as bits.
+    pub(crate) fn wanted_kinds(&self) -> u32 {
+        EventKind::ALL
+            .iter()
+            .fold(0, |kinds, kind| if self.wants(*kind) { kinds | kind.bit() } else { kinds })
+    }
+
     /// Whether it wants tokens, and the time of each.
     pub(crate) fn wants_token_times(&self) -> bool {
         self.interest.has_token_times() && self.takes(EventKind::LlmNewToken)
@@ -138,16 +148,24 @@ impl Registration {
 
     /// Whether it is to be asked about `kind` itself.
     fn takes(&self, kind: EventKind) -> bool {
-        let muted = self.declined.load(Ordering::Relaxed) & !self.handled.load(Ordering::Relaxed);
+        let muted = self.declined.load(Ordering::SeqCst) & !self.handled.load(Ordering::SeqCst);
         self.interest.contains(kind) && muted & kind.bit() == 0
     }
 
+    /// Whether it has handled `kind` at least once.
+    #[inline]
+    pub(crate) fn has_handled(&self, kind: EventKind) -> bool {
+        self.handled.load(Ordering::SeqCst) & kind.bit() != 0
+    }
+
     /// Learns from an answer.
-    fn learn(&self, kind: EventKind, answer: Result<HandlerResult, FailureCause>) -> Answer {
+    pub(crate) fn learn(&self, kind: EventKind, answer: Result<HandlerResult, FailureCause>) -> Answer {
         let answer = match answer {
             Ok(Err(error)) => match error.into_cause() {
                 None => {
-                    self.declined.fetch_or(kind.bit(), Ordering::Relaxed);
+                    if self.declined.fetch_or(kind.bit(), Ordering::SeqCst) & kind.bit() == 0 {
+                        has_changed();
+                    }
                     return Answer::Unhandled;
                 }
                 Some(cause) => Answer::Failed(kind, FailureCause::Error(cause)),
@@ -156,8 +174,12 @@ impl Registration {
             Err(cause) => Answer::Failed(kind, cause),
         };
         // Asked before it is changed: the answer is mostly known, and then no other thread's copy of it is touched.
-        if self.handled.load(Ordering::Relaxed) & kind.bit() == 0 {
-            self.handled.fetch_or(kind.bit(), Ordering::Relaxed);
+        if !self.has_handled(kind) {
+            self.handled.fetch_or(kind.bit(), Ordering::SeqCst);
+            // Beside another call it may have been muted, and is no more: either that one finds that it has handled the kind, or we find it muted.
+            if self.declined.load(Ordering::SeqCst) & kind.bit() != 0 {
+                has_changed();
+            }
         }
         answer
     }
@@ -170,24 +192,18 @@ impl Registration {
         }
     }
 
-    /// Has a handler that is called on the emitter's task handle the event; its failure concerns the envelope.
-    pub(crate) async fn call(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
+    /// An async handler that is called on the emitter's task, and how long that may take.
+    pub(crate) fn in_place(&self) -> Option<(&dyn ErasedAsyncHandler, Option<&Deadline>)> {
         match &self.target {
-            Target::Async { handler, deadline } => {
-                let mut cut = CutShort::new(self, envelope);
-                let answer = self.ask_async(&**handler, &envelope.event, envelope.run(), deadline.as_ref()).await;
-                cut.armed = false;
-                if let Some(failure) = self.conclude(answer, envelope) {
-                    envelope.note(index, self, &failure);
-                }
-            }
-            // In a box, so that the others need not make room for it.
-            Target::Inline { seat, deadline } => Box::pin(self.call_inline(seat, deadline.as_ref(), envelope, index)).await,
-            Target::Lane(_) => {}
+            Target::Async { handler, deadline } => Some((&**handler, deadline.as_ref())),
+            Target::Inline { .. } | Target::Lane(_) | Target::Gone => None,
         }
     }
 
-    async fn call_inline(self: &Arc<Self>, seat: &Seat, deadline: Option<&Deadline>, envelope: &Arc<Envelope>, index: usize) {
+    /// Has an inline handler handle the event; its failure concerns the envelope.
+    pub(crate) async fn call_inline(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
+        let Target::Inline { seat, deadline } = &self.target else { return };
+        let deadline = deadline.as_ref();
         if envelope.emitter.waits_for(self.id, &envelope.facts) && self.leave(seat, envelope, index) {
             return;
         }
@@ -310,6 +326,14 @@ impl Registration {
         let failure = HandlerFailure::new(self.name.clone(), kind, envelope.run().id(), cause);
         envelope.reporter().report(&failure);
         failure
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let target = core::mem::replace(&mut self.target, Target::Gone);
+        // Whoever happens to be the last to have the handler, another one's lane for example, has no part in what that does now.
+        let _ = contained(|| drop(target));
     }
 }
 

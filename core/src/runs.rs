@@ -8,7 +8,7 @@ use core::fmt;
 use serde_json::Value;
 
 use crate::event::{
-    AgentAction, AgentFinish, ChainEnd, CustomEvent, Document, EventKind, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd,
+    AgentAction, AgentFinish, ChainEnd, CustomEvent, Document, Event, EventKind, LlmEnd, LlmNewToken, RetrieverEnd, Retry, Text, ToolEnd,
 };
 use crate::manager::CallbackManager;
 use crate::result::LlmResult;
@@ -41,7 +41,7 @@ macro_rules! run {
 
             /// Tells that something failed and will be tried again.
             pub fn on_retry(&self, retry: Retry) -> Emit<'_> {
-                self.0.emit(EventKind::Retry, || retry.into())
+                self.0.emit(EventKind::Retry, || Event::from(retry))
             }
 
             /// Ends the run in an error: any error, or text. A [`RunError`](crate::RunError) is taken as it is.
@@ -101,7 +101,7 @@ macro_rules! parent {
 
             /// Sends an event of the application's own, under this run.
             pub fn on_custom_event(&self, event: CustomEvent) -> Emit<'_> {
-                self.0.emit(EventKind::CustomEvent, || event.into())
+                self.0.emit(EventKind::CustomEvent, || Event::from(event))
             }
         }
 
@@ -121,7 +121,7 @@ run! {
 impl LlmRun {
     /// Tells of a token: text, or the chunk that it came in. Emit it before you hand the token on.
     pub fn on_llm_new_token(&self, token: impl Into<LlmNewToken>) -> Emit<'_> {
-        self.0.emit(EventKind::LlmNewToken, || token.into().into())
+        self.0.emit(EventKind::LlmNewToken, || token.into())
     }
 
     /// Ends the run with what the model made.
@@ -139,17 +139,17 @@ parent!(ChainRun);
 impl ChainRun {
     /// Tells of some text.
     pub fn on_text(&self, text: impl Into<Text>) -> Emit<'_> {
-        self.0.emit(EventKind::Text, || text.into().into())
+        self.0.emit(EventKind::Text, || Event::from(text.into()))
     }
 
     /// Tells that an agent chose a tool.
     pub fn on_agent_action(&self, action: AgentAction) -> Emit<'_> {
-        self.0.emit(EventKind::AgentAction, || action.into())
+        self.0.emit(EventKind::AgentAction, || Event::from(action))
     }
 
     /// Tells that an agent is done. The run goes on until it is ended.
     pub fn on_agent_finish(&self, finish: AgentFinish) -> Emit<'_> {
-        self.0.emit(EventKind::AgentFinish, || finish.into())
+        self.0.emit(EventKind::AgentFinish, || Event::from(finish))
     }
 
     /// Ends the run with what it made.

@@ -5,12 +5,12 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::task::Poll;
 
 use crate::handler::CallbackHandler;
 use crate::lane::Call;
 use crate::sync::Lock;
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::{Waiter, Waiters, wake};
 
 type BoxHandler = Box<dyn CallbackHandler>;
 
@@ -106,7 +106,7 @@ impl Taken<'_> {
             (None, Some(state.waiting.take()))
         });
         // All of them: a waker may belong to a task that was dropped meanwhile.
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        wake(waiting.into_iter().flatten());
         call
     }
 }
@@ -121,6 +121,6 @@ impl Drop for Taken<'_> {
             state.handler = self.handler.take();
             (state.waiting.take(), core::mem::take(&mut state.later))
         });
-        waiting.for_each(Waker::wake);
+        wake(waiting);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn shut_down(engine: Arc<Engine>, timer: Arc<dyn Timer>, deadli
             join_all(closing.into_iter().map(Closing::deliver)).await;
         });
     }
-    within(&timer, deadline, engine.ledger.flush()).await;
+    within(&timer, deadline, engine.flush()).await;
     ShutdownReport {
         closed_runs,
         handlers: engine.handlers().iter().map(|handler| handler.stats()).collect(),

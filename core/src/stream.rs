@@ -13,10 +13,10 @@ use pin_project_lite::pin_project;
 use serde_core::Serialize;
 use serde_json::Value;
 
-use crate::chunk::LlmChunk;
 use crate::context;
 use crate::error::RunError;
 use crate::event::{ChainEnd, EventKind, LlmEnd, LlmNewToken};
+use crate::result::LlmChunk;
 use crate::run_info::RunKind;
 use crate::runs::{ChainRun, LlmRun};
 use crate::scope::{OwnedEmit, error_event};
@@ -135,7 +135,7 @@ enum Telling<C> {
 impl<C> Telling<C> {
     fn item(&mut self, emit: &mut OwnedEmit, item: &C) {
         match self {
-            Self::Tokens(token) => emit.tell(EventKind::LlmNewToken, || token(item).into()),
+            Self::Tokens(token) => emit.tell(EventKind::LlmNewToken, || token(item)),
             Self::Outputs(output, outputs) => {
                 let output = output(item);
                 match (outputs.last_mut(), output) {

@@ -3,6 +3,15 @@
 use alloc::vec::Vec;
 use core::task::Waker;
 
+use crate::contain::contained;
+
+/// Wakes them all, outside any lock. A waker that panics is its runtime's affair, and keeps nobody else waiting.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = contained(|| waker.wake());
+    }
+}
+
 /// Tasks to wake; each is in here once, however often it is polled, and with whichever waker.
 #[derive(Default)]
 pub(crate) struct Waiters {

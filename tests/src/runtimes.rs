@@ -1,13 +1,14 @@
 //! The runtimes that every test body runs on, and the macro that makes a test of a body for each.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use rappel_core::runtime::BoxFuture;
-use rappel_core::{BlockingExecutor, CallbackManager, Spawner, Timer};
+use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, Spawner, Threads, Timer};
 use rappel_smol::Smol;
 use rappel_tokio::Tokio;
 
@@ -27,11 +28,23 @@ pub enum Flavour {
     Smol,
     /// smol with an executor of the user's, on the caller's thread.
     SmolOwn,
+    /// Plain threads, two of which poll tasks.
+    Threads,
+    /// The thread pool of `futures`, with plain threads for blocking jobs.
+    FuturesPool,
 }
 
 impl Flavour {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Tokio, Self::TokioCurrentThread, Self::AsyncStd, Self::Smol, Self::SmolOwn];
+    pub const ALL: [Self; 7] = [
+        Self::Tokio,
+        Self::TokioCurrentThread,
+        Self::AsyncStd,
+        Self::Smol,
+        Self::SmolOwn,
+        Self::Threads,
+        Self::FuturesPool,
+    ];
 
     /// Runs `body` to its end on a runtime of this flavour, and aborts the process if that hangs.
     ///
@@ -43,10 +56,10 @@ impl Flavour {
         Fut: Future<Output = ()>,
     {
         // tokio's own default.
-        self.run_with(512, body);
+        self.run_with(NonZeroUsize::MIN.saturating_add(511), body);
     }
 
-    /// As [`run`](Self::run), with one thread for all blocking jobs. Where the runtime is not tokio, `BLOCKING_MAX_THREADS=1` has to see to that.
+    /// As [`run`](Self::run), with one thread for all blocking jobs. On smol and async-std `BLOCKING_MAX_THREADS=1` has to see to that.
     ///
     /// # Panics
     /// As `run` does.
@@ -55,17 +68,18 @@ impl Flavour {
         F: FnOnce(Rt) -> Fut,
         Fut: Future<Output = ()>,
     {
-        self.run_with(1, body);
+        self.run_with(NonZeroUsize::MIN, body);
     }
 
-    fn run_with<F, Fut>(self, blocking_threads: usize, body: F)
+    fn run_with<F, Fut>(self, blocking_threads: NonZeroUsize, body: F)
     where
         F: FnOnce(Rt) -> Fut,
         Fut: Future<Output = ()>,
     {
-        let _watchdog = Watchdog::start(self);
+        let _watchdog = Watchdog::start(&format!("{self:?}"));
+        let threads = || Threads::with_limits(NonZeroUsize::MIN.saturating_add(1), blocking_threads);
         let run_tokio = |mut builder: tokio::runtime::Builder, body| {
-            let runtime = builder.enable_all().max_blocking_threads(blocking_threads).build();
+            let runtime = builder.enable_all().max_blocking_threads(blocking_threads.get()).build();
             run_tokio(self, &runtime.expect("a tokio runtime"), body);
         };
         match self {
@@ -84,6 +98,15 @@ impl Flavour {
                 let executor = Arc::new(smol::Executor::new());
                 let rt = Rt::new(self, Smol::with_executor(&executor));
                 smol::block_on(executor.run(body(rt)));
+            }
+            Self::Threads => {
+                let threads = threads();
+                threads.block_on(body(Rt::new(self, threads.clone())));
+            }
+            Self::FuturesPool => {
+                let pool = futures_executor::ThreadPool::builder().pool_size(2).create();
+                let rt = Rt::new(self, (FromFuturesSpawn(pool.expect("a thread pool")), threads()));
+                futures_executor::block_on(body(rt));
             }
         }
     }
@@ -186,16 +209,19 @@ impl Timer for Rt {
     }
 }
 
-/// Aborts the process when it is not dropped in time: a loop that is blocked cannot time itself out.
-struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
+/// Aborts the process when it is not dropped in time: what is blocked cannot time itself out.
+#[derive(Debug)]
+pub struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
 
 impl Watchdog {
-    fn start(flavour: Flavour) -> Self {
+    /// Watches the test that this thread runs, on that runtime.
+    #[must_use]
+    pub fn start(runtime: &str) -> Self {
         let (alive, watched) = channel();
-        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let (test, runtime) = (thread::current().name().unwrap_or("a test").to_owned(), runtime.to_owned());
         thread::spawn(move || {
             if watched.recv_timeout(HUNG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{test} hangs on {flavour:?}");
+                eprintln!("{test} hangs on {runtime}");
                 std::process::abort();
             }
         });
@@ -246,6 +272,16 @@ macro_rules! on_every_runtime {
             #[test]
             fn smol_own_executor() {
                 $crate::runtimes::Flavour::SmolOwn.run(body);
+            }
+
+            #[test]
+            fn threads() {
+                $crate::runtimes::Flavour::Threads.run(body);
+            }
+
+            #[test]
+            fn futures_pool() {
+                $crate::runtimes::Flavour::FuturesPool.run(body);
             }
         }
     )+};

@@ -9,11 +9,10 @@ use core::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::chunk::{LlmChunk, ToolCallChunk};
 use crate::error::RunError;
 use crate::lane::Losses;
 use crate::message::{Message, buffer_string};
-use crate::result::LlmResult;
+use crate::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::run_info::RunId;
 use crate::token::Token;
 

@@ -10,6 +10,7 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use stackfuture::StackFuture;
 
+use crate::contain::contained;
 use crate::error::{HandlerError, HandlerResult};
 use crate::event::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event, Interest, LlmEnd, LlmError,
@@ -24,8 +25,17 @@ pin_project! {
     /// What an async handler makes of one event, its type forgotten: in place up to 64 bytes, in a box beyond.
     #[must_use = "futures do nothing unless they are polled"]
     pub struct HandlerFuture<'a> {
+        // Absent only while it is dropped.
         #[pin]
-        future: StackFuture<'a, HandlerResult, SLOT>,
+        future: Option<StackFuture<'a, HandlerResult, SLOT>>,
+    }
+
+    impl PinnedDrop for HandlerFuture<'_> {
+        fn drop(this: Pin<&mut Self>) {
+            // A future that panics when it is dropped harms no other.
+            let mut future = this.project().future;
+            let _ = contained(|| future.set(None));
+        }
     }
 }
 
@@ -33,7 +43,7 @@ impl<'a> HandlerFuture<'a> {
     /// Forgets the future's type.
     pub fn new(future: impl Future<Output = HandlerResult> + Send + 'a) -> Self {
         Self {
-            future: StackFuture::from_or_box(future),
+            future: Some(StackFuture::from_or_box(future)),
         }
     }
 
@@ -47,7 +57,7 @@ impl Future for HandlerFuture<'_> {
     type Output = HandlerResult;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HandlerResult> {
-        self.project().future.poll(cx)
+        self.project().future.as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
     }
 }
 
@@ -137,11 +147,28 @@ forward!(Arc, Box);
 
 /// [`AsyncCallbackHandler`] as the dispatcher keeps it: dyn-compatible.
 pub(crate) trait ErasedAsyncHandler: Send + Sync {
+    /// Never panics: where the method does, the future does when it is polled.
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a>;
 }
 
 impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        self.on_event(event, run)
+        // Here, and not around the poll: where the compiler sees that a method cannot panic, which is so for an `async fn`, this costs nothing.
+        put_off(|| self.on_event(event, run))
     }
+}
+
+/// Puts a panic off until the future is polled.
+#[cfg(feature = "std")]
+fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
+    use core::panic::AssertUnwindSafe;
+    use std::panic::{catch_unwind, resume_unwind};
+
+    // What the method shares with others is its own affair, as the docs of handlers say.
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| HandlerFuture::new(async { resume_unwind(panic) }))
+}
+
+#[cfg(not(feature = "std"))]
+fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
+    make()
 }

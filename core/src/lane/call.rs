@@ -13,7 +13,6 @@ use crate::run_info::RunKind;
 
 /// A call that is to be made. Dropped before it is settled, because its runtime has dropped whoever was to make it, it reports itself.
 pub(crate) struct Call {
-    owner: Arc<Registration>,
     envelope: Arc<Envelope>,
     /// The event as this handler gets it, where several were joined.
     joined: Option<Box<Event>>,
@@ -21,8 +20,8 @@ pub(crate) struct Call {
     index: usize,
     /// Whether the emitter waits until it is handled.
     answers: bool,
-    /// What a flush of the handler waits for. Absent once the call is settled.
-    ticket: Option<Ticket>,
+    /// What a flush of the handler waits for: its page in that one's ledger. Absent once the call is settled.
+    page: Option<usize>,
 }
 
 impl Call {
@@ -32,13 +31,13 @@ impl Call {
         if answers {
             envelope.hold_emitter();
         }
+        let page = ticket.and_then(Ticket::into_page).unwrap_or_else(|| owner.ledger.open());
         Self {
-            owner: owner.clone(),
             envelope: envelope.clone(),
             joined: None,
             index,
             answers,
-            ticket: Some(ticket.unwrap_or_else(|| Ticket::new(&owner.ledger))),
+            page: Some(page),
         }
     }
 
@@ -51,6 +50,11 @@ impl Call {
         }
     }
 
+    /// Whose call it is: the run has it by its number.
+    fn owner(&self) -> Option<&Arc<Registration>> {
+        self.envelope.facts.setup.handler(self.index)
+    }
+
     pub(crate) fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -61,12 +65,13 @@ impl Call {
     }
 
     fn close(&mut self, failure: Option<HandlerFailure>) {
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some(page) = self.page.take() else { return };
+        let Some(owner) = self.owner() else { return };
         if let Some(failure) = &failure {
-            self.envelope.note(self.index, &self.owner, failure);
+            self.envelope.note(self.index, owner, failure);
         }
         // The books first: whoever is woken then may ask whether all is handled.
-        drop(ticket);
+        owner.ledger.close(page);
         self.envelope.handled();
         if self.answers {
             self.envelope.release_emitter();
@@ -76,9 +81,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.ticket.is_some() {
-            let failure = self.owner.report_uncalled(&self.envelope);
-            self.close(Some(failure));
+        if self.page.is_some() {
+            let failure = self.owner().map(|owner| owner.report_uncalled(&self.envelope));
+            self.close(failure);
         }
     }
 }

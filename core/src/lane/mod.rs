@@ -19,6 +19,7 @@ use alloc::sync::Arc;
 use self::call::part;
 use self::mailboxes::{Brought, GivenUp, Limits, Mailboxes, Over, Part};
 use self::watch::Watch;
+use self::workers::Help;
 use crate::deadline::Deadline;
 use crate::envelope::{Envelope, Hold};
 use crate::error::FailureCause;
@@ -59,8 +60,7 @@ pub(crate) struct FollowUp<'a> {
     index: usize,
     brought: Brought<Call>,
     over: Option<Over<Call>>,
-    /// Whether the lane has to be called for.
-    serve: bool,
+    help: Help,
 }
 
 struct State {
@@ -75,9 +75,7 @@ struct State {
 impl FollowUp<'_> {
     pub(crate) fn finish(self) {
         let Self { lane, owner, .. } = self;
-        if self.serve {
-            lane.call_for(owner);
-        }
+        lane.answer(self.help);
         if let Some(over) = self.over {
             lane.close(owner, over);
         }
@@ -129,11 +127,6 @@ impl Lane {
         }
     }
 
-    /// Whether a call keeps the handler from every other one.
-    pub(crate) fn is_serial(&self) -> bool {
-        matches!(self.server, Server::Blocking(_))
-    }
-
     /// Queues an event for the handler, or finds that it cannot. Whatever the emitter has to wait for holds its envelope.
     ///
     /// It calls nobody: what comes back does.
@@ -153,7 +146,7 @@ impl Lane {
         let answers = may_wait && (self.delivery.is_awaited() || (self.delivery.is_pipelined() && part == Part::End));
         // Counted before it can be seen.
         let call = Call::new(owner, envelope, index, answers, ticket);
-        let (brought, over, serve) = self.state.with(|state| {
+        let (brought, over, help) = self.state.with(|state| {
             // Asked once more, where nobody else changes it: a time-out may refuse the run's start meanwhile, and give its mailbox to another one.
             let brought = match facts.places.get(index) {
                 Place::At(key) => state.boxes.bring(key, call, may_wait),
@@ -169,8 +162,11 @@ impl Lane {
                 }
                 _ => None,
             };
-            let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && self.claim_serial(state);
-            (brought, over, serve)
+            let help = match brought {
+                Brought::Queued { serve: Some(_), .. } => self.call_for(owner, state),
+                _ => Help::None,
+            };
+            (brought, over, help)
         });
         Some(FollowUp {
             lane: self,
@@ -179,7 +175,7 @@ impl Lane {
             index,
             brought,
             over,
-            serve,
+            help,
         })
     }
 
@@ -226,18 +222,19 @@ impl Lane {
     pub(crate) fn retire(&self, owner: &Arc<Registration>, facts: &Facts, index: usize, end: Option<&Arc<Envelope>>) {
         let waits = |end: &&Arc<Envelope>| self.is_pipelined() && !end.emitter.waits_for(owner.id, &end.facts);
         let mut hold = end.filter(waits).map(Hold::new);
-        let (over, serve) = self.state.with(|state| {
+        let (over, help) = self.state.with(|state| {
             let Place::At(key) = facts.places.leave(index) else {
-                return (None, false);
+                return (None, Help::None);
             };
             let over = state.boxes.retire(key, hold.take());
-            let serve = !over.serve.is_empty() && self.claim_serial(state);
-            (Some(over), serve)
+            let help = match over.serve.is_empty() {
+                true => Help::None,
+                false => self.call_for(owner, state),
+            };
+            (Some(over), help)
         });
         drop(hold);
-        if serve {
-            self.call_for(owner);
-        }
+        self.answer(help);
         if let Some(over) = over {
             self.close(owner, over);
         }
@@ -258,14 +255,17 @@ impl Lane {
         drop(over.freed);
     }
 
-    /// Whether a serial lane has to be called for; it counts as served from here on.
-    fn claim_serial(&self, state: &mut State) -> bool {
-        self.is_serial() && !core::mem::replace(&mut state.served, true)
+    /// Has a serial lane wait for somebody who serves it, if it does not, and is not being served; it counts as served from here on.
+    fn call_for(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
+        match &self.server {
+            Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => workers.put_in_line(owner.clone()),
+            Server::Blocking(_) | Server::Tasks { .. } => Help::None,
+        }
     }
 
-    fn call_for(&self, owner: &Arc<Registration>) {
+    fn answer(&self, help: Help) {
         if let Server::Blocking(workers) = &self.server {
-            workers.call_for(owner.clone());
+            workers.answer(help);
         }
     }
 

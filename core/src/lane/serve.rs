@@ -10,10 +10,11 @@ use super::mailboxes::{Over, Turn};
 use super::workers::{Serve, Shift};
 use super::{BoxHandler, Call, Lane, Server, State};
 use crate::contain::contained;
-use crate::context::{self, Busy, CallOver, InCurrentRun};
+use crate::context::{self, Busy, CallOver, Current, InCurrentRun};
 use crate::deadline::Deadline;
-use crate::envelope::Hold;
+use crate::envelope::{Envelope, Hold};
 use crate::registration::{Answer, Registration};
+use crate::scope::Facts;
 
 /// How many calls a task makes before it lets others on its thread go on.
 const CALLS_PER_POLL: usize = 64;
@@ -73,21 +74,11 @@ impl Lane {
             lane: self,
             handler: self.state.with(|state| state.handler.take()),
             key: None,
+            ahead: None,
+            inside: None,
         };
         loop {
-            let shift_over = shift.is_over();
-            let due = self.deadline.as_ref().map(Deadline::due);
-            let (step, watch) = self.state.with(|state| {
-                let step = state.step(&mut out.handler, shift_over);
-                let watch = match (&step, due) {
-                    (Step::Call { key, .. }, Some(due)) => state.watch.begin(*key, due),
-                    _ => false,
-                };
-                (step, watch)
-            });
-            if watch {
-                self.watch_over(owner);
-            }
+            let step = out.ahead.take().unwrap_or_else(|| self.step(owner, &mut out.handler, shift));
             let (key, errand, freed) = match step {
                 Step::Idle => return false,
                 Step::More => return true,
@@ -97,14 +88,35 @@ impl Lane {
             out.key = Some(key);
             let answer = out.call(owner, errand);
             out.key = None;
+            shift.count();
+            let shift_over = shift.is_over();
             let over = self.state.with(|state| {
                 state.watch.end();
-                state.boxes.finish(key)
+                let over = state.boxes.finish(key);
+                // What comes next waits for the report of this one: where its time counts, it is not taken yet.
+                out.ahead = self.deadline.is_none().then(|| state.step(&mut out.handler, shift_over));
+                over
             });
-            // Before the next call: a report that takes its time must not eat up that one's.
             self.conclude(owner, over, answer);
-            shift.count();
         }
+    }
+
+    /// What comes next; its time counts from now on.
+    fn step(&self, owner: &Arc<Registration>, handler: &mut Option<BoxHandler>, shift: &Shift) -> Step {
+        let shift_over = shift.is_over();
+        let due = self.deadline.as_ref().map(Deadline::due);
+        let (step, watch) = self.state.with(|state| {
+            let step = state.step(handler, shift_over);
+            let watch = match (&step, due) {
+                (Step::Call { key, .. }, Some(due)) => state.watch.begin(*key, due),
+                _ => false,
+            };
+            (step, watch)
+        });
+        if watch {
+            self.watch_over(owner);
+        }
+        step
     }
 
     /// A call is over: tells whoever waits for it, unless it was given up on meanwhile.
@@ -116,11 +128,11 @@ impl Lane {
         self.close(owner, over);
     }
 
-    /// Serves the lane on this thread, if it waits for somebody who does. Only where blocking is no harm.
-    pub(crate) fn help(&self, owner: &Arc<Registration>) {
-        let Server::Blocking(workers) = &self.server else { return };
-        if workers.claim(owner) && self.serve(owner, &mut Shift::new()) {
-            workers.call_for(owner.clone());
+    /// Serves the lane on this thread, if it waits for somebody who does. Only where blocking is no harm. Whether there is more to do.
+    pub(crate) fn help(&self, owner: &Arc<Registration>) -> bool {
+        match &self.server {
+            Server::Blocking(workers) => workers.help(owner),
+            Server::Tasks { .. } => false,
         }
     }
 
@@ -158,6 +170,23 @@ struct Out<'a> {
     handler: Option<BoxHandler>,
     /// The run whose event it is handling.
     key: Option<usize>,
+    /// What it does next, where that is known.
+    ahead: Option<Step>,
+    /// Where it was called last.
+    inside: Option<Inside>,
+}
+
+/// Where a handler is called, for one event after the other that was emitted from the same place.
+struct Inside {
+    run: Arc<Facts>,
+    emitter: Current,
+    current: Current,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.current.call_is_over();
+    }
 }
 
 impl Out<'_> {
@@ -167,13 +196,32 @@ impl Out<'_> {
         };
         let own = errand.own_event();
         let event = own.as_ref().unwrap_or(&errand.envelope.event);
-        let busy = Busy::Everywhere(owner.id);
-        let current = errand.envelope.emitter.in_call(&errand.envelope.facts, Some(busy));
-        let over = CallOver(current.clone());
-        let _entered = context::enter_serving(current, owner.id);
-        let answer = owner.ask_sync(&mut **handler, event, errand.envelope.run());
-        drop(over);
+        let envelope = &errand.envelope;
+        let known = self.inside.take().filter(|inside| inside.is_of(envelope));
+        let inside = self.inside.insert(known.unwrap_or_else(|| Inside::new(envelope, owner)));
+        let serving = context::enter_serving(&mut inside.current, owner.id);
+        let answer = owner.ask_sync(&mut **handler, event, envelope.run());
+        drop(serving);
+        if !inside.current.is_ours() {
+            // Code goes on that took its place along: it is in no call from here on.
+            self.inside = None;
+        }
         answer
+    }
+}
+
+impl Inside {
+    fn new(envelope: &Envelope, owner: &Registration) -> Self {
+        let busy = Busy::Everywhere(owner.id);
+        Self {
+            run: envelope.facts.clone(),
+            emitter: envelope.emitter.clone(),
+            current: envelope.emitter.in_call(&envelope.facts, Some(busy)),
+        }
+    }
+
+    fn is_of(&self, envelope: &Envelope) -> bool {
+        Arc::ptr_eq(&self.run, &envelope.facts) && self.emitter.is(&envelope.emitter)
     }
 }
 
@@ -183,9 +231,14 @@ impl Drop for Out<'_> {
         let (Some(handler), lane) = (self.handler.take(), self.lane) else {
             return;
         };
+        let ahead = match self.ahead.take() {
+            Some(Step::Call { key, errand, freed }) => Some((key, errand, freed)),
+            _ => None,
+        };
+        let keys = [self.key.take(), ahead.as_ref().map(|(key, ..)| *key)];
         let _over = lane.state.with(|state| {
             state.handler = Some(handler);
-            self.key.take().map(|key| state.boxes.finish(key))
+            keys.map(|key| key.map(|key| state.boxes.finish(key)))
         });
     }
 }

@@ -37,26 +37,69 @@ const WORK: Duration = Duration::from_millis(10);
 pub(crate) struct Shift {
     calls: u32,
     #[cfg(feature = "std")]
-    began: std::time::Instant,
+    watch: Watch,
 }
+
+/// A job's time. A clock costs more than a quick call: it is read once for more and more calls, for as long as they are quick.
+#[cfg(feature = "std")]
+struct Watch {
+    began: std::time::Instant,
+    /// The time at the last reading.
+    read: Duration,
+    /// How many calls there are between two readings, and how many are left to the next one.
+    stride: u32,
+    left: u32,
+}
+
+#[cfg(feature = "std")]
+impl Watch {
+    fn new() -> Self {
+        Self {
+            began: std::time::Instant::now(),
+            read: Duration::ZERO,
+            stride: 1,
+            left: 0,
+        }
+    }
+
+    /// For how long it goes on, as far as is known after so many calls.
+    fn after_call(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            return;
+        }
+        let now = self.began.elapsed();
+        // So many more take a tenth of it, unless they are slower than these.
+        let quick = (now - self.read) < WORK / 20;
+        self.stride = if quick { (self.stride * 2).min(MOST_UNREAD) } else { 1 };
+        self.left = self.stride;
+        self.read = now;
+    }
+}
+
+/// How many calls are made at most without a look at the clock.
+#[cfg(feature = "std")]
+const MOST_UNREAD: u32 = 16;
 
 impl Shift {
     pub(crate) fn new() -> Self {
         Self {
             calls: CALLS,
             #[cfg(feature = "std")]
-            began: std::time::Instant::now(),
+            watch: Watch::new(),
         }
     }
 
     /// A call has been made.
     pub(crate) fn count(&mut self) {
         self.calls = self.calls.saturating_sub(1);
+        #[cfg(feature = "std")]
+        self.watch.after_call();
     }
 
     pub(crate) fn is_over(&self) -> bool {
         #[cfg(feature = "std")]
-        if self.began.elapsed() >= WORK {
+        if self.watch.read >= WORK {
             return true;
         }
         self.calls == 0
@@ -64,7 +107,7 @@ impl Shift {
 
     #[cfg(feature = "std")]
     fn left(&self) -> Duration {
-        WORK.saturating_sub(self.began.elapsed())
+        WORK.saturating_sub(self.watch.began.elapsed())
     }
 }
 
@@ -85,7 +128,8 @@ struct Floor<L> {
 }
 
 /// What the lanes that wait need.
-enum Help {
+#[must_use = "a lane waits, and nobody comes"]
+pub(crate) enum Help {
     /// Somebody is on the way to each.
     None,
     /// One who lingers is to be woken.
@@ -132,11 +176,28 @@ impl<L: Serve> Workers<L> {
 
     /// Has somebody serve the lane. It must not be waiting, or being served.
     pub(crate) fn call_for(self: &Arc<Self>, lane: Arc<L>) {
-        let help = self.floor.with(|floor| {
+        let help = self.put_in_line(lane);
+        self.answer(help);
+    }
+
+    /// Has the lane wait for somebody who serves it; whoever comes by may take it from here on. It must not be waiting, or being served.
+    ///
+    /// It calls nobody, so it may stand where the lane is locked: then a lane that counts as served can be had, or is being served. What comes back is to
+    /// be answered outside.
+    pub(crate) fn put_in_line(&self, lane: Arc<L>) -> Help {
+        self.floor.with(|floor| {
             floor.waiting.push_back(lane);
             floor.call_help()
-        });
-        self.answer(help);
+        })
+    }
+
+    /// Serves the lane on this thread, if it waits for somebody who does. Whether there is more to do.
+    pub(crate) fn help(self: &Arc<Self>, lane: &Arc<L>) -> bool {
+        let more = self.claim(lane) && serve(lane, &mut Shift::new());
+        if more {
+            self.call_for(lane.clone());
+        }
+        more
     }
 
     /// Takes the lane away from those that wait, for somebody who serves it himself; false where it is being served.
@@ -148,7 +209,7 @@ impl<L: Serve> Workers<L> {
         claimed.is_some()
     }
 
-    fn answer(self: &Arc<Self>, help: Help) {
+    pub(crate) fn answer(self: &Arc<Self>, help: Help) {
         match help {
             Help::None => {}
             Help::Send => self.send_for_one(),
@@ -173,12 +234,7 @@ impl<L: Serve> Workers<L> {
             floor.waiting.pop_front()
         });
         while let Some(lane) = next {
-            // Handlers' panics are contained where they are called. This one is for a panic of the runtime's.
-            let more = contained(|| lane.serve(&mut shift));
-            if more.is_err() {
-                lane.abandon();
-            }
-            let more = more.unwrap_or(false);
+            let more = serve(&lane, &mut shift);
             let over = shift.is_over();
             let (found, help) = self.floor.with(|floor| {
                 if more {
@@ -216,6 +272,15 @@ impl<L: Serve> Workers<L> {
     fn linger(&self, _: &Shift) -> Option<Arc<L>> {
         None
     }
+}
+
+/// Serves the lane. Whether there is more to do.
+fn serve<L: Serve>(lane: &Arc<L>, shift: &mut Shift) -> bool {
+    // Handlers' panics are contained where they are called. This one is for a panic of the runtime's.
+    contained(|| lane.serve(shift)).unwrap_or_else(|_| {
+        lane.abandon();
+        false
+    })
 }
 
 /// A job on its way to a thread. If the executor drops it instead, those whom it was to serve are told.

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::{Emission, RunCore, Scope, abandon};
+use super::{Emission, READY, RunCore, Scope, Unsent, abandon};
 use crate::error::{EmitError, StartError};
 use crate::event::{Event, EventKind};
 
@@ -18,59 +18,58 @@ use crate::event::{Event, EventKind};
 #[must_use = "an event happens when it is awaited"]
 pub struct Emit<'run> {
     core: &'run Arc<RunCore>,
-    emission: Emission,
+    /// Absent where nobody minds.
+    emission: Option<Emission>,
 }
 
 impl<'run> Emit<'run> {
-    pub(super) fn new(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Self {
+    #[inline]
+    pub(super) fn new<E: Into<Unsent>>(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> E) -> Self {
         Self {
             core: scope.core(),
-            emission: emission_of(scope, kind, make),
+            emission: scope.core().minds(kind).then(|| emission(scope, make)),
         }
     }
 }
 
-/// Makes an event that the run goes on after, if it matters to anybody.
-fn emission_of(scope: &Scope, kind: EventKind, make: impl FnOnce() -> Event) -> Emission {
-    let facts = scope.facts();
-    // A run that was cut off by its parent's end says so at its next event, heard or not.
-    if facts.setup.has_handlers() && !facts.setup.minds(kind) && !facts.is_cut_off() && !facts.setup.engine.is_shut_down() {
-        return Emission::Done;
-    }
-    emission(scope, make)
-}
-
 /// Makes the event if there is anybody to hear it.
-fn emission(scope: &Scope, make: impl FnOnce() -> Event) -> Emission {
+fn emission<E: Into<Unsent>>(scope: &Scope, make: impl FnOnce() -> E) -> Emission {
     let setup = &scope.facts().setup;
     if !setup.has_handlers() {
         Emission::Done
     } else if setup.engine.is_shut_down() {
         Emission::ShutDown
     } else {
-        Emission::new(make())
+        Emission::new(make().into())
     }
 }
 
 impl Future for Emit<'_> {
     type Output = Result<(), EmitError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.core;
-        core.poll_emission(&mut self.emission, cx)
+        match &mut self.emission {
+            Some(emission) => core.poll_emission(emission, cx),
+            None => READY,
+        }
     }
 }
 
 impl Drop for Emit<'_> {
+    #[inline]
     fn drop(&mut self) {
-        abandon(self.core, &self.emission);
+        if let Some(emission) = self.emission.as_ref().filter(|emission| !emission.is_done()) {
+            abandon(self.core, emission);
+        }
     }
 }
 
 impl fmt::Debug for Emit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emit")
-            .field("done", &self.emission.is_done())
+            .field("done", &self.emission.as_ref().is_none_or(Emission::is_done))
             .finish_non_exhaustive()
     }
 }
@@ -105,9 +104,11 @@ impl OwnedEmit {
     }
 
     /// Emits an event next that the run goes on after. Only while no other one is under way.
-    pub(crate) fn tell(&mut self, kind: EventKind, make: impl FnOnce() -> Event) {
+    pub(crate) fn tell<E: Into<Unsent>>(&mut self, kind: EventKind, make: impl FnOnce() -> E) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
-        self.in_flight.emission = emission_of(&self.scope, kind, make);
+        if self.scope.core().minds(kind) {
+            self.in_flight.emission = emission(&self.scope, make);
+        }
     }
 
     /// Emits a start or an end next. Only while no other one is under way.

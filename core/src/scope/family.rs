@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::Facts;
+use super::{Facts, has_changed};
 
 /// One run's part in its family.
 #[derive(Default)]
@@ -37,7 +37,12 @@ impl Facts {
         if let Some(parent) = self.setup.parent.0.as_ref().filter(|_| self.family.counted.load(Ordering::Acquire)) {
             parent.family.children.fetch_sub(CHILD, Ordering::AcqRel);
         }
-        self.family.children.fetch_or(ENDED, Ordering::AcqRel) / CHILD
+        let open = self.family.children.fetch_or(ENDED, Ordering::AcqRel) / CHILD;
+        if open > 0 {
+            // They are cut off.
+            has_changed();
+        }
+        open
     }
 
     /// Whether the run has ended.

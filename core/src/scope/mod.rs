@@ -6,15 +6,19 @@
 
 mod emit;
 mod family;
+mod heard;
 mod places;
 mod turn;
+mod unsent;
 mod waiting;
 
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use family::Family;
+pub(crate) use heard::has_changed;
 pub(crate) use places::{Place, Places};
 pub(crate) use turn::{Booked, Emission, Facts, RunCore};
+pub(crate) use unsent::Unsent;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -27,6 +31,7 @@ use crate::event::{ChainError, Event, EventKind, LlmError, RetrieverError, ToolE
 use crate::ledger::Ticket;
 use crate::result::LlmResult;
 use crate::run_info::{RunInfo, RunKind};
+use crate::waiters::Waiter;
 
 /// A run as its owner holds it. Dropped before its end, it ends as cancelled.
 pub(crate) struct Scope(Arc<RunCore>);
@@ -49,7 +54,8 @@ impl Scope {
     }
 
     /// Emits an event that the run goes on after. `make` is called only if somebody may want it.
-    pub(crate) fn emit(&self, kind: EventKind, make: impl FnOnce() -> Event) -> Emit<'_> {
+    #[inline]
+    pub(crate) fn emit<E: Into<Unsent>>(&self, kind: EventKind, make: impl FnOnce() -> E) -> Emit<'_> {
         Emit::new(self, kind, make)
     }
 
@@ -103,8 +109,8 @@ impl Closing {
         let kind = event.kind();
         if !facts.setup.wants(kind) {
             // Nobody is to be told. But an event that its emitter leaked may still be in flight, and nobody comes after us to poll it.
-            if let Some(sequence) = core.in_flight() {
-                hand_over(core, sequence);
+            if core.has_flight() {
+                see_through(core);
             }
             core.let_go();
             return None;
@@ -150,7 +156,19 @@ impl Drop for Closing {
     }
 }
 
-/// Has the spawner poll the run's events on until number `sequence` is handled, for an emitter that was dropped meanwhile.
+/// Has the spawner poll the event in flight on until it is handled. What comes of it is left to its emitter, who may still be there, or may have handed
+/// it over already: who waited for what another one has taken would wait in a circle.
+fn see_through(core: &Arc<RunCore>) {
+    let core = core.clone();
+    let engine = core.facts.setup.engine.clone();
+    let task = async move {
+        let mut waiter = Waiter::default();
+        poll_fn(|cx| core.poll_idle(None, &mut waiter, cx)).await;
+    };
+    engine.spawn(task);
+}
+
+/// Has the spawner poll the run's events on until number `sequence` is handled, for an emitter that was dropped meanwhile. Once for each emitter.
 fn hand_over(core: &Arc<RunCore>, sequence: u64) {
     let core = core.clone();
     let engine = core.facts.setup.engine.clone();

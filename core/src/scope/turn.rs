@@ -7,20 +7,20 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::{Context, Poll, Waker, ready};
 
+use super::heard::Heard;
 use super::waiting::Waiting;
-use super::{Family, Places, READY, error_event};
+use super::{Family, Places, READY, Unsent, error_event};
+use crate::carrier::{Carrier, Outcome};
 use crate::contain::contained;
 use crate::context;
-use crate::dispatch::{Tickets, dispatch};
+use crate::dispatch::Tickets;
 use crate::engine::OpenRun;
-use crate::envelope::Envelope;
-use crate::error::{EmitError, HandlerFailure, RunError};
+use crate::error::{EmitError, FailureCause, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
-use crate::result::LlmResult;
-use crate::run_info::RunInfo;
-use crate::runtime::BoxFuture;
+use crate::result::{LlmChunk, LlmResult};
+use crate::run_info::{RunInfo, RunKind};
 use crate::sync::Lock;
 use crate::waiters::Waiter;
 
@@ -36,18 +36,25 @@ pub(crate) struct Facts {
 /// A run. See the module for why the event in flight is in here.
 pub(crate) struct RunCore {
     pub(crate) facts: Arc<Facts>,
+    pub(super) heard: Heard,
     waiting: Arc<Waiting>,
-    state: Lock<State>,
+    pub(super) state: Lock<State>,
 }
 
-struct State {
+pub(super) struct State {
     turn: Turn,
+    /// Kept from one event to the next.
+    vehicle: Option<Box<Vehicle>>,
+    /// Whether the event in flight is in no ledger: its run is asked for it.
+    unbooked: bool,
+    /// What flushes wait for that have asked.
+    asked: Option<Ticket>,
     phase: Phase,
     sequence: u64,
     /// What came of handled events whose emitters have not asked yet. Mostly empty, and never longer than the emitters are many.
     outcomes: Vec<(u64, Outcome)>,
     /// The failure that was raised by the last event: if the emitter gives up now, that stopped the run.
-    raised: Option<HandlerFailure>,
+    raised: Option<Box<HandlerFailure>>,
     partial: LlmResult,
     /// A tool's error names the call that its start named.
     tool_call_id: Option<String>,
@@ -65,13 +72,17 @@ enum Turn {
     Polling,
 }
 
-struct Flight {
-    sequence: u64,
-    delivery: BoxFuture<'static, Outcome>,
-}
+/// An event on its way, and what brings it to its handlers.
+struct Flight(Box<Vehicle>);
 
-/// What comes of an event for its emitter.
-type Outcome = Result<(), EmitError>;
+/// What a run brings its events to the handlers by, one after the other.
+struct Vehicle {
+    /// The event's.
+    sequence: u64,
+    carrier: Carrier,
+    /// Wakes everybody who waits.
+    waker: Waker,
+}
 
 /// What there is to poll.
 enum Taken {
@@ -79,6 +90,14 @@ enum Taken {
     Flight(Flight),
     /// Somebody else is polling it.
     Elsewhere,
+}
+
+impl Vehicle {
+    /// Has the event handled. An error where that panics.
+    fn poll(&mut self) -> Result<Poll<Outcome>, FailureCause> {
+        let Self { carrier, waker, .. } = self;
+        contained(|| carrier.poll(&mut Context::from_waker(waker)))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -94,9 +113,9 @@ enum Phase {
 pub(crate) enum Emission {
     /// Not accepted yet: dropped now, it has not happened.
     New {
-        event: Box<Event>,
+        event: Unsent,
         /// Of an event that closes a run, which its owner has given up, or had to: what flushes wait for since then.
-        closing: Option<Booked>,
+        closing: Option<Box<Booked>>,
         waiter: Waiter,
     },
     /// Accepted, under that number.
@@ -118,9 +137,9 @@ pub(crate) struct Booked {
 }
 
 impl Emission {
-    pub(crate) fn new(event: Event) -> Self {
+    pub(crate) fn new(event: Unsent) -> Self {
         Self::New {
-            event: Box::new(event),
+            event,
             closing: None,
             waiter: Waiter::default(),
         }
@@ -128,8 +147,8 @@ impl Emission {
 
     pub(crate) fn closing(event: Event, booked: Booked) -> Self {
         Self::New {
-            event: Box::new(event),
-            closing: Some(booked),
+            event: event.into(),
+            closing: Some(Box::new(booked)),
             waiter: Waiter::default(),
         }
     }
@@ -155,7 +174,7 @@ enum Acceptance {
     /// It is in flight now; or, where the run is cut off, the run's cancellation is instead.
     InFlight { flight: Flight, cut_off: bool },
     /// It does not happen.
-    Refused(EmitError),
+    Refused(Box<EmitError>),
     /// Nobody wants it, so it is done.
     Unheard,
     /// Another event came first.
@@ -166,9 +185,13 @@ impl RunCore {
     pub(crate) fn new(facts: Facts) -> Arc<Self> {
         Arc::new(Self {
             facts: Arc::new(facts),
+            heard: Heard::default(),
             waiting: Waiting::new(),
             state: Lock::new(State {
                 turn: Turn::Idle,
+                vehicle: None,
+                unbooked: false,
+                asked: None,
                 phase: Phase::NotStarted,
                 sequence: 0,
                 outcomes: Vec::new(),
@@ -180,30 +203,70 @@ impl RunCore {
         })
     }
 
+    /// Has a token handled that is as most are: its run goes on, and async handlers answer at once. Gives it back to [`poll_emission`] otherwise.
+    #[inline]
+    fn poll_plain(&self, emission: &mut Emission, cx: &mut Context<'_>) -> Option<Poll<Result<(), EmitError>>> {
+        let Emission::New {
+            event: Unsent::Token(token, chunk),
+            closing: None,
+            waiter,
+        } = emission
+        else {
+            return None;
+        };
+        let timed = self.has_plain_tokens()?;
+        if context::is_too_deep() {
+            return None;
+        }
+        let time = if timed { self.facts.setup.engine.clock.now() } else { None };
+        let mut vehicle = self.state.with(|state| state.take_off(token, chunk.as_deref()))?;
+        let stamp = Stamp {
+            sequence: vehicle.sequence,
+            time,
+            ..Stamp::default()
+        };
+        let event = Unsent::Token(mem::take(token), chunk.take());
+        vehicle.carrier.load(&self.facts, event, stamp, None, Tickets::default());
+        let (sequence, mut waiter) = (vehicle.sequence, *waiter);
+        *emission = Emission::Done;
+        match self.poll_flight(Flight(vehicle), Some(sequence), &mut waiter, cx) {
+            Poll::Ready(Some(outcome)) => Some(Poll::Ready(told(outcome, false))),
+            Poll::Ready(None) | Poll::Pending => {
+                let cut_off = false;
+                *emission = Emission::Accepted { sequence, cut_off, waiter };
+                Some(Poll::Pending)
+            }
+        }
+    }
+
     /// Brings an emission on: accepts it when it is its turn, and polls it to its end.
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
+            if let Some(poll) = self.poll_plain(emission, cx) {
+                return poll;
+            }
             match emission {
                 Emission::New { event, closing, waiter } => match self.accept(event, closing) {
                     Acceptance::InFlight { flight, cut_off } => {
-                        let (sequence, mut waiter) = (flight.sequence, *waiter);
+                        let (sequence, mut waiter) = (flight.0.sequence, *waiter);
                         let poll = self.poll_flight(flight, Some(sequence), &mut waiter, cx);
                         *emission = Emission::Accepted { sequence, cut_off, waiter };
                         if let Some(outcome) = ready!(poll) {
                             *emission = Emission::Done;
-                            return Poll::Ready(if cut_off { Err(EmitError::RunClosed) } else { outcome });
+                            return Poll::Ready(told(outcome, cut_off));
                         }
                     }
                     Acceptance::Refused(error) => {
                         *emission = Emission::Done;
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(*error));
                     }
                     Acceptance::Unheard => {
                         *emission = Emission::Done;
                         return READY;
                     }
                     Acceptance::Behind => {
-                        if context::current().is_handling(&self.facts) {
+                        // Whoever gave the run up waits for nothing, wherever the task that tells of it is polled.
+                        if closing.is_none() && context::is_handling(&self.facts) {
                             *emission = Emission::Done;
                             return Poll::Ready(Err(EmitError::RunBusy));
                         }
@@ -216,7 +279,7 @@ impl RunCore {
                         outcome => outcome,
                     };
                     if let Some(outcome) = outcome {
-                        let outcome = if *cut_off { Err(EmitError::RunClosed) } else { outcome };
+                        let outcome = told(outcome, *cut_off);
                         *emission = Emission::Done;
                         return Poll::Ready(outcome);
                     }
@@ -231,26 +294,31 @@ impl RunCore {
     }
 
     /// Takes the event in, if no other one is in flight; the caller has to poll it then.
-    fn accept(self: &Arc<Self>, event: &mut Event, closing: &mut Option<Booked>) -> Acceptance {
-        let emitter = context::current();
-        if emitter.is_too_deep() && closing.is_none() {
-            return Acceptance::Refused(EmitError::TooDeep);
+    fn accept(self: &Arc<Self>, event: &mut Unsent, closing: &mut Option<Box<Booked>>) -> Acceptance {
+        let refused = |error| Acceptance::Refused(Box::new(error));
+        if context::is_too_deep() && closing.is_none() {
+            if event.kind().is_start() {
+                // What was not started never goes on; also where it is not so deep.
+                self.state.with(|state| state.phase = Phase::Closed);
+            }
+            return refused(EmitError::TooDeep);
         }
         let cut_off = self.facts.is_cut_off() && self.is_open();
         if cut_off {
-            *event = error_event(self.facts.info.kind(), RunError::Cancelled);
+            *event = error_event(self.facts.info.kind(), RunError::Cancelled).into();
         }
         let kind = event.kind();
         let setup = &self.facts.setup;
         let wanted = setup.wants(kind) || (kind.is_end() && self.facts.is_in_pipelined_lane());
-        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && setup.wants_token_times());
-        let time = timed.then(|| setup.engine.clock.now()).flatten();
+        let timed = kind.is_start() || kind.is_end() || (kind == EventKind::LlmNewToken && self.wants_token_times());
+        let unbooked = wanted && self.is_asked_for(kind);
+        let time = if timed { setup.engine.clock.now() } else { None };
         let accepted = self.state.with(|state| {
             if !matches!(state.turn, Turn::Idle) {
                 return Err(Acceptance::Behind);
             }
             if state.phase == Phase::Closed {
-                return Err(Acceptance::Refused(EmitError::RunClosed));
+                return Err(refused(EmitError::RunClosed));
             }
             if closing.is_none() {
                 self.admit(kind, state).map_err(|error| {
@@ -258,25 +326,23 @@ impl RunCore {
                     if kind.is_start() {
                         state.phase = Phase::Closed;
                     }
-                    Acceptance::Refused(error)
+                    refused(error)
                 })?;
             }
             let sequence = state.sequence;
             state.sequence += 1;
-            *event.stamp_mut() = Stamp {
-                sequence,
-                time,
-                ..Stamp::default()
-            };
             let closed = state.note(event, &self.facts);
+            let mut vehicle = None;
             if wanted {
                 state.turn = Turn::Polling;
+                state.unbooked = unbooked;
+                vehicle = state.vehicle.take();
             }
-            Ok((sequence, state.raised.take(), closed))
+            Ok((sequence, state.raised.take(), closed, vehicle))
         });
-        let (sequence, closed) = match accepted {
+        let (sequence, closed, vehicle) = match accepted {
             // The failure goes here, outside the lock: its cause is the user's.
-            Ok((sequence, _raised, closed)) => (sequence, closed),
+            Ok((sequence, _raised, closed, vehicle)) => (sequence, closed, vehicle),
             Err(refused) => return refused,
         };
         if !wanted {
@@ -285,23 +351,50 @@ impl RunCore {
             }
             // Those who wait behind it found the run idle, or will.
             return if cut_off {
-                Acceptance::Refused(EmitError::RunClosed)
+                refused(EmitError::RunClosed)
             } else {
                 Acceptance::Unheard
             };
         }
+        let mut vehicle = vehicle.unwrap_or_else(|| self.new_vehicle());
         // Counted before it can be seen; and before a run that it ends is no longer counted as open.
-        let (ticket, tickets) = match closing.take() {
-            Some(booked) => (Some(booked.event), booked.handlers),
-            None => (None, Tickets::default()),
+        let (page, tickets) = match closing.take() {
+            Some(booked) => (booked.event.into_page(), booked.handlers),
+            None if unbooked => (None, Tickets::default()),
+            None => (Some(setup.engine.ledger.open()), Tickets::default()),
         };
-        let fan_out = Envelope::open(take_event(event), self.facts.clone(), emitter, ticket);
         drop(closed);
-        let flight = Flight {
+        let stamp = Stamp {
             sequence,
-            delivery: Box::pin(dispatch(fan_out, tickets)),
+            time,
+            ..Stamp::default()
         };
-        Acceptance::InFlight { flight, cut_off }
+        vehicle.sequence = sequence;
+        vehicle.carrier.load(&self.facts, event.take(), stamp, page, tickets);
+        Acceptance::InFlight {
+            flight: Flight(vehicle),
+            cut_off,
+        }
+    }
+
+    #[cold]
+    fn new_vehicle(&self) -> Box<Vehicle> {
+        Box::new(Vehicle {
+            sequence: 0,
+            carrier: Carrier::new(&self.facts.setup),
+            waker: Waker::from(self.waiting.clone()),
+        })
+    }
+
+    /// Whether flushes ask the run for an event of `kind`, instead of the ledger. Starts and ends change whether it is asked, and a lane may have an event
+    /// for longer than its run.
+    fn is_asked_for(&self, kind: EventKind) -> bool {
+        self.facts.info.kind() != RunKind::None && !kind.is_start() && !kind.is_end() && !self.facts.setup.has_lanes()
+    }
+
+    /// Has a flush that begins now wait for the event in flight, if it cannot know of it otherwise.
+    pub(crate) fn book_in_flight(&self) {
+        self.state.with(|state| state.book_in_flight(&self.facts));
     }
 
     /// Whether an event may happen, as far as a shutdown is concerned; a start counts as open from here on.
@@ -322,13 +415,16 @@ impl RunCore {
     }
 
     /// Polls whatever is in flight; ready when nothing is. Gives what came of event number `mine`, if that was it.
-    fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    pub(super) fn poll_idle(&self, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         match self.take_flight() {
             Taken::Nothing => Poll::Ready(None),
             Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
             Taken::Elsewhere => {
                 // Enlisted before we look again: whoever polls it now must find us.
                 self.waiting.enlist(waiter, cx.waker());
+                if context::may_help() {
+                    self.waiting.want();
+                }
                 match self.take_flight() {
                     Taken::Nothing => Poll::Ready(None),
                     Taken::Flight(flight) => self.poll_flight(flight, mine, waiter, cx),
@@ -351,32 +447,42 @@ impl RunCore {
 
     fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
-        let waker = Waker::from(self.waiting.clone());
         self.waiting.before_poll();
-        let delivery = flight.delivery.as_mut();
-        // Handlers' panics are contained where they are called. This one is for a panic of the runtime's, which must not leave the run stuck; the
-        // calls that it cut short report themselves.
-        let poll = contained(|| delivery.poll(&mut Context::from_waker(&waker))).unwrap_or(READY);
-        let sequence = flight.sequence;
-        let Poll::Ready(outcome) = poll else {
+        let sequence = flight.0.sequence;
+        let mut poll = flight.0.poll();
+        let mut more = false;
+        if matches!(poll, Ok(Poll::Pending)) && context::may_help() {
+            // We are inside a sync handler, on a thread that may be the only one there is for them.
+            more = self.facts.setup.help();
+            poll = flight.0.poll();
+        }
+        // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
+        // short report themselves as the carrier goes.
+        let panicked = poll.is_err();
+        let Poll::Ready(outcome) = poll.unwrap_or(Poll::Ready(Ok(()))) else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
             self.state.with(|state| state.turn = Turn::Parked(flight));
-            if self.waiting.was_woken() {
-                // While it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+            if self.waiting.is_wanted() || more {
+                // It was woken while it was polled: we were not on the list yet; and others that came by meanwhile wait, as we may be dropped or leaked.
+                // Or it is wanted by somebody else; or there is more to help with, and the code around us gets its turn before that.
                 self.waiting.wake_all();
             }
             return Poll::Pending;
         };
-        // The envelope goes first: whoever is woken now may ask whether all is handled.
-        drop(flight);
+        let mut vehicle = Some(flight.0).filter(|_| !panicked);
+        let raised = match &outcome {
+            Ok(()) => None,
+            Err(error) => raised(error),
+        };
         let (outcome, _replaced) = self.state.with(|state| {
             state.turn = Turn::Idle;
-            let raised = match &outcome {
-                Err(EmitError::Raised(failure)) => Some(failure.clone()),
-                _ => None,
-            };
-            let replaced = mem::replace(&mut state.raised, raised);
+            // A run that waits for its first token, or for its drop, needs none.
+            if state.phase == Phase::Open && state.sequence > 1 {
+                mem::swap(&mut state.vehicle, &mut vehicle);
+            }
+            let asked = mem::take(&mut state.unbooked).then(|| state.asked.take()).flatten();
+            let replaced = (mem::replace(&mut state.raised, raised), asked);
             if mine == Some(sequence) {
                 return (Some(outcome), replaced);
             }
@@ -399,15 +505,15 @@ impl RunCore {
         drop(self.take_outcome(sequence));
     }
 
-    /// The number of the event in flight.
-    pub(crate) fn in_flight(&self) -> Option<u64> {
-        self.state
-            .with(|state| (!matches!(state.turn, Turn::Idle)).then(|| state.sequence - 1))
+    /// Whether an event is in flight.
+    pub(crate) fn has_flight(&self) -> bool {
+        self.state.with(|state| !matches!(state.turn, Turn::Idle))
     }
 
     /// Whether event number `sequence`, which was accepted, is not handled yet.
     pub(crate) fn is_handling(&self, sequence: u64) -> bool {
-        self.in_flight() == Some(sequence)
+        self.state
+            .with(|state| !matches!(state.turn, Turn::Idle) && state.sequence - 1 == sequence)
     }
 
     pub(crate) fn wake_waiting(&self) {
@@ -416,7 +522,11 @@ impl RunCore {
 
     /// The run has ended, though its end was not accepted: nobody is to be told of it, or nobody can be.
     pub(crate) fn let_go(&self) {
-        let _open = self.state.with(|state| state.open.take());
+        let _open = self.state.with(|state| {
+            // It is not asked any more.
+            state.book_in_flight(&self.facts);
+            state.open.take()
+        });
         self.facts.leave_lanes(None);
     }
 
@@ -427,19 +537,69 @@ impl RunCore {
                 return None;
             }
             state.phase = Phase::Closing;
-            Some(state.raised.take())
+            Some(state.raised.take().map(|failure| *failure))
         })
     }
 }
 
+/// What the emitter is told.
+fn told(outcome: Outcome, cut_off: bool) -> Result<(), EmitError> {
+    match outcome {
+        _ if cut_off => Err(EmitError::RunClosed),
+        Ok(()) => Ok(()),
+        Err(error) => Err(*error),
+    }
+}
+
+/// The failure that the emitter may give up on.
+#[cold]
+fn raised(error: &EmitError) -> Option<Box<HandlerFailure>> {
+    match error {
+        EmitError::Raised(failure) => Some(Box::new(failure.clone())),
+        _ => None,
+    }
+}
+
 impl State {
+    /// Takes in a token of a run that goes on, unless there is more to it; gives the vehicle for it, which is there from the second one on.
+    fn take_off(&mut self, token: &str, chunk: Option<&LlmChunk>) -> Option<Box<Vehicle>> {
+        let plain = matches!(self.turn, Turn::Idle) && self.phase == Phase::Open && self.raised.is_none();
+        let mut vehicle = self.vehicle.take_if(|_| plain)?;
+        vehicle.sequence = self.sequence;
+        self.sequence += 1;
+        self.turn = Turn::Polling;
+        self.unbooked = true;
+        match chunk {
+            Some(chunk) => self.partial.push_chunk(chunk),
+            None => self.partial.push_text(token),
+        }
+        Some(vehicle)
+    }
+
+    fn book_in_flight(&mut self, facts: &Facts) {
+        let in_flight = !matches!(self.turn, Turn::Idle);
+        if in_flight && self.unbooked && self.asked.is_none() {
+            self.asked = Some(Ticket::new(&facts.setup.engine.ledger));
+        }
+    }
+
     /// What an accepted event changes in its run. Gives what counted a run as open that it ends.
-    fn note(&mut self, event: &mut Event, facts: &Facts) -> Option<OpenRun> {
+    fn note(&mut self, event: &mut Unsent, facts: &Facts) -> Option<OpenRun> {
         match event {
-            Event::LlmNewToken(token) => match &token.chunk {
-                Some(chunk) => self.partial.push_chunk(chunk),
-                None => self.partial.push_text(&token.token),
-            },
+            Unsent::Token(token, chunk) => {
+                match chunk {
+                    Some(chunk) => self.partial.push_chunk(chunk),
+                    None => self.partial.push_text(token),
+                }
+                None
+            }
+            Unsent::Other(event) => self.note_other(event, facts),
+            Unsent::Sent => None,
+        }
+    }
+
+    fn note_other(&mut self, event: &mut Event, facts: &Facts) -> Option<OpenRun> {
+        match event {
             Event::ToolStart(start) => self.tool_call_id.clone_from(&start.tool_call_id),
             Event::ToolError(error) if error.tool_call_id.is_none() => error.tool_call_id = self.tool_call_id.take(),
             Event::LlmEnd(end) if end.of_tokens => end.result = mem::take(&mut self.partial),
@@ -460,24 +620,15 @@ impl State {
     }
 }
 
-/// Moves the event out of its emission, which is done with it.
-fn take_event(event: &mut Event) -> Event {
-    mem::replace(event, Event::Text(crate::event::Text::new("")))
-}
-
 impl Setup {
     /// Whether any handler wants events of `kind`, as far as is known.
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.handlers().any(|handler| handler.wants(kind))
     }
 
-    /// Whether an event of `kind` makes a difference to any handler: it is heard, or is part of what another one tells.
-    pub(crate) fn minds(&self, kind: EventKind) -> bool {
-        let in_partial = kind == EventKind::LlmNewToken;
-        self.wants(kind) || (in_partial && (self.wants(EventKind::LlmEnd) || self.wants(EventKind::LlmError)))
-    }
-
-    fn wants_token_times(&self) -> bool {
-        self.handlers().any(|handler| handler.wants_token_times())
+    /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.
+    fn help(&self) -> bool {
+        let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
+        lanes.fold(false, |more, (handler, lane)| lane.help(handler) || more)
     }
 }

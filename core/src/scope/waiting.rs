@@ -5,7 +5,7 @@ use alloc::task::Wake;
 use core::task::Waker;
 
 use crate::sync::{AtomicUsize, Lock, Ordering};
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::{Waiter, Waiters, wake};
 
 /// The tasks to wake when the event in flight can go on, or is handled.
 ///
@@ -15,16 +15,21 @@ pub(super) struct Waiting {
     waiters: Lock<Waiters>,
     /// Not zero where there may be waiters. Said before they look again whether they have to wait, and asked after that has changed.
     any: AtomicUsize,
-    /// Not zero where the event in flight was woken since it was last polled.
-    woken: AtomicUsize,
+    /// Whether the event in flight has to be polled again: [`WOKEN`] and [`WANTED`].
+    again: AtomicUsize,
 }
+
+/// It was woken since it was last polled.
+const WOKEN: usize = 1;
+/// Somebody came by while another one polled it, and has to poll it himself.
+const WANTED: usize = 2;
 
 impl Waiting {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             waiters: Lock::new(Waiters::default()),
             any: AtomicUsize::new(0),
-            woken: AtomicUsize::new(0),
+            again: AtomicUsize::new(0),
         })
     }
 
@@ -37,12 +42,20 @@ impl Waiting {
 
     /// The event in flight is about to be polled.
     pub(super) fn before_poll(&self) {
-        self.woken.store(0, Ordering::SeqCst);
+        if self.again.load(Ordering::SeqCst) & WOKEN != 0 {
+            // Not a mere store: what the waker saw before it woke us is to be seen by this poll, or another one has to follow.
+            self.again.fetch_and(!WOKEN, Ordering::SeqCst);
+        }
     }
 
-    /// Whether the event in flight was woken since it was last polled.
-    pub(super) fn was_woken(&self) -> bool {
-        self.woken.load(Ordering::SeqCst) != 0
+    /// Whoever polls the event in flight is to wake us once he is through with that. Said before we look again whether somebody does.
+    pub(super) fn want(&self) {
+        self.again.fetch_or(WANTED, Ordering::SeqCst);
+    }
+
+    /// Whether the event in flight was woken since it was last polled, or somebody else wants to poll it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.again.load(Ordering::SeqCst) != 0 && self.again.fetch_and(!WANTED, Ordering::SeqCst) != 0
     }
 
     pub(super) fn wake_all(&self) {
@@ -53,7 +66,7 @@ impl Waiting {
             self.any.store(0, Ordering::SeqCst);
             waiters.take()
         });
-        waiters.for_each(Waker::wake);
+        wake(waiters);
     }
 }
 
@@ -64,7 +77,7 @@ impl Wake for Waiting {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.swap(1, Ordering::SeqCst);
+        self.again.fetch_or(WOKEN, Ordering::SeqCst);
         self.wake_all();
     }
 }

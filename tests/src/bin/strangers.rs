@@ -7,11 +7,9 @@ use futures_util::future::join_all;
 use rappel_core::prelude::*;
 use rappel_core::{FinishReason, LlmResult};
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError, Phase};
+use rappel_tests::openai_server::MARKED_KEY;
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::{Flavour, Rt};
-
-/// One that is never printed: a server that repeats it in an error must not be repeated.
-const KEY: &str = "sk-marked-4f9d2c71-never-printed";
 
 /// How long a server may stall. Longer than any of them takes for what it does on purpose, and shorter than its stalls.
 const STALL: Duration = Duration::from_secs(2);
@@ -61,7 +59,7 @@ fn main() {
 }
 
 fn model(base_url: &str) -> ChatOpenAiBuilder {
-    let model = ChatOpenAi::builder().model("gpt-4o").base_url(base_url).api_key(KEY);
+    let model = ChatOpenAi::builder().model("gpt-4o").base_url(base_url).api_key(MARKED_KEY);
     model.no_proxy().chunk_timeout(STALL).max_retries(0)
 }
 

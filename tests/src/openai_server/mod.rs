@@ -32,6 +32,9 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 pub use script::{Fault, JOKE, Packets, Script};
 
+/// The key that tests send. It must be in no output of any test: `.ci/run` looks for it.
+pub const MARKED_KEY: &str = "sk-marked-4f9d2c71-never-printed";
+
 /// A running server. Dropping it closes its connections and waits for its thread.
 pub struct Server {
     address: SocketAddr,

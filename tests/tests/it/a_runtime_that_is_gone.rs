@@ -8,7 +8,7 @@ use std::task::{Context, Wake};
 use futures_lite::future::{block_on, poll_once};
 use rappel_core::prelude::*;
 use rappel_core::runtime::{BoxFuture, BoxJob};
-use rappel_core::{BlockingExecutor, EmitError, FailureCause, SpawnError, Spawner, json};
+use rappel_core::{BlockingExecutor, EmitError, FailureCause, SpawnError, Spawner, Threads, json};
 use rappel_smol::Smol;
 use rappel_tests::record::Log;
 use rappel_tokio::{Tokio, TokioError};
@@ -59,6 +59,16 @@ fn tokio_of_either_flavour() {
         drop(runtime);
         check(run, &callbacks, &log, &reports);
     }
+}
+
+#[test]
+fn plain_threads() {
+    let threads = Threads::new();
+    let (callbacks, log, reports) = watched(CallbackManager::new(threads.clone()).erase());
+    let run = block_on(callbacks.on_llm_start(LlmStart::new("llm", "prompt"))).unwrap();
+    assert_eq!(log.lines().len(), 2);
+    threads.shut_down();
+    check(run, &callbacks, &log, &reports);
 }
 
 /// The executor is gone; smol's threads for blocking work are the process's, and stay.

@@ -10,6 +10,7 @@ assert_impl_all!(CallbackManager: Send, Sync, Unpin, Clone);
 assert_impl_all!(CallbackManager<rappel_tokio::Tokio>: Send, Sync, Unpin, Clone);
 assert_impl_all!(CallbackManager<rappel_smol::Smol>: Send, Sync, Unpin, Clone);
 assert_impl_all!(CallbackManager<rappel_async_std::AsyncStd>: Send, Sync, Unpin, Clone);
+assert_impl_all!(CallbackManager<rappel_core::Threads>: Send, Sync, Unpin, Clone);
 assert_impl_all!(LlmRun: Send, Sync, Unpin);
 assert_impl_all!(ChainRun: Send, Sync, Unpin);
 assert_impl_all!(ToolRun: Send, Sync, Unpin);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rappel_core::prelude::*;
 use rappel_core::{EmitError, FailureCause};
 use rappel_tests::held::{held, held_async};
 use rappel_tests::openai_server::{Fault, Script, Server};
+use rappel_tests::runtimes::Watchdog;
 use rappel_tokio::Tokio;
 
 use crate::examples::example;
@@ -85,6 +87,7 @@ fn ctrl_c_in_the_quickstart() {
 /// Events wait for both kinds of handler, and each of them is handled, or reported as lost and counted: once. Nobody hangs.
 #[test]
 fn a_runtime_goes_with_runs_open() {
+    let _watchdog = Watchdog::start("tokio");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -95,11 +98,13 @@ fn a_runtime_goes_with_runs_open() {
     let (counts, options) = (lost.clone(), |name| {
         HandlerOptions::new().name(name).delivery(Pipelined { capacity: 16 })
     });
+    let (report, reports) = channel();
     let callbacks = CallbackManager::new(Tokio::new(runtime.handle().clone()).unwrap())
         .on_handler_failure(move |failure| {
             assert!(matches!(failure.cause, FailureCause::RuntimeGone), "{failure}");
             let key = (failure.handler.to_string(), failure.event.to_string());
             *counts.lock().unwrap().entry(key).or_default() += 1;
+            let _ = report.send(failure.handler.to_string());
         })
         .with_handler_options(sync, options("sync"))
         .with_async_handler_options(asynchronous, options("async"));
@@ -115,6 +120,8 @@ fn a_runtime_goes_with_runs_open() {
     });
     runtime.shutdown_background();
     drop(sync_grip);
+    // tokio drops its tasks in its own time. The start and three tokens go with that of the async handler.
+    assert_eq!(reports.iter().filter(|handler| handler == "async").take(4).count(), 4);
     // Its tasks are gone. What comes now finds nobody to handle it, and says so.
     let error = block_on(run.on_llm_new_token("d")).unwrap_err();
     assert!(

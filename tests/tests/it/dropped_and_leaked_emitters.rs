@@ -1,16 +1,20 @@
 //! Runs, emits, starts and ends can be dropped, or leaked, at any await point: every started run has exactly one end, calls that began run to
 //! their end, and the order is kept.
 
+use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use futures_channel::oneshot::{Sender, channel};
+use futures_channel::oneshot::{Receiver, Sender, channel};
 use futures_lite::future::{poll_once, yield_now};
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, Shared, select};
 use rappel_core::prelude::*;
-use rappel_core::{ChainRun, EmitError, Interest, StartError, json};
+use rappel_core::runtime::{BoxFuture, BoxJob};
+use rappel_core::{BlockingExecutor, ChainRun, EmitError, Interest, SpawnError, Spawner, StartError, json};
 use rappel_tests::on_every_runtime;
-use rappel_tests::record::Log;
+use rappel_tests::record::{Log, line};
 use rappel_tests::runtimes::Rt;
 
 /// How often the slow handler yields in each call.
@@ -53,6 +57,77 @@ fn gated(callbacks: CallbackManager) -> (CallbackManager, Sender<()>) {
         }
     });
     (callbacks.with_async_handler(waits), gate)
+}
+
+/// Wants starts and texts, and nothing else: so a run that is given up has nobody to be told. Its calls wait until the gate is dropped.
+struct Quiet {
+    opens: Shared<Receiver<()>>,
+    log: Log,
+}
+
+impl Quiet {
+    fn gated(callbacks: CallbackManager<Rt>) -> (CallbackManager<Rt>, Sender<()>, Log) {
+        let (gate, opens) = channel();
+        let log = Log::new();
+        let handler = Self {
+            opens: opens.shared(),
+            log: log.clone(),
+        };
+        (callbacks.with_async_handler(handler), gate, log)
+    }
+
+    async fn call(&self, name: &str) -> HandlerResult {
+        let _ = self.opens.clone().await;
+        self.log.write(name);
+        Ok(())
+    }
+}
+
+impl AsyncCallbackHandler for Quiet {
+    fn interest(&self) -> Interest {
+        Interest::only(EventKind::ChainStart).with(EventKind::Text)
+    }
+
+    async fn on_chain_start(&self, _: &ChainStart, _: &RunInfo) -> HandlerResult {
+        self.call("start").await
+    }
+
+    async fn on_text(&self, _: &Text, _: &RunInfo) -> HandlerResult {
+        self.call("text").await
+    }
+}
+
+/// A runtime whose tasks are polled by whoever has them.
+#[derive(Clone)]
+struct ByHand {
+    tasks: Arc<Mutex<VecDeque<BoxFuture<'static, ()>>>>,
+    rt: Rt,
+}
+
+impl ByHand {
+    async fn poll_all(&self) {
+        let next = || self.tasks.lock().unwrap().pop_front();
+        let count = self.tasks.lock().unwrap().len();
+        for _ in 0..count {
+            let Some(mut task) = next() else { break };
+            if poll_once(&mut task).await.is_none() {
+                self.tasks.lock().unwrap().push_back(task);
+            }
+        }
+    }
+}
+
+impl Spawner for ByHand {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+        self.tasks.lock().unwrap().push_back(task);
+        Ok(())
+    }
+}
+
+impl BlockingExecutor for ByHand {
+    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
+        self.rt.spawn_blocking_boxed(job)
+    }
 }
 
 /// Every call that began ended, before the next one began.
@@ -166,6 +241,65 @@ on_every_runtime! {
         drop(chain);
         callbacks.flush().await;
         assert_eq!(log.lines(), ["begins", "ends"]);
+    }
+
+    /// The start is handed over, and its run given up, both in one drop: whoever sees the call through comes to an end.
+    async fn a_start_that_is_dropped_quietly(rt) {
+        let (callbacks, gate, log) = Quiet::gated(CallbackManager::new(rt.clone()));
+        let mut start = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
+        assert!(poll_once(&mut start).await.is_none());
+        drop(start);
+        // The tasks that the drop spawned wait for the call, on a runtime of one thread; they are woken together.
+        for _ in 0..YIELDS {
+            yield_now().await;
+        }
+        drop(gate);
+        callbacks.flush().await;
+        assert_eq!(log.lines(), ["start"]);
+        rt.go(yield_now()).await;
+    }
+
+    /// A shutdown gives a run up whose emitter is still there, and gets what comes of its event.
+    async fn an_emit_beside_a_shutdown_that_is_quiet(rt) {
+        let (callbacks, gate, log) = Quiet::gated(CallbackManager::new(rt.clone()));
+        let mut start = callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
+        assert!(poll_once(&mut start).await.is_none());
+        let _ = callbacks.shutdown(Duration::ZERO).await;
+        for _ in 0..YIELDS {
+            yield_now().await;
+        }
+        drop(gate);
+        callbacks.flush().await;
+        assert!(start.await.is_ok());
+        assert_eq!(log.lines(), ["start"]);
+    }
+
+    /// A handler that polls the executor's tasks inside its call, where one of those tells that the very run was given up: that is told after the call.
+    async fn a_run_that_is_closed_inside_a_call_for_its_event(rt) {
+        let runtime = ByHand { tasks: Arc::default(), rt: rt.clone() };
+        let log = Log::new();
+        let (writes, polls) = (log.clone(), runtime.clone());
+        let callbacks = CallbackManager::new(runtime.clone()).with_async_handler(async_handler_fn(move |event, _| {
+            let (log, line) = (writes.clone(), line(event));
+            let polls = matches!(event, Event::Text(_)).then(|| polls.clone());
+            async move {
+                if let Some(runtime) = polls {
+                    yield_now().await;
+                    runtime.poll_all().await;
+                }
+                log.write(line);
+                Ok(())
+            }
+        }));
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let mut emit = chain.on_text("a");
+        assert!(poll_once(&mut emit).await.is_none());
+        drop(emit);
+        drop(chain);
+        for _ in 0..YIELDS {
+            runtime.poll_all().await;
+        }
+        assert_eq!(log.lines(), ["chain_start: 0", "text: a", "chain_error: cancelled"]);
     }
 
     /// Not polled, it has not happened.

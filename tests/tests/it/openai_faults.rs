@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use rappel_core::prelude::*;
 use rappel_openai::{ChatOpenAi, OpenAiError};
 use rappel_tests::on_every_runtime;
-use rappel_tests::openai_server::{Fault, Script, Server};
+use rappel_tests::openai_server::{Fault, MARKED_KEY, Script, Server};
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Rt;
 
@@ -23,7 +23,13 @@ async fn check(rt: &Rt, chat: rappel_openai::ChatOpenAiBuilder, expect: Expect, 
         .callbacks()
         .with_handler(sync.handler())
         .with_async_handler(asynchronous.async_handler());
-    let chat = chat.model("m").max_retries(0).callbacks(callbacks.clone()).build().unwrap();
+    let chat = chat
+        .model("m")
+        .api_key(MARKED_KEY)
+        .max_retries(0)
+        .callbacks(callbacks.clone())
+        .build()
+        .unwrap();
     let error = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap_err();
     let cause = error.cause::<OpenAiError>();
     assert!(cause.is_some_and(expect), "{what}: {error:?}");
@@ -135,7 +141,7 @@ on_every_runtime! {
         let other = Server::start(answering()).unwrap();
         let server = Server::start(answering().fault(Fault::Redirect(format!("{}/chat/completions", other.base_url())))).unwrap();
         for streaming in [true, false] {
-            let chat = ChatOpenAi::builder().base_url(server.base_url()).api_key("sk-for-one-only").streaming(streaming);
+            let chat = ChatOpenAi::builder().base_url(server.base_url()).streaming(streaming);
             check(&rt, chat, |e| matches!(e, OpenAiError::Redirected { location: Some(_), .. }), &[], "redirected").await;
         }
         assert_eq!(other.connections(), 0);

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use rappel_core::prelude::*;
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError, Phase};
 use rappel_tests::on_every_runtime;
-use rappel_tests::openai_server::{Fault, Script, Server};
+use rappel_tests::openai_server::{Fault, MARKED_KEY, Script, Server};
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Rt;
 use rappel_tests::virtual_time::VirtualTime;
@@ -52,6 +52,7 @@ impl Call {
     fn model(&self, base_url: String) -> ChatOpenAiBuilder {
         let model = ChatOpenAi::builder()
             .model("m")
+            .api_key(MARKED_KEY)
             .base_url(base_url)
             .callbacks(self.callbacks.clone());
         model.max_retries(0).timer(self.time.clone())

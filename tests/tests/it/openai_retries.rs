@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use rappel_core::prelude::*;
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError};
 use rappel_tests::on_every_runtime;
-use rappel_tests::openai_server::{Fault, Script, Server};
+use rappel_tests::openai_server::{Fault, MARKED_KEY, Script, Server};
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Rt;
 use rappel_tests::virtual_time::VirtualTime;
@@ -34,7 +34,13 @@ async fn generate(rt: &Rt, chat: ChatOpenAiBuilder) -> (Result<LlmResult, RunErr
         }
         Ok(())
     }));
-    let chat = chat.model("m").callbacks(callbacks.clone()).timer(time.clone()).build().unwrap();
+    let chat = chat
+        .model("m")
+        .api_key(MARKED_KEY)
+        .callbacks(callbacks.clone())
+        .timer(time.clone())
+        .build()
+        .unwrap();
     let mut waits = Vec::new();
     let generation = async { chat.generate(vec![vec![Message::human("hi")]]).await.remove(0) };
     let result = or(generation, async {

@@ -3,10 +3,10 @@
 use rappel_core::prelude::*;
 use rappel_openai::ChatOpenAi;
 use rappel_tests::on_every_runtime;
-use rappel_tests::openai_server::{Script, Server};
+use rappel_tests::openai_server::{MARKED_KEY, Script, Server};
 use rappel_tests::record::Log;
 
-const KEY: &str = "sk-very-secret-0123456789";
+const KEY: &str = MARKED_KEY;
 
 on_every_runtime! {
     async fn the_key_is_in_no_debug_error_or_event(rt) {

@@ -1,6 +1,6 @@
 //! Events of one run that are emitted at the same time take turns: all handlers see them in one order, and none is lost.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,7 +11,54 @@ use rappel_core::prelude::*;
 use rappel_tests::on_every_runtime;
 use rappel_tests::record::Log;
 
+/// A task of a runtime that breaks.
+struct Breaks;
+
+impl Wake for Breaks {
+    fn wake(self: Arc<Self>) {
+        panic!("the runtime broke");
+    }
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 on_every_runtime! {
+    /// Who waits beside it is woken all the same, and whoever woke it hears nothing of it.
+    async fn beside_a_waker_that_panics(rt) {
+        let (gate, opens) = futures_channel::oneshot::channel::<()>();
+        let opens = futures_util::FutureExt::shared(opens);
+        let waits = async_handler_fn(move |event, _| {
+            let opens = matches!(event, Event::Text(_)).then(|| opens.clone());
+            async move {
+                if let Some(opens) = opens {
+                    let _ = opens.await;
+                }
+                Ok(())
+            }
+        });
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_async_handler(waits).with_handler(log.handler());
+        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let (mut first, mut second) = (Box::pin(chain.on_text("first")), Box::pin(chain.on_text("second")));
+        let woken = Arc::new(Woken::default());
+        assert!(first.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Breaks)))).is_pending());
+        assert!(second.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
+        drop(gate);
+        assert!(woken.0.load(Ordering::SeqCst));
+        first.await.unwrap();
+        second.await.unwrap();
+        chain.end(json!(1)).await.unwrap();
+        assert_eq!(log.lines(), ["chain_start: 0", "text: first", "text: second", "chain_end: 1"]);
+    }
+
     async fn are_seen_in_one_order_by_all(rt) {
         let (first, second) = (Log::new(), Log::new());
         let yields = async_handler_fn(|_, _| async {
@@ -80,14 +127,6 @@ on_every_runtime! {
 
     /// One that comes by while another thread polls the first, after that has been woken, is woken too: the first may never be polled again.
     async fn one_that_comes_by_during_a_poll_is_woken(rt) {
-        struct Woken(AtomicBool);
-
-        impl Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-
         /// What happens inside the handler's first poll, after it was woken.
         type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
         let meanwhile = Meanwhile::default();
@@ -107,7 +146,7 @@ on_every_runtime! {
             })
         }));
         let chain = Arc::new(callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap());
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let woken = Arc::new(Woken::default());
         let (second, waker) = (chain.clone(), Waker::from(woken.clone()));
         let (done, kept) = std::sync::mpsc::channel();
         *meanwhile.lock().unwrap() = Some(Box::new(move || {

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     client::Client,
     connection::ConnectionSettings,
-    limits::Limits,
+    limits::{Limits, Times},
     proxy::ProxyChoice,
     retry::Retries,
     wire::{ChatRequest, Chunk},
@@ -28,6 +28,9 @@ static_assertions::assert_impl_all!(ResponseBody: Send, Unpin);
 const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
 const LAST: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// For how long either side waits for the other one, so that a test that fails does not hang. It takes no time but on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn client(base_url: &str) -> Client {
     client_with(base_url, ConnectionSettings::default())
@@ -41,6 +44,11 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
             other => other,
         },
         retries: Retries { most: 0 },
+        times: Times {
+            first_byte: Some(PATIENCE),
+            chunk: Some(PATIENCE),
+            ..settings.times
+        },
         ..settings
     };
     let key = Secret::new("sk-secret-1").unwrap();

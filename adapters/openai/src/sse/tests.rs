@@ -4,6 +4,7 @@ use core::num::NonZeroUsize;
 use std::{collections::VecDeque, sync::Arc, task::Wake};
 
 use futures_lite::{StreamExt, future::block_on};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -270,4 +271,69 @@ fn the_conversation_is_not_in_the_debug_output() {
     block_on(stream.next()).unwrap().unwrap();
     let events = format!("{:?}", stream.events);
     assert!(!events.contains("secret"), "{events}");
+}
+
+/// What streams are made of, good and bad.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = prop::sample::select(vec![
+        &b"data: [DONE]\n\n"[..],
+        b"\n",
+        b"\r",
+        b"\r\n\r\n",
+        b"\xef\xbb\xbf",
+        b": comment\n\n",
+        b"id: 1\nretry: 5\n",
+        b"event: error\n",
+        b"data",
+        b"data:",
+        b"data: {\"choices\":\n",
+        b"data: {\"error\":{\"message\":\"no\"}}\n\n",
+        b"\xe2\x82",
+        b"\xf0\x9f\x98\x80",
+        b"\0",
+        LAST.as_bytes(),
+    ]);
+    prop_oneof![
+        "[a-z \u{e9}\u{20ac}\u{1f600}]{0,12}".prop_map(|text| event(&text).into_bytes()),
+        fixed.prop_map(<[u8]>::to_vec),
+        prop::collection::vec(any::<u8>(), 0..8),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where a packet ends is up to the network: it must not matter.
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_events(
+        pieces in prop::collection::vec(piece(), 0..12),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        event_limit in 1..200_usize,
+    ) {
+        let bytes = pieces.concat();
+        let limits = Limits { event: NonZeroUsize::new(event_limit).unwrap(), ..Limits::default() };
+        let whole = read(ChunkStream::new(packets([&bytes]), None, &limits));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let split = packets(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]));
+        let split = read(ChunkStream::new(split, None, &limits));
+        prop_assert_eq!(format!("{:?}", whole), format!("{:?}", split));
+    }
+}
+
+/// Were any of it quadratic, these would take hours.
+#[test]
+fn a_million_tiny_packets_and_an_event_of_four_megabytes_are_read() {
+    let mut limits = Limits::default();
+    limits.set_event(NonZeroUsize::new(5 << 20).unwrap());
+    let long = event(&"x".repeat(4 << 20));
+    let tiny = packets(long.as_bytes().chunks(4).chain([LAST.as_bytes()]));
+    let (texts, end) = read(ChunkStream::new(tiny, None, &limits));
+    assert!(texts[0].len() == 4 << 20 && end.is_ok(), "{end:?}");
+
+    let many = std::iter::repeat_n(event("y"), 100_000)
+        .chain([LAST.to_owned()])
+        .collect::<String>();
+    let (texts, end) = read(ChunkStream::new(packets([many]), None, &limits));
+    assert!(texts.len() == 100_001 && end.is_ok(), "{end:?}");
 }

@@ -169,7 +169,7 @@ impl Lane {
             outcomes: self.outcomes.clone(),
             _answer: self.awaited.then(|| Hold::new(envelope)),
         };
-        let (brought, over, serve) = self.state.with(|state| {
+        let (brought, over, help) = self.state.with(|state| {
             let brought = match run.place() {
                 Place::At(key) => state.boxes.bring(key, call, true),
                 Place::None => state.boxes.bring_first(call, true, || false),
@@ -183,10 +183,10 @@ impl Lane {
                 _ => None,
             };
             let serve = matches!(brought, Brought::Queued { serve: Some(_), .. }) && !mem::replace(&mut state.served, true);
-            (brought, over, serve)
+            (brought, over, serve.then(|| self.workers.put_in_line(self.clone())))
         });
-        if serve {
-            self.workers.call_for(self.clone());
+        if let Some(help) = help {
+            self.workers.answer(help);
         }
         drop(over);
         drop(brought);

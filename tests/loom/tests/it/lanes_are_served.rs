@@ -1,5 +1,6 @@
 //! [`Workers`]: whatever is in a lane is served once, by one job at a time, in order; or it is given up, if no job comes.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::mem;
@@ -8,7 +9,7 @@ use core::time::Duration;
 use loom::thread;
 
 use crate::model::model;
-use crate::runtime::{Fate, Pool};
+use crate::runtime::{Fate, Pool, Runtime};
 use crate::sync::{BRIEF, Lock};
 use crate::time;
 use crate::workers::{Serve, Shift, Workers};
@@ -47,19 +48,12 @@ impl Lane {
     }
 
     fn emit(self: &Arc<Self>, event: Event) {
-        let serve = self.state.with(|state| {
+        let help = self.state.with(|state| {
             state.queue.push_back(event);
-            !mem::replace(&mut state.served, true)
+            (!mem::replace(&mut state.served, true)).then(|| self.workers.put_in_line(self.clone()))
         });
-        if serve {
-            self.workers.call_for(self.clone());
-        }
-    }
-
-    /// Serves it on this thread, if it waits for somebody who does.
-    fn help(self: &Arc<Self>) {
-        if self.workers.claim(self) && self.serve(&mut Shift::new()) {
-            self.workers.call_for(self.clone());
+        if let Some(help) = help {
+            self.workers.answer(help);
         }
     }
 
@@ -206,13 +200,34 @@ fn by_a_helper_and_a_job() {
         let (runtime, workers) = workers(BRIEF, &[]);
         let lane = Lane::new(&workers, LONG);
         let helper = lane.clone();
-        let thread = thread::spawn(move || helper.help());
+        let thread = thread::spawn(move || _ = helper.workers.help(&helper));
         lane.emit(('a', 0));
         lane.emit(('a', 1));
-        lane.help();
+        workers.help(&lane);
         thread.join().unwrap();
         runtime.end();
         lane.assert_handled(&[('a', 0), ('a', 1)]);
+    });
+}
+
+/// Breaks where a lane counts as served that nobody can have yet: the only thread that there is waits for what it has put there itself.
+#[test]
+fn by_a_helper_where_no_job_can_come() {
+    model(2, || {
+        let runtime = Arc::new(Pool::new(1, BRIEF, &[]));
+        let workers = Workers::new(runtime.clone());
+        let lane = Lane::new(&workers, Duration::ZERO);
+        let helper = lane.clone();
+        let job = move || {
+            helper.emit(('a', 0));
+            helper.workers.help(&helper);
+            let handled = |state: &mut State| state.handler.as_ref().is_some_and(|handled| handled.contains(&('a', 0)));
+            assert!(helper.state.with(handled), "it would wait for ever");
+        };
+        assert!(runtime.spawn_blocking_boxed(Box::new(job)).is_ok());
+        lane.emit(('b', 0));
+        runtime.end();
+        lane.assert_handled(&[('a', 0), ('b', 0)]);
     });
 }
 

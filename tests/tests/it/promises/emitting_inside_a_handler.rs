@@ -92,6 +92,37 @@ on_every_runtime! {
         assert!(!causes.is_empty() && causes.iter().all(|cause| cause.contains("without an end")), "{causes:?}");
     }
 
+    /// A run whose start was one too many is none, also for whoever keeps it and goes on elsewhere.
+    async fn a_start_that_is_too_deep(rt) {
+        let (own, log, kept) = (Own::default(), Log::new(), Arc::new(Mutex::new(None)));
+        let (emits, keeps) = (own.clone(), kept.clone());
+        let circle = async_handler_fn(move |event, _| {
+            let starts = matches!(event, Event::ChainStart(_)).then(|| (emits.clone(), keeps.clone()));
+            async move {
+                if let Some((emits, keeps)) = starts {
+                    let callbacks = emits.get().ok_or_else(|| HandlerError::new("not yet"))?;
+                    if let Err(error) = Box::pin(callbacks.on_chain_start(ChainStart::new("inner", json!(0)))).await {
+                        assert!(matches!(error.error(), EmitError::TooDeep));
+                        *keeps.lock().unwrap() = Some(error.into_run());
+                    }
+                }
+                Ok(())
+            }
+        });
+        let (callbacks, failures) = reporting(rt.callbacks().with_async_handler(circle));
+        let callbacks = callbacks.with_handler_options(sync(log.clone()), HandlerOptions::new().run_inline(true));
+        own.set(callbacks.clone()).unwrap();
+        chain(&callbacks, "outer").await.end(json!(1)).await.unwrap();
+        callbacks.flush().await;
+        let before = log.lines();
+        let never_started = kept.lock().unwrap().take().unwrap();
+        assert!(matches!(never_started.on_text("of no run").await, Err(EmitError::RunClosed)));
+        assert!(matches!(never_started.end(json!(1)).await, Err(EmitError::RunClosed)));
+        callbacks.flush().await;
+        assert_eq!(log.lines(), before);
+        assert_eq!(causes(&failures), Vec::<String>::new());
+    }
+
     /// Where there is no more room in its mailbox, waiting would never end.
     async fn more_than_there_is_room_for(rt) {
         let (log, own) = (Log::new(), Own::default());

@@ -18,6 +18,17 @@ fn typed(rt: &Rt) -> (CallbackManager<Rt>, Failures) {
     reporting(CallbackManager::new(rt.clone()))
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
 fn timed_out(event: &str) -> String {
     format!("{event}: no answer within 50ms")
 }
@@ -68,6 +79,83 @@ on_every_runtime! {
             let stats = &callbacks.stats()[0];
             assert_eq!((stats.handled, stats.failed), (2, 1));
         }
+    }
+
+    /// An async call whose time is up is dropped, and that panics: it harms neither those who are called beside it, nor what it has still to handle.
+    async fn an_async_call_that_times_out_and_panics_then(rt) {
+        let beside = Log::new();
+        let (opens, gate) = futures_channel::oneshot::channel::<()>();
+        let gate = futures_util::FutureExt::shared(gate);
+        let log = beside.clone();
+        let beside_it = async_handler_fn(move |event, _| {
+            let (log, line, gate) = (log.clone(), line(event), gate.clone());
+            async move {
+                let _ = gate.await;
+                log.write(line);
+                Ok(())
+            }
+        });
+        let never_ready = || {
+            async_handler_fn(|event, _| {
+                let never = matches!(event, Event::ChainStart(_));
+                async move {
+                    if never {
+                        let _bomb = Bomb;
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(())
+                }
+            })
+        };
+        let opens = Mutex::new(Some(opens));
+        let failures = Failures::default();
+        let kept = failures.clone();
+        let callbacks = CallbackManager::new(rt.clone()).on_handler_failure(move |failure| {
+            let mut kept = kept.lock().unwrap();
+            kept.push(failure.clone());
+            // Both have timed out.
+            if kept.len() == 2 {
+                drop(opens.lock().unwrap().take());
+            }
+        });
+        let callbacks = callbacks
+            .with_async_handler_options(never_ready(), HandlerOptions::new().timeout(SHORT))
+            .with_async_handler_options(never_ready(), HandlerOptions::new().delivery(Pipelined { capacity: 4 }).timeout(SHORT))
+            .with_async_handler(beside_it);
+        let run = chain(&callbacks.clone().erase(), "run").await;
+        run.on_text("a").await.unwrap();
+        run.end(json!(1)).await.unwrap();
+        assert_eq!(causes(&failures), [timed_out("on_chain_start"), timed_out("on_chain_start")]);
+        assert_eq!(beside.lines(), ["chain_start: 0", "text: a", "chain_end: 1"]);
+        for stats in &callbacks.stats()[..2] {
+            assert_eq!((stats.handled, stats.failed), (2, 1));
+        }
+    }
+
+    /// Another one's lane is the last to have it, and what it drops panics.
+    async fn a_handler_that_panics_when_it_is_dropped(rt) {
+        let ((handler, mut grip), log) = (held(), Log::new());
+        let (callbacks, failures) = reporting(rt.callbacks());
+        let background = || HandlerOptions::new().delivery(Background { capacity: 8, open_runs: 8 });
+        let all = callbacks.with_handler_options((handler, sync(log.clone())), background());
+        let bomb = Bomb;
+        let explodes = async_handler_fn(move |_, _| {
+            let _ = &bomb;
+            async { Ok(()) }
+        });
+        let short_lived = all.clone().with_async_handler(explodes);
+        let run = chain(&short_lived, "first").await;
+        drop(short_lived);
+        run.end(json!(1)).await.unwrap();
+        let run = chain(&all, "second").await;
+        run.end(json!(1)).await.unwrap();
+        assert_eq!(grip.entered().await, "first chain_start: 0");
+        drop(grip);
+        all.flush().await;
+        assert_eq!(causes(&failures), Vec::<String>::new());
+        assert_eq!(log.lines(), [
+            "first: chain_start: 0", "second: chain_start: 0", "first: chain_end: 1", "second: chain_end: 1",
+        ]);
     }
 
     /// A sync call cannot be stopped: while it is out, everything else for its handler fails at once, and nobody waits for it.

@@ -17,7 +17,7 @@ impl<T: Send + 'static> Server<T> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             address: listener.local_addr().unwrap(),
-            script: std::thread::spawn(move || script(Peer(listener.accept().unwrap().0))),
+            script: std::thread::spawn(move || script(accept(&listener))),
         }
     }
 
@@ -26,7 +26,7 @@ impl<T: Send + 'static> Server<T> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             address: listener.local_addr().unwrap(),
-            script: std::thread::spawn(move || script(Box::new(move || Peer(listener.accept().unwrap().0)))),
+            script: std::thread::spawn(move || script(Box::new(move || accept(&listener)))),
         }
     }
 
@@ -42,6 +42,13 @@ impl<T: Send + 'static> Server<T> {
     pub(super) fn join(self) -> T {
         self.script.join().unwrap()
     }
+}
+
+/// A client that says nothing for long is a test that failed.
+fn accept(listener: &TcpListener) -> Peer<TcpStream> {
+    let stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    Peer(stream)
 }
 
 /// The client, as the server sees it.

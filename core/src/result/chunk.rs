@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 
 use serde_json::{Map, Value};
 
-use crate::logprob::TokenLogprob;
-use crate::result::{FinishReason, TokenUsage};
+use super::{FinishReason, TokenLogprob, TokenUsage};
 use crate::token::Token;
 
 /// A piece of a streamed result.
@@ -119,7 +118,7 @@ impl LlmChunk {
     }
 
     /// Whether it says nothing of a choice.
-    pub(crate) fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         self.text.is_empty()
             && self.reasoning.is_empty()
             && self.refusal.is_empty()
@@ -190,7 +189,7 @@ impl ToolCallChunk {
 }
 
 /// What a provider said beside, and says now: texts of a key are joined, lists too, and of other values the last one stays.
-pub(crate) fn join_extra(known: &mut Map<String, Value>, news: &Map<String, Value>) {
+pub(super) fn join_extra(known: &mut Map<String, Value>, news: &Map<String, Value>) {
     for (key, value) in news {
         match (known.get_mut(key), value) {
             (Some(Value::String(text)), Value::String(more)) => text.push_str(more),

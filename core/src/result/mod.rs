@@ -6,9 +6,14 @@ use core::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::chunk::{LlmChunk, ToolCallChunk, join_extra};
-use crate::logprob::TokenLogprob;
 use crate::message::ToolCall;
+
+mod chunk;
+mod logprob;
+
+use chunk::join_extra;
+pub use chunk::{LlmChunk, ToolCallChunk};
+pub use logprob::{TokenLogprob, TopLogprob};
 
 /// What a model made of one prompt: of a finished run its result, of a broken one what there was.
 #[derive(Debug, Clone, PartialEq, Default)]

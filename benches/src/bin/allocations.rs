@@ -1,0 +1,60 @@
+//! Counts the allocations of all rows, and the bytes of idle things: in a binary of its own, since an allocator that counts slows everything down.
+
+use std::alloc::System;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rappel_benches::budget;
+use rappel_benches::count::count;
+use rappel_benches::known::Known;
+use rappel_benches::table;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Allocations an event, and the bytes of idle things.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Leaves what has this in its name.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Prints all counts as JSON, instead of the budget's.
+    #[arg(long)]
+    json: bool,
+    /// Fails with each line of the budget that is missed, unless it is known to be, and is no worse than allocations.json says.
+    #[arg(long)]
+    check: bool,
+    /// Writes the lines that are missed into allocations.json.
+    #[arg(long, conflicts_with = "only")]
+    record: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well: always, if nothing is to be checked.
+fn run(cli: &Cli) -> io::Result<bool> {
+    let counts = count(ALLOCATOR, cli.only.as_deref());
+    let budget = budget::allocations(&counts);
+    if cli.json {
+        println!("{}", serde_json::to_string(&counts)?);
+    } else {
+        let mut text = String::new();
+        table::budget_table(&mut text, &budget);
+        println!("{text}");
+    }
+    if cli.record {
+        Known::of(&budget).write()?;
+    }
+    Ok(!cli.check || table::is_kept(&Known::read()?.widen(&budget)))
+}

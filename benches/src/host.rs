@@ -1,0 +1,113 @@
+//! The runtimes that rows run on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rappel_async_std::AsyncStd;
+use rappel_core::CallbackManager;
+use rappel_smol::Smol;
+use rappel_tokio::Tokio;
+
+/// A runtime, and a flavour of it.
+#[derive(Debug, Clone)]
+pub enum Host {
+    /// tokio with two worker threads.
+    TokioMultiThread(Arc<tokio::runtime::Runtime>),
+    /// tokio on the caller's thread.
+    TokioCurrentThread(Arc<tokio::runtime::Runtime>),
+    /// async-std, as it comes: a worker thread a processor.
+    AsyncStd,
+    /// smol's global executor, as it comes: one thread.
+    Smol,
+}
+
+impl Host {
+    /// tokio with two worker threads.
+    ///
+    /// # Panics
+    /// When the system gives no threads.
+    #[must_use]
+    pub fn tokio_multi_thread() -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build();
+        Self::TokioMultiThread(Arc::new(runtime.expect("a tokio runtime")))
+    }
+
+    /// tokio on the caller's thread.
+    ///
+    /// # Panics
+    /// When the system gives no event queue.
+    #[must_use]
+    pub fn tokio_current_thread() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self::TokioCurrentThread(Arc::new(runtime.expect("a tokio runtime")))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all() -> [Self; 4] {
+        [Self::tokio_multi_thread(), Self::tokio_current_thread(), Self::AsyncStd, Self::Smol]
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TokioMultiThread(_) => "tokio multi-thread",
+            Self::TokioCurrentThread(_) => "tokio current-thread",
+            Self::AsyncStd => "async-std",
+            Self::Smol => "smol",
+        }
+    }
+
+    /// A manager without handlers, on this runtime.
+    ///
+    /// # Panics
+    /// Never: tokio is built with its timer.
+    #[must_use]
+    pub fn callbacks(&self) -> CallbackManager {
+        match self {
+            Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => {
+                let tokio = Tokio::new(runtime.handle().clone());
+                CallbackManager::new(tokio.expect("a runtime with a timer")).erase()
+            }
+            Self::AsyncStd => CallbackManager::new(AsyncStd::new()).erase(),
+            Self::Smol => CallbackManager::new(Smol::global()).erase(),
+        }
+    }
+
+    /// Drives a future on the caller's thread.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => runtime.block_on(future),
+            Self::AsyncStd => async_std::task::block_on(future),
+            Self::Smol => smol::block_on(future),
+        }
+    }
+
+    /// Runs a future as a task, and waits for it: where programs emit.
+    pub fn run<F>(&self, future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.block_on(self.spawn(future))
+    }
+
+    /// Runs a future as a task. It panics where the task did.
+    pub fn spawn<F>(&self, future: F) -> Pin<Box<dyn Future<Output = F::Output> + Send>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match self {
+            Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => {
+                let task = runtime.spawn(future);
+                Box::pin(async { task.await.expect("the task ran to its end") })
+            }
+            Self::AsyncStd => Box::pin(async_std::task::spawn(future)),
+            Self::Smol => Box::pin(smol::spawn(future)),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a token event costs, on a run that is open: the hot path, beside what it is compared with.
+
+use std::hint::black_box;
+
+use rappel_core::{CallbackManager, LlmResult, LlmRun, LlmStart};
+
+use super::Panel;
+use super::references as reference;
+use crate::handlers::{ChainsOnly, Kind};
+use crate::host::Host;
+use crate::measure::Row;
+
+/// Tokens that a run has seen before one is measured. With as many as are measured after that, the run's text does not outgrow its buffer
+/// in between: allocations of its growth are its own matter.
+const BEFORE: u64 = 7_000;
+const MEASURED: u64 = 6_000;
+/// The same where each event is waited for across threads.
+const FEW: u64 = 300;
+
+/// Starts a run of a model.
+pub async fn start(callbacks: &CallbackManager) -> LlmRun {
+    let started = callbacks.on_llm_start(LlmStart::new("model", "prompt")).await;
+    started.unwrap_or_else(|error| error.into_run())
+}
+
+/// Emits so many tokens.
+///
+/// # Panics
+/// When one is not accepted: the measure would be of something else.
+pub async fn emit(run: &LlmRun, tokens: u64) {
+    for _ in 0..tokens {
+        run.on_llm_new_token(black_box("token")).await.expect("an open run takes tokens");
+    }
+}
+
+pub(super) fn panels() -> Vec<Panel> {
+    let host = Host::tokio_current_thread();
+    vec![unheard(&host), asynchronous(&host), inline(&host), queued(&host), awaited(&host)]
+}
+
+fn unheard(host: &Host) -> Panel {
+    let branch = reference::branch().in_place(host, MEASURED);
+    let name = branch.name.clone();
+    let nobody = tokens("nobody listens", host, host.callbacks(), Wait::No);
+    let declined = host.callbacks().with_async_handler(ChainsOnly);
+    let declined = tokens("a handler listens, but not to tokens", host, declined, Wait::No);
+    let rows = vec![branch, nobody.against(&name), declined.against(&name)];
+    Panel::new("a token that nobody hears", "One thread, one open run; tokens only.", rows)
+}
+
+fn asynchronous(host: &Host) -> Panel {
+    let mut rows = Vec::new();
+    for handlers in [1, 4, 16] {
+        let calls = reference::dyn_calls(handlers).in_place(host, MEASURED / 4);
+        let joined = reference::joined_dyn_calls(handlers)
+            .in_place(host, MEASURED / 4)
+            .against(&calls.name);
+        let ours = of_kind(Kind::Async, handlers, host, Wait::No).against(&calls.name);
+        rows.extend([calls, joined, ours]);
+    }
+    for other in [reference::tracing_event(), reference::broadcast(1), reference::broadcast(4)] {
+        rows.push(other.in_place(host, MEASURED / 4).against("1 dyn async_trait call in a loop"));
+    }
+    Panel::new(
+        "a token for async handlers",
+        "No-op handlers, awaited, on one thread; tokens of an open run only.",
+        rows,
+    )
+}
+
+fn inline(host: &Host) -> Panel {
+    let calls = reference::dyn_calls(1).in_place(host, MEASURED / 4);
+    let ours = of_kind(Kind::Inline, 1, host, Wait::No).against(&calls.name);
+    Panel::new(
+        "a token for an inline handler",
+        "A no-op sync handler on the emitter's thread.",
+        vec![calls, ours],
+    )
+}
+
+fn queued(host: &Host) -> Panel {
+    let channel = reference::channels(1).in_place(host, MEASURED);
+    let name = channel.name.clone();
+    let pipelined = of_kind(Kind::Pipelined, 1, host, Wait::AtTheEnd).against(&name);
+    let background = of_kind(Kind::Background, 1, host, Wait::AtTheEnd).against(&name);
+    Panel::new(
+        "a token for a sync handler, queued",
+        "A no-op handler on another thread, until the last event is handled. Up to 256 events wait; in the background, tokens beyond that are joined.",
+        vec![channel, pipelined, background],
+    )
+}
+
+fn awaited(host: &Host) -> Panel {
+    let thread = reference::acknowledged(1).in_place(host, FEW);
+    let spawned = reference::spawned_blocking().in_place(host, FEW).against(&thread.name);
+    let ours = of_kind(Kind::Awaited, 1, host, Wait::Each).against(&thread.name);
+    Panel::new(
+        "a token for a sync handler, awaited",
+        "A no-op handler on another thread; each event is waited for.",
+        vec![thread, spawned, ours],
+    )
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wait {
+    No,
+    Each,
+    AtTheEnd,
+}
+
+fn of_kind(kind: Kind, handlers: usize, host: &Host, wait: Wait) -> Row {
+    tokens(kind.of(handlers), host, kind.register(handlers, host.callbacks()), wait)
+}
+
+/// Measures tokens in the middle of a run: not its start, not its end.
+fn tokens(name: impl Into<String>, host: &Host, callbacks: CallbackManager, wait: Wait) -> Row {
+    let host = host.clone();
+    let (before, measured) = if wait == Wait::Each { (FEW, FEW) } else { (BEFORE, MEASURED) };
+    let phase = async move |callbacks: &CallbackManager, run: &LlmRun, tokens| {
+        emit(run, tokens).await;
+        if wait == Wait::AtTheEnd {
+            callbacks.flush().await;
+        }
+    };
+    Row::new(name, measured, move |meter| {
+        let run = host.block_on(start(&callbacks));
+        host.block_on(phase(&callbacks, &run, before));
+        meter.around(|| host.block_on(phase(&callbacks, &run, measured)));
+        host.block_on(run.end(LlmResult::new())).expect("an open run ends");
+    })
+}

@@ -1,0 +1,13 @@
+// Runs what wasm-bindgen made of the module, and prints its log.
+const { play, time, hang } = require(process.argv[2]);
+
+async function main() {
+  process.stdout.write(await play());
+  await time();
+  await hang();
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

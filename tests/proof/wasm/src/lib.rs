@@ -1,0 +1,69 @@
+//! The scene on a JavaScript event loop, and what this runtime's timer, clock and randomness are.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use rappel_wasm::prelude::*;
+use rappel_wasm::{Clock, HandlerFuture, JavaScript, Timer};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+#[path = "../../scene/scene.rs"]
+mod scene;
+
+/// Plays the scene, and gives its log.
+#[wasm_bindgen]
+pub async fn play() -> Result<String, String> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let written = log.clone();
+    let write = move |who: &'static str, what: String| written.lock().unwrap().push_str(&format!("{who}: {what}\n"));
+    scene::play(Wasm::new(), Arc::new(write)).await.map_err(|error| error.to_string())?;
+    let log = log.lock().unwrap().clone();
+    Ok(log)
+}
+
+/// Tells what time does.
+#[wasm_bindgen]
+pub async fn time() -> Result<(), String> {
+    let wasm = Wasm::new();
+    let before = wasm.now();
+    wasm.sleep(Duration::from_millis(20)).await;
+    check(wasm.now() - before >= Duration::from_millis(20), "it slept for long enough")?;
+    let long = wasm.sleep(Duration::MAX);
+    let short = wasm.sleep(Duration::from_millis(1));
+    check(
+        matches!(select(long, short).await, Either::Right(_)),
+        "a long sleep goes on, and is forgotten",
+    )?;
+    let year = JavaScript.now().ok_or("no clock")?.as_secs() / 31_556_952 + 1970;
+    check((2024..2200).contains(&year), "the clock tells our time")
+}
+
+/// A handler that hangs is given up after its time, and ids differ.
+#[wasm_bindgen]
+pub async fn hang() -> Result<(), String> {
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let reported = failures.clone();
+    let callbacks = Wasm::callbacks()
+        .on_handler_failure(move |failure| reported.lock().unwrap().push(failure.to_string()))
+        .with_async_handler_options(Hangs, HandlerOptions::new().name("hangs").timeout(Duration::from_millis(5)));
+    let start = || callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke"));
+    let one = start().await.map_err(|error| error.to_string())?;
+    let other = start().await.map_err(|error| error.to_string())?;
+    check(one.id() != other.id(), "ids differ")?;
+    let failures = failures.lock().unwrap().join("\n");
+    let expected = "handler `hangs` failed in on_llm_start: no answer within 5ms";
+    check(failures == format!("{expected}\n{expected}"), &failures)
+}
+
+struct Hangs;
+
+impl AsyncCallbackHandler for Hangs {
+    fn on_event<'a>(&'a self, _: &'a Event, _: &'a RunInfo) -> HandlerFuture<'a> {
+        HandlerFuture::new(std::future::pending())
+    }
+}
+
+fn check(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.to_owned()) }
+}

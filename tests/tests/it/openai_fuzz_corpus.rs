@@ -1,0 +1,22 @@
+//! The corpus of the fuzzer, replayed: nothing that a server sends makes the client panic, or depend on where its packets end.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../../../adapters/openai/fuzz/fuzz_targets/feed.rs"]
+mod feed;
+
+#[test]
+fn every_input_is_read_alike_in_pieces_of_every_size() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/openai/fuzz/corpus/answer");
+    let mut inputs = 0;
+    for entry in fs::read_dir(corpus).unwrap() {
+        let mut input = fs::read(entry.unwrap().path()).unwrap();
+        inputs += 1;
+        for packet in [0, 1, 2, 3, 5, 16, 64, 127] {
+            input[0] = (packet << 1) | (input[0] & 1);
+            feed::feed(&input);
+        }
+    }
+    assert!(inputs >= 20, "the corpus is there: {inputs}");
+}
