@@ -122,7 +122,8 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// Any other field of the request: `reasoning_effort`, `logprobs`, `parallel_tool_calls`, `top_k`. Its value goes to the server only: it is in no event and no `Debug`.
+    /// Any other field of the request: `reasoning_effort`, `logprobs`, `parallel_tool_calls`, `top_k`. Its value goes to the server only: it is in
+    /// no event and no `Debug`.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.settings.extra.0.insert(name.into(), value.into());
         self

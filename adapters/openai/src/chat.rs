@@ -19,10 +19,12 @@ use crate::settings::Settings;
 /// A chat model behind an OpenAI-compatible server.
 ///
 /// Its handlers hear of a start; with streaming, of a token for every chunk, empty ones included, *before* the chunk is handed on; and of an
-/// end with text, finish reason, model and usage, or of an error with what there was by then. With `n` answers, a chunk says of which one it is a
-/// piece, and the result has a generation for each. Reasoning, refusals and tool calls come in tokens whose text is empty, with the chunk that they
-/// came in. What the server says beside is in [`LlmResult::llm_output`] and [`Generation::extra`](rappel_core::Generation::extra). The error of a run is an
+/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an
 /// [`OpenAiError`](crate::OpenAiError), to be had by [`RunError::cause`].
+///
+/// With `n` answers, each token says of which one it is a piece, and the result has a generation for each. Reasoning, refusals and tool calls are no
+/// part of a token's text: they come with its chunk. What the server says beside is in [`LlmResult::llm_output`] and
+/// [`Generation::extra`](rappel_core::Generation::extra).
 ///
 /// It is cheap to clone, and clones share their connections.
 #[derive(Clone)]

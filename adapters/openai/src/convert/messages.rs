@@ -19,7 +19,7 @@ fn message(message: &Message) -> Result<wire::Message<'_>, &'static str> {
     if message.role == Role::Tool && message.tool_call_id.is_none() {
         return Err("is a tool's answer, and names no call");
     }
-    let calls_only = !message.tool_calls.is_empty() && message.text().is_empty();
+    let calls_only = !message.tool_calls.is_empty() && says_nothing(&message.content);
     Ok(wire::Message {
         role: role(message.role)?,
         content: if calls_only { None } else { Some(content(&message.content)?) },
@@ -27,6 +27,14 @@ fn message(message: &Message) -> Result<wire::Message<'_>, &'static str> {
         tool_calls: message.tool_calls.iter().map(tool_call).collect::<Result<_, _>>()?,
         tool_call_id: message.tool_call_id.as_deref(),
     })
+}
+
+fn says_nothing(content: &Content) -> bool {
+    match content {
+        Content::Text(text) => text.is_empty(),
+        Content::Parts(parts) => parts.is_empty(),
+        _ => false,
+    }
 }
 
 fn role(role: Role) -> Result<&'static str, &'static str> {
