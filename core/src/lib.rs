@@ -87,7 +87,7 @@ pub use manager::{CallbackManager, IntoCallbacks};
 pub use message::{Content, ContentPart, Message, Role, ToolCall, buffer_string};
 pub use model::{CallOptions, ChatModel, LlmStream};
 pub use registration::HandlerId;
-pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenUsage, ToolCallChunk};
+pub use result::{FinishReason, Generation, LlmChunk, LlmResult, TokenLogprob, TokenUsage, ToolCallChunk, TopLogprob};
 pub use run_info::{RunId, RunIdError, RunInfo, RunKind};
 pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 #[doc(no_inline)]

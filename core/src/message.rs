@@ -1,11 +1,16 @@
 //! Messages: what goes into a chat model.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::result::Generation;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +122,15 @@ impl Message {
     }
 }
 
+/// What the model said, for the next turn of the conversation: its text and its tool calls; in the place of a text that is empty, its refusal.
+/// What it [reasoned](Generation::reasoning) stays out, as most providers want it.
+impl From<Generation> for Message {
+    fn from(said: Generation) -> Self {
+        let text = if said.text.is_empty() { said.refusal } else { said.text };
+        Self::ai(text).with_tool_calls(said.tool_calls)
+    }
+}
+
 /// `Human: …`, as [`buffer_string`] writes it.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,7 +217,47 @@ pub enum ContentPart {
     ImageUrl {
         /// The address.
         url: String,
+        /// How closely the model is to look, in the provider's words: `low`, `high` or `auto` with OpenAI.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        detail: Option<String>,
     },
+}
+
+impl ContentPart {
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
+
+    /// An image by its address, which the provider fetches.
+    pub fn image_url(url: impl Into<String>) -> Self {
+        Self::ImageUrl {
+            url: url.into(),
+            detail: None,
+        }
+    }
+
+    /// An image itself, as a `data:` address. `media_type` is that of the bytes: `image/png`, `image/jpeg`.
+    ///
+    /// ```
+    /// # use rappel_core::{ContentPart, Message};
+    /// # let png = [0x89, b'P', b'N', b'G'];
+    /// let question = Message::human(vec![ContentPart::text("What is this?"), ContentPart::image_data("image/png", png)]);
+    /// ```
+    pub fn image_data(media_type: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let mut url = format!("data:{media_type};base64,");
+        STANDARD.encode_string(bytes, &mut url);
+        Self::image_url(url)
+    }
+
+    /// Sets how closely the model is to look at an image, in the provider's words: `low`, `high` or `auto` with OpenAI. A text has no such detail.
+    #[must_use]
+    pub fn with_detail(mut self, level: impl Into<String>) -> Self {
+        if let Self::ImageUrl { detail, .. } = &mut self {
+            *detail = Some(level.into());
+        }
+        self
+    }
 }
 
 /// A tool that the model asks for.
@@ -217,6 +271,9 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: usually a JSON object, but nothing stops a model from writing something else.
     pub arguments: String,
+    /// What the provider says beside of the call. Some want it back with the call, so it is sent back: Google's signature of a thought, for example.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Map::is_empty"))]
+    pub extra: Map<String, Value>,
 }
 
 impl ToolCall {
@@ -226,6 +283,7 @@ impl ToolCall {
             id: None,
             name: name.into(),
             arguments: arguments.into(),
+            extra: Map::new(),
         }
     }
 

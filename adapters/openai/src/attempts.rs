@@ -32,13 +32,18 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn another(&mut self, run: LlmRun, error: OpenAiError) -> Result<LlmRun, RunError> {
         self.made += 1;
         let Some(wait) = self.client.retry(self.made, &error, self.due) else {
-            let error = RunError::failed(error);
-            // The error that counts is the one of the request. A handler that raises at this point has been reported.
-            let _ = run.error(error.clone()).await;
-            return Err(error);
+            return Err(fail(run, error).await);
         };
         run.on_retry(Retry::new(self.made, error, wait)).await?;
         self.client.sleep(wait).await;
         Ok(run)
     }
+}
+
+/// Ends the run in the error.
+pub(crate) async fn fail(run: LlmRun, error: OpenAiError) -> RunError {
+    let error = RunError::failed(error);
+    // The error that counts is the one of the request. A handler that raises at this point has been reported.
+    let _ = run.error(error.clone()).await;
+    error
 }

@@ -4,12 +4,14 @@ use std::env;
 use std::fmt;
 
 use rappel_core::{CallbackManager, IntoCallbacks, Value};
+use serde::Serialize;
 
-use crate::chat::{ChatOpenAi, Settings};
+use crate::chat::ChatOpenAi;
 use crate::connection::ConnectionSettings;
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
 use crate::secret::Secret;
+use crate::settings::{Settings, StreamOptions, Tools, object, value};
 use crate::wire::ChatRequest;
 
 const BASE_URL: &str = "OPENAI_BASE_URL";
@@ -27,6 +29,8 @@ pub struct ChatOpenAiBuilder {
     api_key: Option<String>,
     pub(crate) connection: ConnectionSettings,
     callbacks: Option<CallbackManager>,
+    /// The first of the settings that cannot be sent.
+    mistake: Option<OpenAiError>,
 }
 
 impl ChatOpenAiBuilder {
@@ -48,9 +52,15 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// The most tokens that an answer may have.
+    /// The most tokens that an answer may have. OpenAI's reasoning models take [`max_completion_tokens`](Self::max_completion_tokens) instead.
     pub fn max_tokens(mut self, tokens: u32) -> Self {
         self.settings.max_tokens = Some(tokens);
+        self
+    }
+
+    /// The most tokens that an answer may have, those of its reasoning included.
+    pub fn max_completion_tokens(mut self, tokens: u32) -> Self {
+        self.settings.max_completion_tokens = Some(tokens);
         self
     }
 
@@ -78,19 +88,42 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// How many answers to ask for.
+    /// How many answers to ask for: each is a generation of the result.
     pub fn n(mut self, answers: u32) -> Self {
         self.settings.n = Some(answers);
         self
     }
 
-    /// Who asks, for the provider's records.
+    /// The tools that the model may ask for: each a [`Tool`](crate::Tool), or whatever serializes to the JSON of one, as the types of
+    /// `async-openai` do.
+    pub fn tools<T: Serialize>(mut self, tools: impl IntoIterator<Item = T>) -> Self {
+        let tools: Result<_, _> = tools.into_iter().map(|tool| object("tools", tool)).collect();
+        if let Some(tools) = self.checked(tools) {
+            self.settings.tools = Tools(tools);
+        }
+        self
+    }
+
+    /// Whether the model asks for a tool: a [`ToolChoice`](crate::ToolChoice), or whatever serializes to the JSON of one.
+    pub fn tool_choice(mut self, choice: impl Serialize) -> Self {
+        self.settings.tool_choice = self.checked(value("tool_choice", choice));
+        self
+    }
+
+    /// The form that an answer is to have: a [`ResponseFormat`](crate::ResponseFormat), or whatever serializes to the JSON of one.
+    pub fn response_format(mut self, format: impl Serialize) -> Self {
+        self.settings.response_format = self.checked(object("response_format", format));
+        self
+    }
+
+    /// Who asks, for the provider's records. It is in no event.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.settings.user = Some(user.into());
         self
     }
 
-    /// Any other field of the request. Its value goes to the server only: it is in no event and no `Debug`.
+    /// Any other field of the request: `reasoning_effort`, `logprobs`, `parallel_tool_calls`, `top_k`. Its value goes to the server only: it is in
+    /// no event and no `Debug`.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.settings.extra.0.insert(name.into(), value.into());
         self
@@ -104,7 +137,15 @@ impl ChatOpenAiBuilder {
 
     /// Whether a stream is to end with its usage. Default: yes; some servers refuse to be asked.
     pub fn stream_usage(mut self, usage: bool) -> Self {
-        self.settings.no_stream_usage = !usage;
+        self.settings.stream_options = if usage { StreamOptions::Usage } else { StreamOptions::None };
+        self
+    }
+
+    /// The `stream_options` of streamed requests, in the place of those that [`stream_usage`](Self::stream_usage) makes: a JSON object.
+    pub fn stream_options(mut self, options: impl Serialize) -> Self {
+        if let Some(options) = self.checked(object("stream_options", options)) {
+            self.settings.stream_options = StreamOptions::Own(options);
+        }
         self
     }
 
@@ -119,12 +160,16 @@ impl ChatOpenAiBuilder {
     /// The model.
     ///
     /// # Errors
-    /// [`OpenAiError`]: no model, a URL, a proxy or a key that cannot be used, a certificate that is none, an extra field that has a setting of
-    /// its own.
+    /// [`OpenAiError`]: no model, a URL, a proxy or a key that cannot be used, a certificate that is none, a setting whose value cannot be sent, an
+    /// extra field that has a setting of its own.
     pub fn build(self) -> Result<ChatOpenAi, OpenAiError> {
         if self.settings.model.is_empty() {
             return Err(OpenAiError::NoModel);
         }
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        self.settings.check()?;
         for name in self.settings.extra.0.keys() {
             ChatRequest::check_extra(name)?;
         }
@@ -139,6 +184,11 @@ impl ChatOpenAiBuilder {
         let key = key.as_deref().map(Secret::new).transpose()?;
         let client = self.connection.client(Endpoint::parse(&base_url)?, key)?;
         Ok(ChatOpenAi::new(client, self.settings, self.callbacks))
+    }
+
+    /// The value, or none where it cannot be sent, which [`build`](Self::build) will tell.
+    fn checked<T>(&mut self, value: Result<T, OpenAiError>) -> Option<T> {
+        value.map_err(|mistake| self.mistake.get_or_insert(mistake)).ok()
     }
 }
 

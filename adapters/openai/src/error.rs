@@ -57,6 +57,26 @@ pub enum OpenAiError {
         name: String,
     },
 
+    /// A setting has a value that can't be sent.
+    #[error("`{name}` {reason}")]
+    #[non_exhaustive]
+    InvalidParameter {
+        /// The parameter's name in the request.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A message can't be sent: nothing was.
+    #[error("message {index} {reason}")]
+    #[non_exhaustive]
+    InvalidMessage {
+        /// The message's place in its conversation, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
     /// The request could not be written as JSON.
     #[error("the request can't be written as JSON")]
     #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! What servers say when they refuse: one shape for the dozen there are.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{error::OpenAiError, secret::Secret};
 
@@ -58,7 +58,14 @@ impl ErrorBody {
                     message: text.clone(),
                     ..Self::from_object(value)
                 },
-                _ => Self::from_object(value),
+                _ => match value["choices"]
+                    .as_array()
+                    .and_then(|choices| choices.iter().find(|choice| !choice["error"].is_null()))
+                {
+                    // OpenRouter's, of a provider behind it.
+                    Some(choice) => Self::from_json(&json!({"error": choice["error"]})),
+                    None => Self::from_object(value),
+                },
             },
             Value::String(text) => Self::from_text(text),
             _ => Self::default(),
@@ -165,6 +172,12 @@ mod tests {
             Some("400"),
             Some("INVALID_ARGUMENT"),
             "API key not valid",
+        );
+        check(
+            r#"{"choices":[{"delta":{"content":""}},{"finish_reason":"error","error":{"code":502,"message":"provider is gone"}}]}"#,
+            Some("502"),
+            None,
+            "provider is gone",
         );
         check(r#"{"detail":"Not Found"}"#, None, None, "Not Found");
         check(

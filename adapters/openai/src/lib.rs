@@ -22,6 +22,29 @@
 //! # }
 //! ```
 //!
+//! # Tools
+//! ```no_run
+//! # use rappel_core::{ChatModel, Message, RunError, json};
+//! # use rappel_openai::{ChatOpenAi, Tool};
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+//! let weather = Tool::function("weather").description("the weather in a city").parameters(schema);
+//! let chat = ChatOpenAi::builder().model("gpt-4o-mini").tools([weather]).build()?;
+//!
+//! let mut conversation = vec![Message::human("How is the weather in Bonn?")];
+//! let said = chat.generate(vec![conversation.clone()]).await.remove(0)?.generations.remove(0);
+//! let calls = said.tool_calls.clone();
+//! conversation.push(said.into());
+//! for call in calls {
+//!     let city = call.parse_arguments()?["city"].to_string();
+//!     conversation.push(Message::tool(call.id.unwrap_or_default(), format!("rain in {city}")));
+//! }
+//! let answer = chat.generate(vec![conversation]).await.remove(0)?;
+//! # drop(answer);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Between the request and the answer
 //! Every wait has a limit, by `async-io`'s timer or [one of yours](ChatOpenAiBuilder::timer): for connecting, for the head of the response,
 //! between its chunks, and for all of it. What a server sends has one too: heads, events, bodies. A request that failed before its answer
@@ -47,11 +70,14 @@ mod limits;
 mod pool;
 mod proxy;
 mod response;
+mod response_format;
 mod retry;
 mod secret;
+mod settings;
 mod socket;
 mod sse;
 mod tls;
+mod tool;
 mod transport;
 mod utf8;
 mod wire;
@@ -60,4 +86,6 @@ pub use builder::ChatOpenAiBuilder;
 pub use chat::ChatOpenAi;
 pub use error::OpenAiError;
 pub use limits::Phase;
+pub use response_format::{JsonSchema, ResponseFormat};
+pub use tool::{Tool, ToolChoice};
 pub use transport::{BodyStream, Transport};

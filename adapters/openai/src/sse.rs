@@ -20,7 +20,7 @@ const DONE: &str = "[DONE]";
 /// The chunks of a streamed answer, as they arrive.
 ///
 /// It ends after `[DONE]`, after an error, or when the server has closed the
-/// stream behind a finish reason; without one, the answer counts as cut. Once
+/// stream behind the finish reasons of all answers; without one, the answer counts as cut. Once
 /// ended, it stays so, and the connection is closed.
 #[derive(Debug)]
 pub(crate) struct ChunkStream<B = ResponseBody> {
@@ -108,15 +108,14 @@ struct Events {
     broken: bool,
     /// The server has closed the stream, in good order as far as HTTP is concerned.
     ended: bool,
-    /// A finish reason was seen.
-    finished: bool,
+    /// Which answers have said why they ended.
+    ends: Ends,
     /// Bytes since the last chunk.
     silence: usize,
     limits: Limits,
     key: Option<Secret>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "never stored: it is taken apart where it is returned")]
 enum Step {
     Chunk(Chunk),
     NeedsBytes,
@@ -131,7 +130,7 @@ impl Events {
             utf8: Utf8Check::default(),
             broken: false,
             ended: false,
-            finished: false,
+            ends: Ends::default(),
             silence: 0,
             limits: *limits,
             key,
@@ -182,7 +181,7 @@ impl Events {
             return Err(OpenAiError::NotUtf8);
         }
         if self.ended {
-            return if self.finished {
+            return if self.ends.all() {
                 Ok(Step::End)
             } else {
                 Err(OpenAiError::Cut { source: None })
@@ -209,7 +208,7 @@ impl Events {
         match Chunk::parse(data.as_bytes()) {
             Ok(chunk) if chunk.is_error() => Err(self.reported(data)),
             Ok(chunk) => {
-                self.finished |= chunk.is_last();
+                self.ends.note(&chunk);
                 Ok(Some(Step::Chunk(chunk)))
             }
             // The stream ended within this event.
@@ -223,12 +222,36 @@ impl Events {
     }
 }
 
+/// Which of the answers in a stream have begun, and which have said why they ended: a bit each, the last of which is for all the rest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    begun: u128,
+    ended: u128,
+}
+
+impl Ends {
+    fn note(&mut self, chunk: &Chunk) {
+        for (position, choice) in chunk.choices.iter().enumerate() {
+            let index = choice.index.map_or(position, |index| index as usize);
+            let bit = 1 << index.min(127);
+            self.begun |= bit;
+            if choice.finish_reason.is_some() {
+                self.ended |= bit;
+            }
+        }
+    }
+
+    fn all(self) -> bool {
+        self.begun != 0 && self.begun == self.ended
+    }
+}
+
 /// By hand: what is buffered is the user's conversation, and no business of a log.
 impl core::fmt::Debug for Events {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Events")
             .field("ended", &self.ended)
-            .field("finished", &self.finished)
+            .field("ends", &self.ends)
             .finish_non_exhaustive()
     }
 }

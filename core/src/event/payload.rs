@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::error::RunError;
 use crate::lane::Losses;
 use crate::message::{Message, buffer_string};
-use crate::result::{LlmChunk, LlmResult};
+use crate::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::run_info::RunId;
 use crate::token::Token;
 
@@ -193,11 +193,14 @@ impl ChatModelStart {
     }
 }
 
-/// A model streamed a token.
+/// A model streamed a token: of its text, or of what is no part of that, its [`reasoning`](Self::reasoning), a [`refusal`](Self::refusal) or
+/// [tool calls](Self::tool_calls).
+///
+/// A handler that prints `token` prints the answer, and nothing else.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LlmNewToken {
-    /// The token's text; it may be empty.
+    /// A piece of the answer's text; empty where the event brings something else.
     pub token: Token,
     /// The chunk that the token came in, where the model streams chunks.
     pub chunk: Option<Box<LlmChunk>>,
@@ -214,9 +217,28 @@ impl LlmNewToken {
         }
     }
 
-    /// Which choice it is a piece of.
-    fn choice(&self) -> u32 {
+    /// Which of several answers it is a piece of, from 0.
+    #[must_use]
+    pub fn choice(&self) -> u32 {
         self.chunk.as_ref().map_or(0, |chunk| chunk.index)
+    }
+
+    /// A piece of what the model thinks aloud; mostly empty.
+    #[must_use]
+    pub fn reasoning(&self) -> &str {
+        self.chunk.as_ref().map_or("", |chunk| &chunk.reasoning)
+    }
+
+    /// A piece of why the model will not answer; mostly empty.
+    #[must_use]
+    pub fn refusal(&self) -> &str {
+        self.chunk.as_ref().map_or("", |chunk| &chunk.refusal)
+    }
+
+    /// Pieces of tool calls; mostly none.
+    #[must_use]
+    pub fn tool_calls(&self) -> &[ToolCallChunk] {
+        self.chunk.as_ref().map_or(&[], |chunk| &chunk.tool_calls)
     }
 
     /// Joins a later token to this one, if it is of the same choice.

@@ -12,6 +12,7 @@ pub(super) struct Answer {
     prompt_tokens: usize,
     include_usage: bool,
     bare: bool,
+    given: Option<(Value, Vec<Value>)>,
 }
 
 impl Answer {
@@ -26,6 +27,7 @@ impl Answer {
         };
         let mut tokens: Vec<String> = match &script.text {
             Text::Tokens(tokens) => tokens.clone(),
+            Text::Given { .. } => Vec::new(),
             Text::Echo => texts()
                 .next_back()
                 .unwrap_or_default()
@@ -44,11 +46,18 @@ impl Answer {
             prompt_tokens: texts().map(|text| text.split_whitespace().count()).sum(),
             include_usage: request["stream_options"]["include_usage"] == true,
             bare: script.bare,
+            given: match &script.text {
+                Text::Given { whole, events } => Some((whole.clone(), events.clone())),
+                _ => None,
+            },
         }
     }
 
     /// The whole answer.
     pub(super) fn whole(&self) -> Value {
+        if let Some((whole, _)) = &self.given {
+            return whole.clone();
+        }
         let message = json!({"role": "assistant", "content": self.tokens.concat()});
         let choice = json!({"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": null});
         if self.bare {
@@ -59,6 +68,9 @@ impl Answer {
 
     /// The data of each event, without the closing `[DONE]`.
     pub(super) fn events(&self) -> Vec<Value> {
+        if let Some((_, events)) = &self.given {
+            return events.clone();
+        }
         let delta = |delta: Value, finish_reason: Option<&str>| {
             if self.bare {
                 let reason = finish_reason.map_or("", |_| "eos_token");

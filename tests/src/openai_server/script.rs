@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use serde_json::Value;
+
 /// The default answer, token by token.
 pub const JOKE: [&str; 14] = [
     "Why",
@@ -39,6 +41,7 @@ pub struct Script {
 pub(super) enum Text {
     Tokens(Vec<String>),
     Echo,
+    Given { whole: Value, events: Vec<Value> },
 }
 
 /// Something that goes wrong. Events are counted from 1: the first one of a stream has the role and no text, then comes an event a token.
@@ -125,6 +128,14 @@ impl Script {
     #[must_use]
     pub fn echo() -> Self {
         Self::new(Text::Echo)
+    }
+
+    /// Answers with that JSON: `whole`, or the data of those events to whoever wants a stream.
+    pub fn given(whole: Value, events: impl IntoIterator<Item = Value>) -> Self {
+        Self::new(Text::Given {
+            whole,
+            events: events.into_iter().collect(),
+        })
     }
 
     fn new(text: Text) -> Self {

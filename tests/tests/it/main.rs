@@ -21,6 +21,8 @@ mod openai_faults;
 mod openai_fuzz_corpus;
 mod openai_limits;
 mod openai_own_transport;
+mod openai_requests;
+mod openai_results;
 mod openai_retries;
 mod openai_secrets;
 mod parents_that_end_first;

@@ -93,7 +93,7 @@ fn a_whole_answer_is_read() {
         request
     });
     let answer = complete(&client(&server.url())).unwrap();
-    assert_eq!(answer.id.as_deref(), Some("c"));
+    assert_eq!(answer.rest["id"], "c");
 
     let request = server.join();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();

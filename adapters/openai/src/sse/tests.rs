@@ -52,8 +52,8 @@ fn read(mut stream: ChunkStream<Packets>) -> (Vec<String>, Result<(), OpenAiErro
 }
 
 fn text(chunk: &Chunk) -> String {
-    let delta = chunk.choices.first().and_then(|choice| choice.content());
-    delta.and_then(|delta| delta.content.clone()).unwrap_or_default()
+    let delta = chunk.choices.first().map(|choice| choice.clone().into_content());
+    delta.and_then(|delta| delta.content.text).unwrap_or_default()
 }
 
 fn event(text: &str) -> String {
@@ -117,6 +117,16 @@ fn a_finish_reason_is_as_good_as_done() {
     let (texts, end) = read(stream(packets([event("a"), LAST.into()])));
     assert_eq!(texts, ["a", ""]);
     assert!(end.is_ok(), "{end:?}");
+}
+
+#[test]
+fn each_answer_has_to_say_why_it_ended() {
+    let end = |index: u32| format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n");
+    let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n".to_owned();
+    let (_, cut) = read(stream(packets([event("a"), other.clone(), end(0)])));
+    assert!(matches!(cut, Err(OpenAiError::Cut { source: None })), "{cut:?}");
+    let (_, whole) = read(stream(packets([event("a"), other, end(0), end(1), event("")])));
+    assert!(whole.is_ok(), "{whole:?}");
 }
 
 #[test]

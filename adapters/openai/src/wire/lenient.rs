@@ -9,7 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A string; a number counts as its digits.
 pub(super) fn text<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
@@ -26,16 +26,43 @@ pub(super) fn words<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>
 }
 
 /// The text of a message: a string, or the texts of a list of parts.
-pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
-    Value::deserialize(json).map(|value| match value {
-        Value::String(text) => Some(text),
-        Value::Array(parts) => Some(parts.iter().filter_map(part_text).collect()),
-        _ => None,
-    })
+pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Said, D::Error> {
+    let mut said = Said::default();
+    match Value::deserialize(json)? {
+        Value::String(text) => said.text = Some(text),
+        Value::Array(parts) => {
+            said.text = Some(parts.iter().filter_map(part_text).collect());
+            said.thought = parts.iter().flat_map(part_thoughts).collect();
+        }
+        _ => {}
+    }
+    Ok(said)
+}
+
+/// What stands in the content of a message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Said {
+    /// `None` is no content at all; the first chunk of a stream often has `Some("")`.
+    pub(crate) text: Option<String>,
+    /// Mistral puts what its models think beside the text.
+    pub(crate) thought: String,
 }
 
 fn part_text(part: &Value) -> Option<&str> {
     part.as_str().or_else(|| part.get("text")?.as_str())
+}
+
+fn part_thoughts(part: &Value) -> impl Iterator<Item = &str> {
+    let thoughts = part.get("thinking");
+    let list = thoughts.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(part_text).chain(thoughts.and_then(Value::as_str))
+}
+
+/// What has no field of its own. A field that is null says nothing.
+pub(super) fn rest<'de, D: Deserializer<'de>>(json: D) -> Result<Map<String, Value>, D::Error> {
+    let mut rest = Map::deserialize(json)?;
+    rest.retain(|_, value| !value.is_null());
+    Ok(rest)
 }
 
 /// A tool's arguments: JSON as text, or the object itself, which becomes text.

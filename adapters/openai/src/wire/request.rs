@@ -16,6 +16,8 @@ pub(crate) struct ChatRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_p: Option<f64>,
@@ -25,10 +27,16 @@ pub(crate) struct ChatRequest<'a> {
     pub(crate) seed: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) n: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) tools: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_choice: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_format: Option<&'a Value>,
     pub(crate) stream: bool,
     /// Only with `stream`; some servers refuse it, so it must be possible to leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stream_options: Option<StreamOptions>,
+    pub(crate) stream_options: Option<StreamOptions<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<&'a str>,
     /// Whatever else the server knows. Names that have a field above would be
@@ -38,15 +46,19 @@ pub(crate) struct ChatRequest<'a> {
 }
 
 /// The names of [`ChatRequest`]'s own fields.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 15] = [
     "model",
     "messages",
     "max_tokens",
+    "max_completion_tokens",
     "temperature",
     "top_p",
     "stop",
     "seed",
     "n",
+    "tools",
+    "tool_choice",
+    "response_format",
     "stream",
     "stream_options",
     "user",
@@ -72,9 +84,13 @@ impl ChatRequest<'_> {
 
 /// What a stream should carry beside the answer.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct StreamOptions {
-    /// A last chunk with the tokens used.
-    pub(crate) include_usage: bool,
+#[serde(untagged)]
+pub(crate) enum StreamOptions<'a> {
+    Usage {
+        /// A last chunk with the tokens used.
+        include_usage: bool,
+    },
+    Own(&'a Value),
 }
 
 /// A message of the conversation so far.
@@ -120,8 +136,20 @@ pub(crate) struct ImageUrl<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename = "function")]
 pub(crate) struct ToolCall<'a> {
-    pub(crate) id: &'a str,
+    /// Servers that give no ids expect none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<&'a str>,
     pub(crate) function: FunctionCall<'a>,
+    /// What the server said beside, and may want back.
+    #[serde(flatten)]
+    pub(crate) extra: &'a Map<String, Value>,
+}
+
+impl ToolCall<'_> {
+    /// Whether `name` is one of its own fields.
+    pub(crate) fn reserves(name: &str) -> bool {
+        ["id", "type", "function"].contains(&name)
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -155,18 +183,24 @@ mod tests {
     #[test]
     fn everything_has_its_name() {
         let stop = ["\n".to_owned()];
-        let extra = json!({"top_k": 40, "tools": []});
+        let extra = json!({"top_k": 40, "logprobs": true});
+        let tools = [json!({"type": "function"})];
+        let (choice, format) = (json!("auto"), json!({"type": "text"}));
         let request = ChatRequest {
             model: "m",
             messages: Vec::new(),
             max_tokens: Some(25),
+            max_completion_tokens: Some(26),
             temperature: Some(0.7),
             top_p: Some(0.9),
             stop: &stop,
             seed: Some(-1),
             n: Some(2),
+            tools: &tools,
+            tool_choice: Some(&choice),
+            response_format: Some(&format),
             stream: true,
-            stream_options: Some(StreamOptions { include_usage: true }),
+            stream_options: Some(StreamOptions::Usage { include_usage: true }),
             user: Some("u"),
             extra: extra.as_object(),
         };
@@ -175,14 +209,16 @@ mod tests {
         // As text, since 0.7 as a float must not become 0.699999988079071.
         assert_eq!(
             json,
-            r#"{"model":"m","messages":[],"max_tokens":25,"temperature":0.7,"top_p":0.9,"stop":["\n"],"seed":-1,"n":2,"stream":true,"stream_options":{"include_usage":true},"user":"u","tools":[],"top_k":40}"#
+            r#"{"model":"m","messages":[],"max_tokens":25,"max_completion_tokens":26,"temperature":0.7,"top_p":0.9,"stop":["\n"],"seed":-1,"n":2,"tools":[{"type":"function"}],"tool_choice":"auto","response_format":{"type":"text"},"stream":true,"stream_options":{"include_usage":true},"user":"u","logprobs":true,"top_k":40}"#
         );
     }
 
     #[test]
     fn messages_are_openais() {
+        let extra = json!({"extra_content": {"google": {"thought_signature": "s"}}});
         let call = ToolCall {
-            id: "c1",
+            id: Some("c1"),
+            extra: extra.as_object().unwrap(),
             function: FunctionCall {
                 name: "add",
                 arguments: r#"{"a":1}"#.into(),
@@ -233,7 +269,8 @@ mod tests {
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
                 ]},
                 {"role": "assistant", "content": null, "tool_calls": [
-                    {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\":1}"}},
+                    {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\":1}"},
+                     "extra_content": {"google": {"thought_signature": "s"}}},
                 ]},
                 {"role": "tool", "content": "1", "tool_call_id": "c1"},
             ])
@@ -244,12 +281,16 @@ mod tests {
     fn every_field_is_reserved() {
         let full = ChatRequest {
             max_tokens: Some(1),
+            max_completion_tokens: Some(1),
             temperature: Some(1.0),
             top_p: Some(1.0),
             stop: &["x".to_owned()],
             seed: Some(1),
             n: Some(1),
-            stream_options: Some(StreamOptions { include_usage: true }),
+            tools: &[json!({})],
+            tool_choice: Some(&json!("auto")),
+            response_format: Some(&json!({})),
+            stream_options: Some(StreamOptions::Usage { include_usage: true }),
             user: Some("u"),
             ..ChatRequest::default()
         };

@@ -1,9 +1,10 @@
 //! What servers send back.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
-use super::lenient;
+use super::lenient::{self, Said};
 use crate::error::JsonFault;
 
 /// A piece of a streamed answer, or a whole one.
@@ -14,22 +15,20 @@ use crate::error::JsonFault;
 #[serde(default)]
 pub(crate) struct Chunk {
     #[serde(deserialize_with = "lenient::words")]
-    pub(crate) id: Option<String>,
-    #[serde(deserialize_with = "lenient::words")]
-    pub(crate) object: Option<String>,
-    /// Seconds since 1970.
-    #[serde(deserialize_with = "lenient::number")]
-    pub(crate) created: Option<u64>,
+    object: Option<String>,
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) model: Option<String>,
-    #[serde(deserialize_with = "lenient::words")]
-    pub(crate) system_fingerprint: Option<String>,
     /// Empty in the chunk that carries the usage of a stream.
     #[serde(deserialize_with = "lenient::objects")]
     pub(crate) choices: Vec<Choice>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) usage: Option<Usage>,
     error: Value,
+    /// Letters at random, so that the length of an event gives nothing away.
+    obfuscation: IgnoredAny,
+    /// `id`, `created`, `system_fingerprint`, `service_tier`, and what only this server knows.
+    #[serde(flatten, deserialize_with = "lenient::rest")]
+    pub(crate) rest: Map<String, Value>,
 }
 
 impl Chunk {
@@ -41,18 +40,17 @@ impl Chunk {
         chunk.ok_or(JsonFault::NotAnObject)
     }
 
-    /// Whether it is an error in the place of a chunk.
+    /// Whether it is an error in the place of a chunk, or of one of its choices.
     pub(crate) fn is_error(&self) -> bool {
-        match &self.error {
-            Value::Null | Value::Bool(false) => self.object.as_deref() == Some("error"),
-            Value::String(text) => !text.is_empty(),
-            _ => true,
-        }
+        self.object.as_deref() == Some("error") || is_error(&self.error) || self.choices.iter().any(|choice| is_error(&choice.error))
     }
+}
 
-    /// Whether any of the choices says why it came to its end.
-    pub(crate) fn is_last(&self) -> bool {
-        self.choices.iter().any(|choice| choice.finish_reason.is_some())
+fn is_error(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        _ => true,
     }
 }
 
@@ -70,12 +68,16 @@ pub(crate) struct Choice {
     /// Any word: `stop`, `length`, `tool_calls`, but `eos` too. Never empty.
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) finish_reason: Option<String>,
+    pub(crate) logprobs: Value,
+    error: Value,
+    #[serde(flatten, deserialize_with = "lenient::rest")]
+    pub(crate) rest: Map<String, Value>,
 }
 
 impl Choice {
     /// The delta of a stream, or else the message of a whole answer.
-    pub(crate) fn content(&self) -> Option<&Delta> {
-        self.delta.as_ref().or(self.message.as_ref())
+    pub(crate) fn into_content(self) -> Delta {
+        self.delta.or(self.message).unwrap_or_default()
     }
 }
 
@@ -83,11 +85,9 @@ impl Choice {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delta {
-    #[serde(deserialize_with = "lenient::words")]
-    pub(crate) role: Option<String>,
-    /// `None` is no content at all; the first chunk of a stream often has `Some("")`.
+    role: IgnoredAny,
     #[serde(deserialize_with = "lenient::content")]
-    pub(crate) content: Option<String>,
+    pub(crate) content: Said,
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) refusal: Option<String>,
     #[serde(deserialize_with = "lenient::text")]
@@ -96,17 +96,17 @@ pub(crate) struct Delta {
     reasoning: Option<String>,
     #[serde(deserialize_with = "lenient::objects")]
     pub(crate) tool_calls: Vec<ToolCallDelta>,
+    #[serde(flatten, deserialize_with = "lenient::rest")]
+    pub(crate) rest: Map<String, Value>,
 }
 
 impl Delta {
     /// What the model thought aloud: `reasoning_content` or `reasoning`, as the
-    /// server calls it. Those that send both repeat the same text.
-    pub(crate) fn reasoning(&self) -> Option<&str> {
-        [&self.reasoning_content, &self.reasoning]
-            .into_iter()
-            .flatten()
-            .map(|text| &**text)
-            .find(|text| !text.is_empty())
+    /// server calls it, or a part of the content. Those that send it twice repeat the same text.
+    pub(crate) fn reasoning(&self) -> &str {
+        let fields = [self.reasoning_content.as_deref(), self.reasoning.as_deref()];
+        let said = fields.into_iter().flatten().find(|text| !text.is_empty());
+        said.unwrap_or(&self.content.thought)
     }
 }
 
@@ -119,8 +119,12 @@ pub(crate) struct ToolCallDelta {
     pub(crate) index: Option<u32>,
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) id: Option<String>,
+    #[serde(rename = "type")]
+    kind: IgnoredAny,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) function: Option<FunctionDelta>,
+    #[serde(flatten, deserialize_with = "lenient::rest")]
+    pub(crate) rest: Map<String, Value>,
 }
 
 /// The function to be called, or what a chunk adds to its name and arguments.
@@ -144,31 +148,30 @@ pub(crate) struct Usage {
     pub(crate) completion_tokens: Option<u64>,
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) total_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient::object")]
-    prompt_tokens_details: Option<TokenDetails>,
-    #[serde(deserialize_with = "lenient::object")]
-    completion_tokens_details: Option<TokenDetails>,
+    /// The details of both, and what only this server counts.
+    #[serde(flatten, deserialize_with = "lenient::rest")]
+    pub(crate) rest: Map<String, Value>,
 }
 
 impl Usage {
+    /// Whether it counts anything.
+    pub(crate) fn counts(&self) -> bool {
+        self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens).is_some()
+    }
+
     /// How many of the prompt's tokens came from the server's cache.
     pub(crate) fn cached_tokens(&self) -> Option<u64> {
-        self.prompt_tokens_details.as_ref()?.cached_tokens
+        self.detail("prompt_tokens_details", "cached_tokens")
     }
 
     /// How many of the completion's tokens were thought and not said.
     pub(crate) fn reasoning_tokens(&self) -> Option<u64> {
-        self.completion_tokens_details.as_ref()?.reasoning_tokens
+        self.detail("completion_tokens_details", "reasoning_tokens")
     }
-}
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct TokenDetails {
-    #[serde(deserialize_with = "lenient::number")]
-    cached_tokens: Option<u64>,
-    #[serde(deserialize_with = "lenient::number")]
-    reasoning_tokens: Option<u64>,
+    fn detail(&self, of: &str, name: &str) -> Option<u64> {
+        lenient::number(self.rest.get(of)?.get(name)?).ok()?
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,12 @@ on_every_runtime! {
             let call = rappel_core::ToolCallChunk::new(0, format!("{number},"));
             let call = if number < 2 { call.with_id(format!("call {number}")).with_name("tool") } else { call };
             let chunk = LlmChunk::new(format!("{number} ")).with_index(number % 2).with_tool_calls([call]);
-            let chunk = if number == 9 { chunk.with_finish_reason("stop") } else { chunk };
+            let mut chunk = if number == 9 { chunk.with_finish_reason("stop") } else { chunk };
+            chunk.reasoning = format!("thought {number} ").into();
+            chunk.refusal = format!("no {number} ").into();
+            chunk.logprobs.push(rappel_core::TokenLogprob::new(number.to_string(), -1.0));
+            chunk.extra.insert("list".to_owned(), rappel_core::json!([number]));
+            chunk.llm_output.insert("last".to_owned(), number.into());
             whole.push_chunk(&chunk);
             run.on_llm_new_token(chunk).await.unwrap();
         }

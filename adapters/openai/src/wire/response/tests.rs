@@ -10,14 +10,11 @@ fn parse(json: &str) -> Chunk {
 
 /// The text, reasoning and finish reason of the first choice.
 fn said(json: &str) -> (Option<String>, Option<String>, Option<String>) {
-    let chunk = parse(json);
-    let choice = &chunk.choices[0];
-    let delta = choice.content();
-    (
-        delta.and_then(|delta| delta.content.clone()),
-        delta.and_then(|delta| delta.reasoning().map(Into::into)),
-        choice.finish_reason.clone(),
-    )
+    let choice = parse(json).choices.remove(0);
+    let reason = choice.finish_reason.clone();
+    let delta = choice.into_content();
+    let reasoning = Some(delta.reasoning().to_owned()).filter(|text| !text.is_empty());
+    (delta.content.text, reasoning, reason)
 }
 
 fn text(text: &str) -> (Option<String>, Option<String>, Option<String>) {
@@ -33,18 +30,18 @@ fn openai() {
     let chunk = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1750000000,"model":"gpt-4o-mini","service_tier":"default","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"role":"assistant","content":"Hi","refusal":null},"logprobs":null,"finish_reason":null}],"obfuscation":"x"}"#;
     assert_eq!(said(chunk), text("Hi"));
     let chunk = parse(chunk);
-    assert_eq!(chunk.id.as_deref(), Some("chatcmpl-1"));
-    assert_eq!(chunk.created, Some(1_750_000_000));
     assert_eq!(chunk.model.as_deref(), Some("gpt-4o-mini"));
-    assert_eq!(chunk.system_fingerprint.as_deref(), Some("fp_1"));
     assert_eq!(chunk.choices[0].index, Some(0));
-    assert!(!chunk.is_last());
+    let rest = json!({"id": "chatcmpl-1", "created": 1_750_000_000, "service_tier": "default", "system_fingerprint": "fp_1"});
+    assert_eq!(Value::from(chunk.rest), rest);
+    assert!(chunk.choices[0].rest.is_empty());
 }
 
 #[test]
 fn azure_begins_with_its_content_filter() {
     let chunk = parse(r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0}]}"#);
-    assert_eq!((chunk.id, chunk.created), (None, Some(0)));
+    assert_eq!((chunk.model, chunk.choices), (None, vec![]));
+    assert_eq!(chunk.rest["prompt_filter_results"], json!([{"prompt_index": 0}]));
 }
 
 #[test]
@@ -80,7 +77,6 @@ fn a_missing_index_is_no_harm() {
 fn the_last_delta_may_be_null() {
     let chunk = r#"{"choices":[{"index":0,"delta":null,"finish_reason":"stop"}]}"#;
     assert_eq!(said(chunk), end("stop"));
-    assert!(parse(chunk).is_last());
 }
 
 #[test]
@@ -105,6 +101,8 @@ fn openrouter_reasons_twice_the_same() {
 fn mistral_has_content_in_parts() {
     let chunk = r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"H"},{"type":"reference","reference_ids":[1]},{"type":"text","text":"i"}]},"finish_reason":null}],"p":"abc"}"#;
     assert_eq!(said(chunk), text("Hi"));
+    let chunk = r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hmm"}]},{"type":"text","text":"Hi"}]}}]}"#;
+    assert_eq!(said(chunk), (Some("Hi".into()), Some("hmm".into()), None));
 }
 
 #[test]
@@ -115,7 +113,8 @@ fn some_stream_messages() {
 
 #[test]
 fn a_gateways_heartbeat_says_nothing() {
-    assert_eq!(parse(r#"{"type":"ping"}"#), Chunk::default());
+    let chunk = parse(r#"{"type":"ping"}"#);
+    assert_eq!((chunk.choices, chunk.usage), (vec![], None));
 }
 
 #[test]
@@ -131,6 +130,7 @@ fn usage_may_come_alone_and_with_holes() {
     assert_eq!(full.total_tokens, Some(21));
     assert_eq!(full.cached_tokens(), Some(4));
     assert_eq!(full.reasoning_tokens(), Some(3));
+    assert_eq!(full.rest["prompt_tokens_details"]["audio_tokens"], 0);
 
     let holes =
         usage(r#"{"usage":{"prompt_tokens":9.0,"total_tokens":"21","completion_tokens":-1,"prompt_tokens_details":null}}"#).unwrap();
@@ -147,7 +147,7 @@ fn usage_may_come_alone_and_with_holes() {
 fn tool_calls_come_whole_and_in_pieces() {
     let calls = |json| {
         let chunk = parse(json);
-        chunk.choices[0].content().unwrap().tool_calls.clone()
+        chunk.choices[0].clone().into_content().tool_calls
     };
 
     let first = calls(
@@ -180,27 +180,29 @@ fn a_whole_answer_is_read_alike() {
             {"index":1,"message":{"role":"assistant","content":null,"refusal":"no"},"finish_reason":"content_filter"}
         ],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
     );
-    let message = |at: usize| answer.choices[at].content().unwrap();
-    assert_eq!(message(0).content.as_deref(), Some("a"));
+    let message = |at: usize| answer.choices[at].clone().into_content();
+    assert_eq!(message(0).content.text.as_deref(), Some("a"));
     assert_eq!(message(1).refusal.as_deref(), Some("no"));
     assert_eq!(answer.choices[1].index, Some(1));
-    assert!(answer.is_last());
 }
 
 /// Puts every kind of value into every field, in turn.
 #[test]
 fn no_type_of_any_field_is_an_error() {
     let whole = json!({
-        "id": "c", "object": "o", "created": 1, "model": "m", "system_fingerprint": "f",
+        "id": "c", "object": "o", "created": 1, "model": "m", "system_fingerprint": "f", "obfuscation": "x",
         "choices": [{
             "index": 0,
             "delta": {
                 "role": "assistant", "content": "x", "refusal": "r",
                 "reasoning_content": "r", "reasoning": "r",
-                "tool_calls": [{"index": 0, "id": "i", "function": {"name": "n", "arguments": "a"}}],
+                "tool_calls": [{"index": 0, "id": "i", "type": "function", "function": {"name": "n", "arguments": "a"}}],
             },
             "message": {},
             "finish_reason": "stop",
+            "logprobs": {"content": [{"token": "t", "logprob": -1.0}]},
+            "error": null,
+            "x": 1,
         }],
         "usage": {
             "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1,
@@ -221,7 +223,8 @@ fn no_type_of_any_field_is_an_error() {
             let mut chunk = whole.clone();
             *chunk.pointer_mut(field).unwrap() = value.clone();
             let chunk = chunk.to_string();
-            assert!(Chunk::parse(chunk.as_bytes()).is_ok(), "{field}: {chunk}");
+            let chunk = Chunk::parse(chunk.as_bytes()).unwrap_or_else(|fault| panic!("{field}: {chunk}: {fault}"));
+            crate::convert::result(chunk);
         }
     }
 }
@@ -246,6 +249,7 @@ fn errors_in_the_place_of_a_chunk_are_noticed() {
         r#"{"error":"overloaded"}"#,
         r#"{"error":{},"choices":[]}"#,
         r#"{"object":"error","message":"overloaded","code":400}"#,
+        r#"{"choices":[{"delta":{"content":""},"finish_reason":"error","error":{"code":502}}]}"#,
     ] {
         assert!(parse(json).is_error(), "{json}");
     }

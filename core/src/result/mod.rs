@@ -1,4 +1,4 @@
-//! Results: what comes out of a model, whole or chunk by chunk.
+//! Results: what comes out of a model.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,7 +7,13 @@ use core::fmt;
 use serde_json::{Map, Value};
 
 use crate::message::ToolCall;
-use crate::token::Token;
+
+mod chunk;
+mod logprob;
+
+use chunk::join_extra;
+pub use chunk::{LlmChunk, ToolCallChunk};
+pub use logprob::{TokenLogprob, TopLogprob};
 
 /// What a model made of one prompt: of a finished run its result, of a broken one what there was.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,7 +26,7 @@ pub struct LlmResult {
     pub usage: Option<TokenUsage>,
     /// The model that answered, if the provider tells; it may differ from the one that was asked for.
     pub model_name: Option<String>,
-    /// What the provider says beside.
+    /// What the provider says beside of the answer as a whole: its `id` and `system_fingerprint`, for example, and whatever has no field here.
     pub llm_output: Option<Value>,
 }
 
@@ -64,7 +70,8 @@ impl LlmResult {
         self
     }
 
-    /// The text of the first generation; empty without one.
+    /// The text of the first generation; empty without one. What the model [reasoned](Generation::reasoning) is no part of it, nor why it
+    /// [refused](Generation::refusal).
     #[must_use]
     pub fn text(&self) -> &str {
         self.generations.first().map_or("", |generation| &generation.text)
@@ -98,6 +105,7 @@ impl LlmResult {
         if let Some(name) = &chunk.model_name {
             self.model_name = Some(name.clone());
         }
+        self.push_output(&chunk.llm_output);
         if chunk.is_bare() {
             return;
         }
@@ -106,6 +114,17 @@ impl LlmResult {
             self.generations.resize_with(index + 1, Generation::default);
         }
         self.generations[index].push_chunk(chunk);
+    }
+
+    fn push_output(&mut self, news: &Map<String, Value>) {
+        if news.is_empty() {
+            return;
+        }
+        let news = news.iter().map(|(key, value)| (key.clone(), value.clone()));
+        match &mut self.llm_output {
+            Some(Value::Object(output)) => output.extend(news),
+            output => *output = Some(Value::Object(news.collect())),
+        }
     }
 }
 
@@ -116,11 +135,17 @@ impl LlmResult {
 pub struct Generation {
     /// The text; empty where the model only calls tools.
     pub text: String,
+    /// What the model thought aloud before and between; mostly empty, and no part of the text.
+    pub reasoning: String,
+    /// Why the model will not answer, in its own words; mostly empty, and no part of the text.
+    pub refusal: String,
     /// Why the generation ended, if the provider tells.
     pub finish_reason: Option<FinishReason>,
     /// The tools that the model asks for.
     pub tool_calls: Vec<ToolCall>,
-    /// What the provider says beside.
+    /// How likely each token of the text was, or of the refusal, where that was asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// What the provider says beside of this answer, in fields that have no name here.
     pub extra: Map<String, Value>,
 }
 
@@ -149,20 +174,16 @@ impl Generation {
 
     fn push_chunk(&mut self, chunk: &LlmChunk) {
         self.text.push_str(&chunk.text);
+        self.reasoning.push_str(&chunk.reasoning);
+        self.refusal.push_str(&chunk.refusal);
+        self.logprobs.extend_from_slice(&chunk.logprobs);
         if let Some(reason) = &chunk.finish_reason {
             self.finish_reason = Some(reason.clone());
         }
         for call in &chunk.tool_calls {
             self.push_tool_call(call);
         }
-        for (key, value) in &chunk.extra {
-            match (self.extra.get_mut(key), value) {
-                (Some(Value::String(known)), Value::String(more)) => known.push_str(more),
-                _ => {
-                    self.extra.insert(key.clone(), value.clone());
-                }
-            }
-        }
+        join_extra(&mut self.extra, &chunk.extra);
     }
 
     fn push_tool_call(&mut self, chunk: &ToolCallChunk) {
@@ -179,6 +200,7 @@ impl Generation {
             call.name.push_str(name);
         }
         call.arguments.push_str(&chunk.arguments);
+        join_extra(&mut call.extra, &chunk.extra);
     }
 }
 
@@ -262,165 +284,36 @@ pub struct TokenUsage {
     pub cached_tokens: Option<u64>,
     /// Tokens of the completion that were spent on reasoning, if the provider tells.
     pub reasoning_tokens: Option<u64>,
+    /// What else the provider counts, under its own names: `prompt_tokens_details`, `cost`.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Map::is_empty"))]
+    pub extra: Map<String, Value>,
 }
 
 impl TokenUsage {
     /// A usage of so many tokens; the total is their sum.
     #[must_use]
-    pub const fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             cached_tokens: None,
             reasoning_tokens: None,
-        }
-    }
-}
-
-/// A piece of a streamed result.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
-#[non_exhaustive]
-pub struct LlmChunk {
-    /// Which choice this belongs to, from 0.
-    pub index: u32,
-    /// The text; it may be empty.
-    pub text: Token,
-    /// Pieces of tool calls.
-    pub tool_calls: Vec<ToolCallChunk>,
-    /// Why the choice ended; on its last chunk.
-    pub finish_reason: Option<FinishReason>,
-    /// What was used; on the stream's last chunk, if at all.
-    pub usage: Option<TokenUsage>,
-    /// The model that answers.
-    pub model_name: Option<String>,
-    /// What the provider says beside: in the result, texts of a key are joined, and of other values the last one stays, as with LangChain.
-    pub extra: Map<String, Value>,
-}
-
-impl LlmChunk {
-    /// A chunk of text.
-    pub fn new(text: impl Into<Token>) -> Self {
-        Self {
-            text: text.into(),
-            ..Self::default()
+            extra: Map::new(),
         }
     }
 
-    /// Sets which choice this belongs to.
+    /// Sets how many tokens of the prompt came from the provider's cache.
     #[must_use]
-    pub fn with_index(mut self, index: u32) -> Self {
-        self.index = index;
+    pub fn with_cached_tokens(mut self, tokens: u64) -> Self {
+        self.cached_tokens = Some(tokens);
         self
     }
 
-    /// Adds pieces of tool calls.
+    /// Sets how many tokens of the completion were spent on reasoning.
     #[must_use]
-    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCallChunk>) -> Self {
-        self.tool_calls.extend(calls);
-        self
-    }
-
-    /// Sets why the choice ended.
-    #[must_use]
-    pub fn with_finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
-        self.finish_reason = Some(reason.into());
-        self
-    }
-
-    /// Sets the usage.
-    #[must_use]
-    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
-        self.usage = Some(usage);
-        self
-    }
-
-    /// Sets the model's name.
-    #[must_use]
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
-    }
-
-    /// Joins a later chunk of the same choice to this one: a result that takes in the joined one is the same as one that takes in both.
-    pub(crate) fn join(&mut self, newer: Self) {
-        self.text.push_str(&newer.text);
-        for call in newer.tool_calls {
-            match self.tool_calls.last_mut() {
-                Some(last) if last.index == call.index && call.id.is_none() && call.name.is_none() => {
-                    last.arguments.push_str(&call.arguments)
-                }
-                _ => self.tool_calls.push(call),
-            }
-        }
-        self.finish_reason = newer.finish_reason.or(self.finish_reason.take());
-        self.usage = newer.usage.or(self.usage.take());
-        self.model_name = newer.model_name.or(self.model_name.take());
-        for (key, value) in newer.extra {
-            match (self.extra.get_mut(&key), value) {
-                (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
-                (_, value) => {
-                    self.extra.insert(key, value);
-                }
-            }
-        }
-    }
-
-    /// Whether it says nothing of a choice.
-    fn is_bare(&self) -> bool {
-        self.text.is_empty() && self.tool_calls.is_empty() && self.finish_reason.is_none() && self.extra.is_empty()
-    }
-}
-
-impl From<&str> for LlmChunk {
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for LlmChunk {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
-}
-
-/// A piece of a tool call: the first one of a call has its id and name, all have some of the arguments' text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
-#[non_exhaustive]
-pub struct ToolCallChunk {
-    /// Which call of the choice this belongs to, from 0.
-    pub index: u32,
-    /// The call's id.
-    pub id: Option<String>,
-    /// The tool's name.
-    pub name: Option<String>,
-    /// Some of the arguments' text.
-    pub arguments: String,
-}
-
-impl ToolCallChunk {
-    /// A piece of the call with that index.
-    pub fn new(index: u32, arguments: impl Into<String>) -> Self {
-        Self {
-            index,
-            arguments: arguments.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Sets the call's id.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Sets the tool's name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+    pub fn with_reasoning_tokens(mut self, tokens: u64) -> Self {
+        self.reasoning_tokens = Some(tokens);
         self
     }
 }
