@@ -14,4 +14,4 @@ pub use options::{
 pub use sync::CallbackHandler;
 
 pub(crate) use asynchronous::ErasedAsyncHandler;
-pub(crate) use options::{Common, Delivery, Place};
+pub(crate) use options::{Common, Delivery, Mode, Place};

@@ -148,7 +148,7 @@ pub struct Delivery {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Awaited,
     Pipelined,
     Background,
@@ -166,8 +166,8 @@ impl Delivery {
         self.mode == Mode::Awaited
     }
 
-    pub(crate) fn is_pipelined(self) -> bool {
-        self.mode == Mode::Pipelined
+    pub(crate) fn mode(self) -> Mode {
+        self.mode
     }
 
     pub(crate) fn is_background(self) -> bool {

@@ -86,8 +86,8 @@ pub(crate) struct Mailboxes<I: Item> {
     ready: VecDeque<usize>,
     /// First events that wait for another run to end, and their emitters with them: what comes after is to find a mailbox.
     parked: Option<Box<Parked<I>>>,
-    /// Runs that were refused since the last call.
-    refused: usize,
+    /// Runs that were refused since the last call. Small, as every idle handler has it.
+    refused: u32,
     /// A call has been out for too long: nothing comes in until it is back.
     stuck: bool,
 }
@@ -328,7 +328,7 @@ impl<I: Item> Mailboxes<I> {
             self.admit(item)
         } else if self.limits.refuses {
             item.refused();
-            self.refused += 1;
+            self.refused = self.refused.saturating_add(1);
             Brought::Refused(item)
         } else if !matches!(item.part(), Part::Start | Part::Only) || inside() {
             // A run that has started may keep others waiting, and must not wait for them.
@@ -347,7 +347,7 @@ impl<I: Item> Mailboxes<I> {
     fn refuse_start(&mut self, item: &I) {
         if item.part() == Part::Start {
             item.refused();
-            self.refused += 1;
+            self.refused = self.refused.saturating_add(1);
         }
     }
 
@@ -492,7 +492,7 @@ impl<I: Item> Mailboxes<I> {
         };
         let losses = Losses {
             dropped: entry.dropped,
-            refused_runs: core::mem::take(&mut self.refused),
+            refused_runs: core::mem::take(&mut self.refused) as usize,
         };
         Some(Turn { key, losses, freed })
     }
@@ -582,7 +582,7 @@ impl<I: Item> Mailboxes<I> {
     fn clear(&mut self, given_up: &mut GivenUp<I>) {
         self.ready.clear();
         for (_, mailbox) in &mut self.runs {
-            self.refused += usize::from(mailbox.clear(given_up));
+            self.refused = self.refused.saturating_add(mailbox.clear(given_up).into());
         }
         self.clear_parked(given_up);
         self.runs.retain(|_, mailbox| !(mailbox.closing && mailbox.is_idle()));
@@ -593,7 +593,7 @@ impl<I: Item> Mailboxes<I> {
             given_up.freed.push(hold);
             if first.part() == Part::Start {
                 first.refused();
-                self.refused += 1;
+                self.refused = self.refused.saturating_add(1);
             }
             given_up.waiting.push(first);
         }
@@ -605,7 +605,7 @@ impl<I: Item> Mailboxes<I> {
         let Some(mailbox) = self.runs.get_mut(key) else { return given_up };
         mailbox.out = false;
         given_up.running = mailbox.running.take();
-        self.refused += usize::from(mailbox.clear(&mut given_up));
+        self.refused = self.refused.saturating_add(mailbox.clear(&mut given_up).into());
         if mailbox.closing {
             self.runs.remove(key);
         }

@@ -23,7 +23,7 @@ use self::workers::Help;
 use crate::deadline::Deadline;
 use crate::envelope::{Envelope, Hold};
 use crate::error::FailureCause;
-use crate::handler::{CallbackHandler, Delivery, ErasedAsyncHandler};
+use crate::handler::{CallbackHandler, Delivery, ErasedAsyncHandler, Mode};
 use crate::ledger::Ticket;
 use crate::registration::Registration;
 use crate::runtime::Runtime;
@@ -34,7 +34,9 @@ pub(crate) type BoxHandler = Box<dyn CallbackHandler>;
 
 /// The calls of one handler.
 pub(crate) struct Lane {
-    delivery: Delivery,
+    mode: Mode,
+    /// Whether the starts of runs may wait here for others to end.
+    makes_starts_wait: bool,
     deadline: Option<Box<Deadline>>,
     server: Server,
     state: Lock<State>,
@@ -123,7 +125,8 @@ impl Lane {
             watch: None,
         };
         Self {
-            delivery,
+            mode: delivery.mode(),
+            makes_starts_wait: !delivery.is_background() && delivery.is_limited(),
             deadline: deadline.map(Box::new),
             server,
             state: Lock::new(state),
@@ -146,7 +149,11 @@ impl Lane {
         }
         let part = part(envelope);
         let may_wait = !envelope.emitter.waits_for(owner.id, facts);
-        let answers = may_wait && (self.delivery.is_awaited() || (self.delivery.is_pipelined() && part == Part::End));
+        let answers = may_wait && match self.mode {
+                Mode::Awaited => true,
+                Mode::Pipelined => part == Part::End,
+                Mode::Background => false,
+            };
         // Counted before it can be seen.
         let call = Call::new(owner, envelope, index, answers, ticket);
         let (brought, over, help) = self.state.with(|state| {
@@ -184,7 +191,7 @@ impl Lane {
 
     /// Whether the starts of runs may wait here for others to end.
     pub(crate) fn makes_starts_wait(&self) -> bool {
-        !self.delivery.is_background() && self.delivery.is_limited()
+        self.makes_starts_wait
     }
 
     fn settle_brought(&self, owner: &Arc<Registration>, envelope: &Envelope, index: usize, brought: Brought<Call>) {
@@ -245,7 +252,7 @@ impl Lane {
 
     /// Whether ends wait for what is queued.
     pub(crate) fn is_pipelined(&self) -> bool {
-        self.delivery.is_pipelined()
+        self.mode == Mode::Pipelined
     }
 
     /// What is left to do after a call, outside the lock.
