@@ -56,11 +56,15 @@ impl Envelope {
         }
     }
 
-    /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
+    /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which came too late if it
+    /// was not read.
     pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<usize>) {
         event.send(stamp, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;
+        if core::mem::take(self.has_verdict.get_mut()) != 0 {
+            let _late = self.verdict.with(Option::take);
+        }
     }
 
     pub(crate) fn run(&self) -> &RunInfo {
