@@ -49,11 +49,13 @@ impl Carrier {
     /// Takes on an accepted event of a run, under its page of the ledger, if it has one. Only while there is no other.
     ///
     /// `tickets` are those of handlers for which it has been counted already.
+    #[inline]
     pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
         self.0.as_mut().load(facts, event, stamp, page, tickets);
     }
 
     /// Has the event handled.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.0.as_mut().poll(cx)
     }
