@@ -149,7 +149,8 @@ impl Lane {
         }
         let part = part(envelope);
         let may_wait = !envelope.emitter.waits_for(owner.id, facts);
-        let answers = may_wait && match self.mode {
+        let answers = may_wait
+            && match self.mode {
                 Mode::Awaited => true,
                 Mode::Pipelined => part == Part::End,
                 Mode::Background => false,
