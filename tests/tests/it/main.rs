@@ -14,6 +14,7 @@ mod every_start_is_closed;
 mod examples;
 mod failures_stay_where_they_are;
 mod levels_inherit;
+mod local_handlers;
 mod managers_combine;
 mod openai_answers;
 mod openai_cancelled;
