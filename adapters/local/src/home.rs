@@ -50,3 +50,27 @@ impl<T> Drop for AtHome<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn elsewhere_it_is_neither_touched_nor_dropped() {
+        let value = Rc::new(());
+        let mut kept = AtHome::new(value.clone());
+        assert!(kept.get().is_ok() && kept.get_mut().is_ok());
+        let elsewhere = thread::spawn(move || {
+            let foreign = kept.get().is_err() && kept.get_mut().is_err();
+            drop(kept);
+            foreign
+        });
+        assert_eq!(elsewhere.join().ok(), Some(true), "and without a panic");
+        assert_eq!(Rc::strong_count(&value), 2);
+        drop(AtHome::new(value.clone()));
+        assert_eq!(Rc::strong_count(&value), 2, "at home it is");
+    }
+}
