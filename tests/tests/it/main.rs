@@ -26,6 +26,7 @@ mod openai_requests;
 mod openai_results;
 mod openai_retries;
 mod openai_secrets;
+mod own_runtime;
 mod parents_that_end_first;
 mod plain_threads;
 mod promises;
