@@ -7,3 +7,5 @@ pub mod replay;
 pub mod runtimes;
 pub mod simulator;
 pub mod virtual_time;
+
+pub use rappel_testkit::runtime_suite;

@@ -2,13 +2,16 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use rappel_core::runtime::BoxFuture;
-use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, Spawner, Threads, Timer};
+use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, SpawnError, Spawner, Threads, Timer};
+use rappel_local::{FromFuturesLocalSpawn, Local, LocalSpawner, local_spawn_fn};
 use rappel_smol::Smol;
 use rappel_tokio::Tokio;
 
@@ -32,11 +35,17 @@ pub enum Flavour {
     Threads,
     /// The thread pool of `futures`, with plain threads for blocking jobs.
     FuturesPool,
+    /// tokio's `LocalSet`, with plain threads for blocking jobs.
+    TokioLocalSet,
+    /// smol's `LocalExecutor`, with plain threads for blocking jobs.
+    SmolLocal,
+    /// The `LocalPool` of `futures`, with plain threads for blocking jobs.
+    FuturesLocalPool,
 }
 
 impl Flavour {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Tokio,
         Self::TokioCurrentThread,
         Self::AsyncStd,
@@ -44,6 +53,9 @@ impl Flavour {
         Self::SmolOwn,
         Self::Threads,
         Self::FuturesPool,
+        Self::TokioLocalSet,
+        Self::SmolLocal,
+        Self::FuturesLocalPool,
     ];
 
     /// Runs `body` to its end on a runtime of this flavour, and aborts the process if that hangs.
@@ -108,13 +120,38 @@ impl Flavour {
                 let rt = Rt::new(self, (FromFuturesSpawn(pool.expect("a thread pool")), threads()));
                 futures_executor::block_on(body(rt));
             }
+            Self::TokioLocalSet => run_tokio_local_set(|spawner| self.on_one_thread(spawner, threads(), body)),
+            Self::SmolLocal => run_smol_local(|spawner| self.on_one_thread(spawner, threads(), body)),
+            Self::FuturesLocalPool => {
+                let mut pool = futures_executor::LocalPool::new();
+                let spawner = FromFuturesLocalSpawn(pool.spawner());
+                pool.run_until(self.on_one_thread(spawner, threads(), body));
+            }
+        }
+    }
+
+    /// Runs a body on the executor of this thread, which other threads can reach; blocking jobs go to those.
+    async fn on_one_thread<F, Fut>(self, spawner: impl LocalSpawner, threads: Threads, body: F)
+    where
+        F: FnOnce(Rt) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let (local, inbox) = Local::with_inbox(spawner);
+        let body = std::pin::pin!(body(Rt::new(self, (local, threads))));
+        // The inbox is through first only once the body has let go of the runtime.
+        match select(body, inbox).await {
+            Either::Left(_) => {}
+            Either::Right(((), body)) => body.await,
         }
     }
 
     /// Whether tasks, and the test body, run on one thread.
     #[must_use]
     pub fn is_single_threaded(self) -> bool {
-        matches!(self, Self::TokioCurrentThread | Self::SmolOwn)
+        matches!(
+            self,
+            Self::TokioCurrentThread | Self::SmolOwn | Self::TokioLocalSet | Self::SmolLocal | Self::FuturesLocalPool
+        )
     }
 }
 
@@ -127,6 +164,35 @@ where
         let rt = Rt::new(flavour, Tokio::current());
         body(rt).await;
     });
+}
+
+/// Runs what is made of a spawner on tokio's `LocalSet`.
+///
+/// # Panics
+/// When tokio cannot be set up, and when the future does.
+pub fn run_tokio_local_set<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> Fut) -> Fut::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a tokio runtime");
+    let tasks = Rc::new(tokio::task::LocalSet::new());
+    let set = Rc::downgrade(&tasks);
+    let spawner = local_spawn_fn(move |task| {
+        set.upgrade().ok_or(SpawnError::shutdown())?.spawn_local(task);
+        Ok(())
+    });
+    runtime.block_on(tasks.run_until(body(Box::new(spawner))))
+}
+
+/// Runs what is made of a spawner on smol's `LocalExecutor`.
+pub fn run_smol_local<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> Fut) -> Fut::Output {
+    let tasks = Rc::new(smol::LocalExecutor::new());
+    let executor = Rc::downgrade(&tasks);
+    let spawner = local_spawn_fn(move |task| {
+        executor.upgrade().ok_or(SpawnError::shutdown())?.spawn(task).detach();
+        Ok(())
+    });
+    smol::block_on(tasks.run(body(Box::new(spawner))))
 }
 
 /// The runtime that a test body runs on.
@@ -184,13 +250,13 @@ impl std::fmt::Debug for Rt {
 }
 
 impl Spawner for Rt {
-    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), rappel_core::SpawnError> {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.runtime.spawn_boxed(task)
     }
 }
 
 impl BlockingExecutor for Rt {
-    fn spawn_blocking_boxed(&self, job: rappel_core::runtime::BoxJob) -> Result<(), rappel_core::SpawnError> {
+    fn spawn_blocking_boxed(&self, job: rappel_core::runtime::BoxJob) -> Result<(), SpawnError> {
         self.runtime.spawn_blocking_boxed(job)
     }
 
@@ -282,6 +348,21 @@ macro_rules! on_every_runtime {
             #[test]
             fn futures_pool() {
                 $crate::runtimes::Flavour::FuturesPool.run(body);
+            }
+
+            #[test]
+            fn tokio_local_set() {
+                $crate::runtimes::Flavour::TokioLocalSet.run(body);
+            }
+
+            #[test]
+            fn smol_local_executor() {
+                $crate::runtimes::Flavour::SmolLocal.run(body);
+            }
+
+            #[test]
+            fn futures_local_pool() {
+                $crate::runtimes::Flavour::FuturesLocalPool.run(body);
             }
         }
     )+};

@@ -19,7 +19,10 @@ use crate::lane::Losses;
 
 /// Calls the macro `$then` with the table of all events: variant (which is also the payload's and the kind's name), handler method, group.
 ///
-/// One table for the enum, the kinds, and both handler traits: an event that one of them lacks does not compile.
+/// One table for the enum, the kinds, and both handler traits: an event that one of them lacks does not compile. Exported for their twins in
+/// `rappel-local`, and no part of what this crate promises.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! for_each_event {
     ($then:ident) => {
         $then! {

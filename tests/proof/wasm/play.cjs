@@ -1,10 +1,11 @@
 // Runs what wasm-bindgen made of the module, and prints its log.
-const { play, time, hang } = require(process.argv[2]);
+const { play, time, hang, local } = require(process.argv[2]);
 
 async function main() {
   process.stdout.write(await play());
   await time();
   await hang();
+  await local();
 }
 
 main().catch((error) => {

@@ -72,7 +72,7 @@ const ALL: [&str; 19] = [
     "on_retriever_error: broken",
 ];
 
-async fn emit_everything(callbacks: &CallbackManager) -> Result<(), RunError> {
+pub(crate) async fn emit_everything(callbacks: &CallbackManager) -> Result<(), RunError> {
     let llm = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await?;
     llm.on_llm_new_token("tok").await?;
     llm.on_retry(Retry::new(1, "busy", Duration::ZERO)).await?;

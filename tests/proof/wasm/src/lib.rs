@@ -1,9 +1,12 @@
 //! The scene on a JavaScript event loop, and what this runtime's timer, clock and randomness are.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use rappel_local::prelude::*;
 use rappel_wasm::prelude::*;
 use rappel_wasm::{Clock, HandlerFuture, JavaScript, Timer};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -54,6 +57,42 @@ pub async fn hang() -> Result<(), String> {
     let failures = failures.lock().unwrap().join("\n");
     let expected = "handler `hangs` failed in on_llm_start: no answer within 5ms";
     check(failures == format!("{expected}\n{expected}"), &failures)
+}
+
+/// Handlers that are not `Send` see a run from its start to its end, and are given up after their time.
+#[wasm_bindgen]
+pub async fn local() -> Result<(), String> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let failures = Arc::new(Mutex::new(0));
+    let (sync, asynchronous, failed) = (seen.clone(), seen.clone(), failures.clone());
+    let loop_of_this = Local::new(local_spawn_fn(|task| {
+        wasm_bindgen_futures::spawn_local(task);
+        Ok(())
+    }));
+    let callbacks = LocalCallbackManager::with_sources(loop_of_this.with_timer(Wasm::new()), JavaScript, JavaScript)
+        .on_handler_failure(move |_| *failed.lock().unwrap() += 1)
+        .with_handler(local_handler_fn(move |event, _| {
+            sync.borrow_mut().push(event.kind());
+            Ok(())
+        }))
+        .with_async_handler(local_async_handler_fn(move |event, _| {
+            asynchronous.borrow_mut().push(event.kind());
+            async { Ok(()) }
+        }))
+        .with_async_handler_options(
+            local_async_handler_fn(|_, _| std::future::pending()),
+            HandlerOptions::new().timeout(Duration::from_millis(1)),
+        );
+    let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await;
+    drop(run.map_err(|error| error.to_string())?);
+    callbacks.flush().await;
+    let mut seen = seen.borrow().clone();
+    seen.sort();
+    check(
+        seen == [EventKind::LlmStart, EventKind::LlmStart, EventKind::LlmError, EventKind::LlmError],
+        &format!("{seen:?}"),
+    )?;
+    check(*failures.lock().unwrap() == 2, "one failure for each event")
 }
 
 struct Hangs;
