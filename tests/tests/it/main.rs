@@ -37,3 +37,4 @@ mod streams_with_callbacks;
 mod sync_handlers_off_the_loop;
 mod the_scene;
 mod two_events_of_one_run;
+mod without_a_runtime;
