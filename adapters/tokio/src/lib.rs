@@ -115,6 +115,17 @@ impl Spawner for Tokio {
         drop(self.handle.spawn(task));
         Ok(())
     }
+
+    /// Not inside a task, nor in what `block_on` polls; on a thread of `spawn_blocking`, in `block_in_place`, and outside of tokio it may.
+    fn may_block(&self) -> bool {
+        Handle::try_current().is_err() || !is_in_a_task()
+    }
+}
+
+/// Whether a task is being polled here. Tokio offers no question for that; but a task has a budget, which is used up after some polls, and other code has none.
+fn is_in_a_task() -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    (0..=u8::MAX).any(|_| pin!(tokio::task::coop::consume_budget()).poll(&mut cx).is_pending())
 }
 
 impl BlockingExecutor for Tokio {

@@ -84,6 +84,11 @@ impl Spawner for Wasm {
         spawn_local(task);
         Ok(())
     }
+
+    /// There is no other thread.
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 impl BlockingExecutor for Wasm {

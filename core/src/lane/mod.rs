@@ -20,6 +20,7 @@ use self::call::part;
 use self::mailboxes::{Brought, GivenUp, Limits, Mailboxes, Over, Part};
 use self::watch::Watch;
 use self::workers::Help;
+use crate::context;
 use crate::deadline::Deadline;
 use crate::envelope::{Envelope, Hold};
 use crate::error::FailureCause;
@@ -251,6 +252,11 @@ impl Lane {
         }
     }
 
+    /// Whether an emitter that blocks its thread may make the calls there: one that waits for them, and is to be freed by no time-out.
+    pub(crate) fn is_its_emitters(&self) -> bool {
+        self.mode == Mode::Awaited && self.deadline.is_none() && matches!(self.server, Server::Blocking(_))
+    }
+
     /// Whether ends wait for what is queued.
     pub(crate) fn is_pipelined(&self) -> bool {
         self.mode == Mode::Pipelined
@@ -269,7 +275,12 @@ impl Lane {
     /// Has a serial lane wait for somebody who serves it, if it does not, and is not being served; it counts as served from here on.
     fn call_for(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
         match &self.server {
-            Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => workers.put_in_line(owner.clone()),
+            Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => {
+                match self.is_its_emitters() && context::is_helping_itself() {
+                    true => workers.leave_in_line(owner.clone()),
+                    false => workers.put_in_line(owner.clone()),
+                }
+            }
             Server::Blocking(_) | Server::Tasks(_) => Help::None,
         }
     }

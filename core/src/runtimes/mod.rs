@@ -31,6 +31,10 @@ impl<S: Spawner, B: Send + Sync + 'static> Spawner for (S, B) {
     {
         self.0.spawn(task)
     }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
+    }
 }
 
 /// The first spawns tasks, the second runs blocking jobs.
