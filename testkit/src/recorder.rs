@@ -98,13 +98,21 @@ impl Recorder {
     /// When there is not.
     #[track_caller]
     pub fn assert_has(&self, expected: Expected) {
+        if let Err(mismatch) = self.check_has(&expected) {
+            panic!("{mismatch}");
+        }
+    }
+
+    /// What [`assert_has`](Self::assert_has) asserts, as a result.
+    ///
+    /// # Errors
+    /// What differs from the outermost runs, line by line.
+    pub fn check_has(&self, expected: &Expected) -> Result<(), Mismatch> {
         let events = self.events();
         let runs = Runs::new(&events);
-        if !runs.all().any(|run| compare(&[&expected], &[run], &runs).is_ok()) {
-            panic!(
-                "no run is the expected one\n{}",
-                compare(&[&expected], &runs.roots(), &runs).err().unwrap_or_default()
-            );
+        match runs.all().any(|run| compare(&[expected], &[run], &runs).is_ok()) {
+            true => Ok(()),
+            false => compare(&[expected], &runs.roots(), &runs).map_err(Mismatch),
         }
     }
 

@@ -35,5 +35,6 @@ mod readme;
 mod simulation;
 mod streams_with_callbacks;
 mod sync_handlers_off_the_loop;
+mod testkit;
 mod the_scene;
 mod two_events_of_one_run;
