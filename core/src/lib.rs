@@ -2,7 +2,8 @@
 //!
 //! A user writes a handler once, sync or async; it sees each run's events in order, none is lost, and what nobody listens to costs next
 //! to nothing. Applications depend on the adapter crate of their runtime, `rappel-tokio`, `rappel-smol`, `rappel-async-std` or `rappel-wasm`,
-//! which re-exports all of this. Those that have no runtime take [`Threads`], those that have another one [`FromFuturesSpawn`] or [`spawn_fn`].
+//! which re-exports all of this. Those that have no runtime take [`Threads`], those that have another one [`FromFuturesSpawn`] or [`spawn_fn`], and those
+//! whose handlers are not `Send` take `rappel-local`.
 //! Authors of LLM crates that run on any runtime depend on this crate.
 //!
 //! - Write a [`CallbackHandler`] (its methods may block; they are called off the event loop) or an [`AsyncCallbackHandler`].

@@ -233,9 +233,9 @@ on_every_local_executor! {
             .with_async_handler_options(local_async_handler_fn(|_, _| async { panic!("oh") }), named("panics, async"))
             .with_handler_options(state.clone(), named("borrowed"))
             .with_handler(sync(&lines));
-        let borrowed = state.borrow();
+        // Somebody has it, for good.
+        std::mem::forget(state.borrow());
         callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap().end(LlmResult::from_text("all")).await.unwrap();
-        drop(borrowed);
         assert_eq!(*lines.borrow(), whole("run", 0));
         let mut causes = causes(&failures);
         causes.retain(|cause| cause.contains("on_llm_end"));

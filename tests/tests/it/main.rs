@@ -35,6 +35,7 @@ mod readme;
 mod simulation;
 mod streams_with_callbacks;
 mod sync_handlers_off_the_loop;
+mod testkit;
 mod the_scene;
 mod two_events_of_one_run;
 mod without_a_runtime;

@@ -21,6 +21,17 @@ mod ours {
         });
     }
 
+    mod futures_pool {
+        use futures_executor::ThreadPool;
+        use rappel_core::{FromFuturesSpawn, Threads};
+
+        rappel_testkit::runtime_suite!(|body| {
+            let threads = Threads::new();
+            let pool = ThreadPool::new().expect("a pool");
+            threads.block_on(body((FromFuturesSpawn(pool), threads.clone())));
+        });
+    }
+
     /// Jobs share its thread, and say so.
     mod local {
         use rappel_local::{FromFuturesLocalSpawn, Local};
