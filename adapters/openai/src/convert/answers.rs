@@ -11,18 +11,17 @@ use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, Value};
 use super::logprobs;
 use super::tool_calls::Calls;
 use crate::error::OpenAiError;
-use crate::wire;
-
-/// More choices than these are taken for the last one: their number comes from outside.
-const MOST_CHOICES: usize = 128;
+use crate::wire::{self, MOST_CHOICES};
 
 /// The result that a whole answer holds, with a generation for each choice.
 pub(crate) fn result(mut answer: wire::Chunk) -> LlmResult {
     by_index(&mut answer.choices);
+    for choice in &mut answer.choices {
+        // Some have an empty delta beside it.
+        choice.delta = choice.delta.take().filter(|_| choice.message.is_none());
+    }
     let mut result = LlmResult::new();
-    result
-        .generations
-        .resize_with(answer.choices.len().min(MOST_CHOICES), Generation::default);
+    result.generations.resize_with(answer.choices.len(), Generation::default);
     // A whole answer is a stream of one chunk.
     for chunk in Answer::default().take_in(answer) {
         result.push_chunk(&chunk);
@@ -101,6 +100,7 @@ impl Answer {
         chunk
     }
 
+    /// An index that is too high is taken for the highest: it comes from outside.
     fn choice(&mut self, index: u32) -> &mut Choice {
         let index = (index as usize).min(MOST_CHOICES - 1);
         if self.choices.len() <= index {

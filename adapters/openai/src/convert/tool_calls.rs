@@ -2,10 +2,7 @@
 
 use rappel_core::ToolCallChunk;
 
-use crate::wire::ToolCallDelta;
-
-/// More calls than these are taken for pieces of the last one: their number comes from outside.
-const MOST_CALLS: usize = 1024;
+use crate::wire::{MOST_CALLS, ToolCallDelta};
 
 /// The tool calls of one answer, as far as they have come.
 ///
@@ -61,6 +58,7 @@ impl Calls {
         (!another_id && !another_name).then_some(at)
     }
 
+    /// What is one call too many is taken for a piece of the last one: their number comes from outside.
     fn begin(&mut self, index: u32) -> usize {
         if self.0.len() < MOST_CALLS {
             self.0.push(Call {

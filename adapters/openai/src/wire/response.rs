@@ -5,7 +5,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::lenient::{self, Said};
+use super::surrogates;
 use crate::error::JsonFault;
+
+/// An answer of more choices, or of more tool calls in one of them, is taken for garbage. OpenAI's `n` goes up to 128, too.
+pub(crate) const MOST_CHOICES: usize = 128;
+pub(crate) const MOST_CALLS: usize = 1024;
 
 /// A piece of a streamed answer, or a whole one.
 ///
@@ -19,7 +24,7 @@ pub(crate) struct Chunk {
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) model: Option<String>,
     /// Empty in the chunk that carries the usage of a stream.
-    #[serde(deserialize_with = "lenient::objects")]
+    #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CHOICES>")]
     pub(crate) choices: Vec<Choice>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) usage: Option<Usage>,
@@ -94,8 +99,11 @@ pub(crate) struct Delta {
     reasoning_content: Option<String>,
     #[serde(deserialize_with = "lenient::text")]
     reasoning: Option<String>,
-    #[serde(deserialize_with = "lenient::objects")]
-    pub(crate) tool_calls: Vec<ToolCallDelta>,
+    #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CALLS>")]
+    tool_calls: Vec<ToolCallDelta>,
+    /// What a call was before there were tools.
+    #[serde(deserialize_with = "lenient::object")]
+    function_call: Option<FunctionDelta>,
     #[serde(flatten, deserialize_with = "lenient::rest")]
     pub(crate) rest: Map<String, Value>,
 }
