@@ -90,11 +90,11 @@ impl Answer {
         }
         chunk.finish_reason = choice.finish_reason.take().map(Into::into);
 
-        let delta = choice.into_content();
+        let mut delta = choice.into_content();
+        let calls = delta.take_calls().into_iter().enumerate();
         chunk.reasoning = delta.reasoning().into();
         chunk.text = delta.content.text.unwrap_or_default().into();
         chunk.refusal = delta.refusal.unwrap_or_default().into();
-        let calls = delta.tool_calls.into_iter().enumerate();
         chunk.tool_calls = calls.map(|(position, delta)| known.calls.piece(position, delta)).collect();
         chunk.extra.extend(delta.rest);
         chunk

@@ -1,5 +1,7 @@
 //! What servers send back.
 
+use core::mem;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -39,6 +41,15 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Reads any JSON object.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, JsonFault> {
+        // A byte order mark, which some servers put before all they say.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+        Self::read(json).or_else(|fault| match surrogates::mend(json) {
+            Some(mended) => Self::read(&mended),
+            None => Err(fault),
+        })
+    }
+
+    fn read(json: &[u8]) -> Result<Self, JsonFault> {
         let mut json = serde_json::Deserializer::from_slice(json);
         let chunk = lenient::object(&mut json)?;
         json.end()?;
@@ -115,6 +126,20 @@ impl Delta {
         let fields = [self.reasoning_content.as_deref(), self.reasoning.as_deref()];
         let said = fields.into_iter().flatten().find(|text| !text.is_empty());
         said.unwrap_or(&self.content.thought)
+    }
+
+    /// The tool calls. A function call of old is one, unless it is there twice.
+    pub(crate) fn take_calls(&mut self) -> Vec<ToolCallDelta> {
+        let mut calls = mem::take(&mut self.tool_calls);
+        if calls.is_empty() {
+            let function = self.function_call.take();
+            let function = function.filter(|function| function.name.is_some() || function.arguments.is_some());
+            calls.extend(function.map(|function| ToolCallDelta {
+                function: Some(function),
+                ..ToolCallDelta::default()
+            }));
+        }
+        calls
     }
 }
 
