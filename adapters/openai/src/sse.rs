@@ -213,7 +213,11 @@ impl Events {
         if data.is_empty() {
             return Ok(None);
         }
-        match Chunk::parse(data.as_bytes()) {
+        let answer = match &self.key {
+            Some(key) => key.redact_answer(data.as_bytes()),
+            None => data.as_bytes().into(),
+        };
+        match Chunk::parse(&answer) {
             Ok(chunk) if chunk.is_error() => Err(self.reported(data)),
             Ok(chunk) => {
                 self.ends.note(&chunk);
