@@ -17,8 +17,11 @@ use crate::wire::{self, MOST_CHOICES};
 pub(crate) fn result(mut answer: wire::Chunk) -> LlmResult {
     by_index(&mut answer.choices);
     for choice in &mut answer.choices {
-        // Some have an empty delta beside it.
-        choice.delta = choice.delta.take().filter(|_| choice.message.is_none());
+        if let Some(message) = &mut choice.message {
+            message.count_calls();
+            // Some have an empty one beside it.
+            choice.delta = None;
+        }
     }
     let mut result = LlmResult::new();
     result.generations.resize_with(answer.choices.len(), Generation::default);

@@ -128,6 +128,13 @@ impl Delta {
         said.unwrap_or(&self.content.thought)
     }
 
+    /// Counts the tool calls: in a whole answer each is one, whatever the server says of its index and its id.
+    pub(crate) fn count_calls(&mut self) {
+        for (index, call) in (0..).zip(&mut self.tool_calls) {
+            call.index = Some(index);
+        }
+    }
+
     /// The tool calls. A function call of old is one, unless it is there twice.
     pub(crate) fn take_calls(&mut self) -> Vec<ToolCallDelta> {
         let mut calls = mem::take(&mut self.tool_calls);

@@ -87,6 +87,14 @@ fn of_a_message_and_a_delta_the_one_that_was_asked_for_counts() {
     assert_eq!(streamed.text(), "Hi");
 }
 
+#[test]
+fn a_whole_answer_has_as_many_calls_as_it_lists() {
+    let call = |name: &str| json!({"id": "null", "function": {"name": name, "arguments": "{}"}});
+    let whole = result(wire(&json!({"choices": [{"message": {"tool_calls": [call("add"), call("now")]}}]})));
+    let names: Vec<&str> = whole.generations[0].tool_calls.iter().map(|call| &*call.name).collect();
+    assert_eq!(names, ["add", "now"]);
+}
+
 /// What tools were called before there were tools.
 #[test]
 fn a_function_call_is_a_tool_call() {
