@@ -88,7 +88,7 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// How many answers to ask for: each is a generation of the result.
+    /// How many answers to ask for, 128 at most: each is a generation of the result.
     pub fn n(mut self, answers: u32) -> Self {
         self.settings.n = Some(answers);
         self

@@ -12,6 +12,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::{
+    budget::Fair,
     clock::Clock,
     endpoint::{Endpoint, Scheme},
     error::OpenAiError,
@@ -71,7 +72,7 @@ impl Connector {
 
     async fn open(&self, to: &Endpoint, clock: &Clock) -> Result<Socket, OpenAiError> {
         let stream = connect_tcp(to.host(), to.port(), clock).await?;
-        self.encrypt(Box::new(stream), to).await
+        self.encrypt(Box::new(Fair::new(stream)), to).await
     }
 
     async fn encrypt(&self, socket: Socket, to: &Endpoint) -> Result<Socket, OpenAiError> {
