@@ -149,6 +149,11 @@ pub(crate) fn is_helping_itself() -> bool {
     local::helping().is_some_and(|place| is_here(&place))
 }
 
+/// Whether this thread blocks for what was emitted there.
+pub(crate) fn is_helped(emitter: &Current) -> bool {
+    local::helping().is_some_and(|place| place.is(emitter))
+}
+
 /// Says on drop that the call is over.
 pub(crate) struct CallOver(pub(crate) Current);
 

@@ -84,11 +84,6 @@ impl Spawner for Wasm {
         spawn_local(task);
         Ok(())
     }
-
-    /// There is no other thread.
-    fn may_block(&self) -> bool {
-        false
-    }
 }
 
 impl BlockingExecutor for Wasm {

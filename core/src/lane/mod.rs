@@ -156,6 +156,7 @@ impl Lane {
                 Mode::Pipelined => part == Part::End,
                 Mode::Background => false,
             };
+        let served_here = self.is_its_emitters() && context::is_helped(&envelope.emitter);
         // Counted before it can be seen.
         let call = Call::new(owner, envelope, index, answers, ticket);
         let (brought, over, help) = self.state.with(|state| {
@@ -175,6 +176,7 @@ impl Lane {
                 _ => None,
             };
             let help = match brought {
+                Brought::Queued { serve: Some(_), .. } if served_here => self.leave_for_its_emitter(owner, state),
                 Brought::Queued { serve: Some(_), .. } => self.call_for(owner, state),
                 _ => Help::None,
             };
@@ -252,6 +254,14 @@ impl Lane {
         }
     }
 
+    /// As [`call_for`](Self::call_for), for an emitter that makes the calls itself.
+    fn leave_for_its_emitter(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
+        if let (Server::Blocking(workers), false) = (&self.server, core::mem::replace(&mut state.served, true)) {
+            workers.leave_in_line(owner.clone());
+        }
+        Help::None
+    }
+
     /// Whether an emitter that blocks its thread may make the calls there: one that waits for them, and is to be freed by no time-out.
     pub(crate) fn is_its_emitters(&self) -> bool {
         self.mode == Mode::Awaited && self.deadline.is_none() && matches!(self.server, Server::Blocking(_))
@@ -275,12 +285,7 @@ impl Lane {
     /// Has a serial lane wait for somebody who serves it, if it does not, and is not being served; it counts as served from here on.
     fn call_for(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
         match &self.server {
-            Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => {
-                match self.is_its_emitters() && context::is_helping_itself() {
-                    true => workers.leave_in_line(owner.clone()),
-                    false => workers.put_in_line(owner.clone()),
-                }
-            }
+            Server::Blocking(workers) if !core::mem::replace(&mut state.served, true) => workers.put_in_line(owner.clone()),
             Server::Blocking(_) | Server::Tasks(_) => Help::None,
         }
     }

@@ -197,9 +197,8 @@ impl<L: Serve> Workers<L> {
     }
 
     /// As [`put_in_line`](Self::put_in_line), by somebody who serves it himself, or [sends for the rest](Self::send_for_the_rest).
-    pub(crate) fn leave_in_line(&self, lane: Arc<L>) -> Help {
+    pub(crate) fn leave_in_line(&self, lane: Arc<L>) {
         self.floor.with(|floor| floor.waiting.push_back(lane));
-        Help::None
     }
 
     /// Has somebody serve the lanes for whom nobody is on the way.

@@ -4,6 +4,8 @@
 
 mod functions;
 mod futures_spawn;
+#[cfg(feature = "std")]
+mod here;
 mod pair;
 #[cfg(feature = "std")]
 mod threads;

@@ -19,6 +19,8 @@ use crate::error::{EmitError, FailureCause, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
+#[cfg(feature = "std")]
+use crate::registration::Registration;
 use crate::result::{LlmChunk, LlmResult};
 use crate::run_info::{RunInfo, RunKind};
 use crate::sync::Lock;
@@ -641,10 +643,8 @@ impl Setup {
 
     /// The first async handler that is asked about events of `kind` on the emitter's task.
     #[cfg(feature = "std")]
-    pub(crate) fn first_async(&self, kind: EventKind) -> Option<&Registration> {
-        self.handlers()
-            .map(|handler| &**handler)
-            .find(|handler| handler.in_place().is_some() && handler.wants(kind))
+    pub(crate) fn first_async(&self, kind: EventKind) -> Option<&Arc<Registration>> {
+        self.handlers().find(|handler| handler.in_place().is_some() && handler.wants(kind))
     }
 
     /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.

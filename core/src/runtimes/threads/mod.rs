@@ -121,6 +121,11 @@ impl Spawner for Threads {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.tasks.spawn(task).map_err(|()| SpawnError::shutdown())
     }
+
+    /// Not inside a task.
+    fn may_block(&self) -> bool {
+        !self.0.tasks.are_polled_here()
+    }
 }
 
 impl BlockingExecutor for Threads {
