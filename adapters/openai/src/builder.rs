@@ -46,7 +46,8 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// The key. Default: the environment's `OPENAI_API_KEY`, else none is sent. It never occurs in a `Debug`, an error or an event.
+    /// The key. Default: the environment's `OPENAI_API_KEY`, else none is sent. It never occurs in a `Debug`, an error or an event:
+    /// where a server repeats it, it is taken out, of answers if it has 16 letters or more.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self

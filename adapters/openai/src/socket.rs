@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     endpoint::{Endpoint, Scheme},
     error::OpenAiError,
+    last_words::LastWords,
     proxy::{self, Proxy},
     tls::Roots,
 };
@@ -72,7 +73,7 @@ impl Connector {
 
     async fn open(&self, to: &Endpoint, clock: &Clock) -> Result<Socket, OpenAiError> {
         let stream = connect_tcp(to.host(), to.port(), clock).await?;
-        self.encrypt(Box::new(Fair::new(stream)), to).await
+        self.encrypt(Box::new(Fair::new(LastWords::new(stream))), to).await
     }
 
     async fn encrypt(&self, socket: Socket, to: &Endpoint) -> Result<Socket, OpenAiError> {
