@@ -1,4 +1,7 @@
-//! cognis-core: `RunnableConfig::emit` of a token to a `CallbackManager`.
+//! cognis-core: `RunnableConfig::emit` of `Event::OnLlmToken` to a `CallbackManager`.
+//!
+//! Handlers are sync only, and are called inline: not the same work as awaiting async ones, so it is compared with rappel's inline ones, too. An event
+//! owns its text: one allocation a token. There is no run that is open or closed, no order, and a handler's panic is not caught.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
-//! lc-callbacks: `CallbackManager::dispatch_llm_new_token`.
+//! lc-callbacks (the callbacks of langchainrust): `CallbackManager::dispatch_llm_new_token`, on tokio's current-thread runtime.
+//!
+//! It copies the run and the token for each handler and once more, and calls each handler in a task of its own, which it waits for. A run's inputs are
+//! what it was asked, here the bare texts of the messages: that is why a long history costs at each token.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -39,7 +42,6 @@ impl CallbackHandler for Nothing {
 pub(crate) fn row(handlers: usize, messages: &[String], host: &Host) -> Row {
     let host = host.clone();
     let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| callbacks.add_handler(Arc::new(Nothing)));
-    // As the chat models of the same family make it.
     let run = RunTree::new("model:chat", RunType::Llm, json!({ "messages": messages, "model": "model" }));
     let messages: Vec<Message> = messages.iter().map(Message::human).collect();
     host.block_on(callbacks.dispatch_llm_start(&run, &messages));

@@ -1,4 +1,4 @@
-//! The same work by other libraries, a file a library; see the program's documentation for what is called.
+//! The same work by other libraries, a file a library, with what is called of it and how that differs.
 
 use std::hint::black_box;
 
@@ -14,10 +14,10 @@ mod rig;
 const HANDLERS: [usize; 3] = [1, 4, 16];
 
 /// What the rows of a group share, as the report calls it.
-const ASYNC: &str = "a token, async handlers";
-const ASYNC_AFTER_HISTORY: &str = "a token after 25 kB of messages, async handlers";
+const TOKEN: &str = "a token";
+const TOKEN_AFTER_HISTORY: &str = "a token of a run with 25 kB of history";
 const SYNC: &str = "a token, sync handlers";
-const SYNC_AFTER_HISTORY: &str = "a token after 25 kB of messages, sync handlers";
+const SYNC_AFTER_HISTORY: &str = "a token of a run with 25 kB of history, sync handlers";
 
 /// Whose a row is.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +57,10 @@ impl Group {
 
 /// How the same work differs nevertheless.
 pub const NOTES: [&str; 5] = [
-    "rappel: async handlers are awaited, sync ones called inline; it also collects the answer so far, isolates panics, and orders events",
+    "rappel: async handlers are awaited, or sync ones called inline where that is said; it also collects the answer so far, isolates panics, and orders events",
     "rig: its hook stack is called as its engine calls it at a text delta; its engine collects the answer so far outside of that",
     "lc-callbacks: each handler's call is a task of its own that is waited for; the run that it copies for each holds the messages",
-    "cognis-core: its handlers are sync, so they are compared with rappel's inline ones, and its events own their text",
+    "cognis-core: its handlers are always sync, so rappel's sync ones stand beside them once more; its events own their text",
     "dyn: boxed futures in a loop, and no library at all",
 ];
 
@@ -71,24 +71,27 @@ pub fn groups() -> Vec<Group> {
     let word = vec!["prompt".to_owned()];
     let history: Vec<String> = (0..25).map(|_| "x".repeat(1_000)).collect();
     vec![
-        asynchronous(ASYNC, &word, &host),
-        asynchronous(ASYNC_AFTER_HISTORY, &history, &host),
+        all(TOKEN, &word, &host),
+        all(TOKEN_AFTER_HISTORY, &history, &host),
         sync(SYNC, &word, &host),
         sync(SYNC_AFTER_HISTORY, &history, &host),
     ]
 }
 
-fn asynchronous(name: &'static str, messages: &[String], host: &Host) -> Group {
+/// Every library with the handlers that it awaits; with its sync ones, if there are no others.
+fn all(name: &'static str, messages: &[String], host: &Host) -> Group {
     let mut group = Group::new(name);
     for handlers in HANDLERS {
         group.add("dyn", handlers, dyn_calls::row(handlers, messages, host));
         group.add("rappel", handlers, rappel::asynchronous(handlers, messages, host));
         group.add("rig", handlers, rig::row(handlers, messages, host));
         group.add("lc-callbacks", handlers, lc_callbacks::row(handlers, messages, host));
+        group.add("cognis-core", handlers, cognis::row(handlers, messages));
     }
     group
 }
 
+/// What has sync handlers that are called inline.
 fn sync(name: &'static str, messages: &[String], host: &Host) -> Group {
     let mut group = Group::new(name);
     for handlers in HANDLERS {

@@ -1,29 +1,13 @@
 //! The same work by other libraries, beside rappel: one token to so many handlers that do nothing, on one thread, in the middle of a run.
 //!
 //! Prints a table, or with `--json` what `report --peers` reads. Rows of the same work are measured in turn, slice by slice; allocations are counted
-//! in a process of its own. Each work is measured in a run that began with a word, and in one that began with 25 kB of messages.
-//!
-//! **rappel.** `LlmRun::on_llm_new_token` of a run of a chat model, on tokio's current-thread runtime. Async handlers are awaited; sync ones are called
-//! inline, for the peer that has no others. Beside the calls, it collects the answer so far, isolates a handler's panic, and keeps events in order.
-//!
-//! **rig** (rig-agent 0.44 over rig-core 0.44, the newest that this Rust builds). `HookStack::on_text_delta`, which is what its engine calls, and awaits,
-//! at each text delta of a streamed answer. A context to call it with exists only inside a run, so a first hook of a streamed run emits the tokens from
-//! `on_run_start`; the model is never asked. The engine collects the answer so far outside of that call, so here it costs rig nothing. A hook may stop
-//! the run, and its panic is not caught.
-//!
-//! **lc-callbacks** (the callbacks of langchainrust). `CallbackManager::dispatch_llm_new_token` on the same runtime. It copies the run and the token for
-//! each handler, and calls each in a task of its own, which it waits for. The run's inputs are the messages, as its family's chat models make them:
-//! that is why a long history costs at each token.
-//!
-//! **cognis-core**. `RunnableConfig::emit` of `Event::OnLlmToken` to a `CallbackManager`. Handlers are sync only, and are called inline, so it is
-//! compared with rappel's inline sync handlers. An event owns its text, as its own model node makes it: one allocation a token. There is no run
-//! that is open or closed, no order, and a handler's panic is not caught.
-//!
-//! **dyn**. A loop over `dyn` `#[async_trait]` handlers, and no library: a boxed future a call.
+//! in a process of its own. Each work is measured in a run that began with a word, and in one that began with 25 kB of messages. What is called of a
+//! library, and how that differs, stands at the top of its file.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use rappel_benches::measure::{Pace, slices};
@@ -32,6 +16,13 @@ use rappel_benches::report::{Counts, PeerRow, Spread};
 use rappel_benches::table::peers_table;
 use rappel_peers::{Group, NOTES, Whose, groups};
 use serde_json::{Value, json};
+
+/// As many slices as in a hurry, but longer ones, and of things made anew.
+const FULL: Pace = Pace {
+    passes: 3,
+    slices: 5,
+    slice: Duration::from_millis(20),
+};
 
 /// The same work by other libraries, beside rappel.
 #[derive(Debug, Parser)]
@@ -57,7 +48,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     NOTES.iter().for_each(|note| eprintln!("note: {note}"));
     let counts = outside::allocations_of(Path::new(env!("CARGO_MANIFEST_DIR")), None)?;
-    let measured = timed(if cli.quick { Pace::QUICK } else { Pace::FULL });
+    let measured = timed(if cli.quick { Pace::QUICK } else { FULL });
     if cli.json {
         let rows: serde_json::Result<Vec<Value>> = measured.iter().map(|row| row.json(&counts)).collect();
         println!("{}", json!({ "rows": rows? }));
