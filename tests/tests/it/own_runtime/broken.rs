@@ -1,7 +1,6 @@
 //! Runtimes that are broken in one way each: the suite fails on them, where one would look for it.
 
 use std::mem::forget;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,12 +133,14 @@ macro_rules! tests_of_the_suite {
         fn failing(fault: Fault) -> Vec<&'static str> {
             let _watchdog = Watchdog::start(&format!("{fault:?}"));
             let limit = if fault == Fault::None { suite::LIMIT } else { SOON };
-            let fails = |test: &dyn Fn()| catch_unwind(AssertUnwindSafe(test)).is_err();
             let gone = || suite::once_it_is_gone_nobody_waits(Broken::new(fault), |broken| broken.threads.shut_down());
-            let outcomes = [
-                $(fails(&|| block_on(suite::within(limit, suite::$test(Broken::new(fault))))),)+
-                fails(&|| block_on(suite::within(limit, gone()))),
-            ];
+            let outcomes = thread::scope(|scope| {
+                let tests = [
+                    $(scope.spawn(|| block_on(suite::within(limit, suite::$test(Broken::new(fault))))),)+
+                    scope.spawn(|| block_on(suite::within(limit, gone()))),
+                ];
+                tests.map(|test| test.join().is_err())
+            });
             TESTS.iter().zip(outcomes).filter_map(|(test, fails)| fails.then_some(*test)).collect()
         }
     };
