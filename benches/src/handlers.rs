@@ -1,6 +1,8 @@
 //! Handlers that do next to nothing, so that what is measured is what it takes to call them.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +49,32 @@ impl CallbackHandler for Nothing {
 
     fn on_llm_end(&mut self, end: &LlmEnd, _: &RunInfo) -> HandlerResult {
         black_box(end);
+        Ok(())
+    }
+}
+
+/// Does nothing, once nobody holds it: so that a mailbox can be filled.
+#[derive(Debug, Clone, Default)]
+pub struct Held(Arc<AtomicBool>);
+
+impl Held {
+    /// From the next token on, waits.
+    pub fn hold(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Goes on.
+    pub fn release(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl CallbackHandler for Held {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+        while self.0.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        black_box(token);
         Ok(())
     }
 }
@@ -153,19 +181,27 @@ impl Kind {
     }
 
     fn register_one(self, callbacks: CallbackManager) -> CallbackManager {
-        let options = HandlerOptions::new();
         match self {
             Self::Async => callbacks.with_async_handler(Nothing),
             Self::Yielding => callbacks.with_async_handler(Yields),
-            Self::Inline => callbacks.with_handler_options(Nothing, options.run_inline(true)),
-            Self::Awaited => callbacks.with_handler(Nothing),
-            Self::Pipelined => callbacks.with_handler_options(Nothing, options.delivery(Pipelined { capacity: CAPACITY })),
+            Self::Inline | Self::Awaited | Self::Pipelined | Self::Background => self.register_sync(Nothing, callbacks),
+        }
+    }
+
+    /// That manager with a sync handler, called as the kind says; an async kind is as good as awaited.
+    #[must_use]
+    pub fn register_sync(self, handler: impl CallbackHandler, callbacks: CallbackManager) -> CallbackManager {
+        let options = HandlerOptions::new();
+        match self {
+            Self::Inline => callbacks.with_handler_options(handler, options.run_inline(true)),
+            Self::Async | Self::Yielding | Self::Awaited => callbacks.with_handler(handler),
+            Self::Pipelined => callbacks.with_handler_options(handler, options.delivery(Pipelined { capacity: CAPACITY })),
             Self::Background => {
                 let delivery = Background {
                     capacity: CAPACITY,
                     open_runs: 1 << 16,
                 };
-                callbacks.with_handler_options(Nothing, options.delivery(delivery))
+                callbacks.with_handler_options(handler, options.delivery(delivery))
             }
         }
     }

@@ -49,11 +49,13 @@ impl Carrier {
     /// Takes on an accepted event of a run, under its page of the ledger, if it has one. Only while there is no other.
     ///
     /// `tickets` are those of handlers for which it has been counted already.
+    #[inline]
     pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
         self.0.as_mut().load(facts, event, stamp, page, tickets);
     }
 
     /// Has the event handled.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.0.as_mut().poll(cx)
     }
@@ -96,13 +98,17 @@ where
         if this.spares.front().is_some_and(|spare| !context::is_here(&spare.emitter)) {
             this.spares.clear();
         }
+        // Lanes take a run's events in order, so the oldest is free before the others, unless a thread that is done with it has not come to drop it.
+        if this.spares.len() > 1 && Arc::get_mut(&mut this.spares[0]).is_none() {
+            this.spares.rotate_left(1);
+        }
         let fan_out = match this.spares.front_mut().map(Arc::get_mut) {
             Some(Some(spare)) => {
                 spare.renew(event, stamp, page);
                 FanOut::new(this.spares.pop_front())
             }
             Some(None) => {
-                // Lanes have them all: they take a run's events in order.
+                // Lanes have them all.
                 let emitter = this.spares[0].emitter.clone();
                 FanOut::of(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
             }

@@ -12,6 +12,7 @@ use crate::error::FailureCause;
 
 /// Calls `f`; a panic becomes a failure.
 #[cfg(feature = "std")]
+#[inline]
 pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, FailureCause> {
     // Whatever `f` shares with others is behind a lock or a handler's own affair, as its docs say.
     std::panic::catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
@@ -23,6 +24,7 @@ pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, FailureCause> {
 }
 
 #[cfg(not(feature = "std"))]
+#[inline]
 pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Result<T, FailureCause> {
     Ok(f())
 }

@@ -72,6 +72,7 @@ impl Current {
         }
     }
 
+    #[inline]
     fn is_too_deep(&self) -> bool {
         self.depth >= MOST_CALLS
     }
@@ -110,11 +111,13 @@ impl Current {
     }
 
     /// Whether nobody else has the call that this is in: no code goes on with that.
+    #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.call.as_ref().is_some_and(|link| Arc::strong_count(link) == 1)
     }
 
     /// Whether it is the same place.
+    #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
         let same_run = match (&self.run, &other.run) {
             (Some(run), Some(other)) => Arc::ptr_eq(run, other),
@@ -174,11 +177,13 @@ mod local {
     }
 
     /// As [`replace`]; what was in force stands in `current`.
+    #[inline]
     pub(super) fn swap(current: &mut Current) {
         let _ = CURRENT.try_with(|cell| core::mem::swap(&mut *cell.borrow_mut(), current));
     }
 
     /// What `f` says of where we are. On a thread that is being torn down that is nowhere.
+    #[inline]
     pub(super) fn look<O: Default>(f: impl FnOnce(&Current) -> O) -> O {
         CURRENT.try_with(|cell| f(&cell.borrow())).unwrap_or_default()
     }
@@ -196,6 +201,7 @@ mod local {
         Current::default()
     }
 
+    #[inline]
     pub(super) fn swap(_: &mut Current) {}
 
     pub(super) fn replace_serving(_: Option<HandlerId>) -> Option<HandlerId> {
@@ -206,6 +212,7 @@ mod local {
         None
     }
 
+    #[inline]
     pub(super) fn look<O: Default>(f: impl FnOnce(&Current) -> O) -> O {
         f(&Current::default())
     }
@@ -219,11 +226,13 @@ pub(crate) use local::current;
 use local::look;
 
 /// Whether we are in that place.
+#[inline]
 pub(crate) fn is_here(place: &Current) -> bool {
     look(|current| current.is(place))
 }
 
 /// Whether an event that is emitted here is one too many.
+#[inline]
 pub(crate) fn is_too_deep() -> bool {
     look(Current::is_too_deep)
 }
@@ -291,6 +300,7 @@ impl<F> fmt::Debug for InCurrentRun<F> {
 pub(crate) struct Swapped<'a>(&'a mut Current);
 
 impl<'a> Swapped<'a> {
+    #[inline]
     pub(crate) fn new(current: &'a mut Current) -> Self {
         local::swap(current);
         Self(current)
@@ -298,6 +308,7 @@ impl<'a> Swapped<'a> {
 }
 
 impl Drop for Swapped<'_> {
+    #[inline]
     fn drop(&mut self) {
         local::swap(self.0);
     }

@@ -4,14 +4,15 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::{Future as _, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 
 use futures_util::future::{Either, join_all};
 
 use crate::contain::contained;
 use crate::envelope::{Envelope, FanOut};
 use crate::event::EventKind;
+use crate::handler::HandlerFuture;
 use crate::in_place::{Counted, InPlace};
 use crate::lane::FollowUp;
 use crate::ledger::Ticket;
@@ -63,41 +64,57 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
 /// Asks the async handlers; where a run has no others, this is all. Gives the fan-out back.
 ///
 /// Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
-pub(crate) async fn ask_in_place(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
-    let envelope = fan_out.envelope();
+pub(crate) async fn ask_in_place(fan_out: FanOut, tickets: Tickets) -> FanOut {
+    ask_those_in_place(fan_out.envelope(), tickets).await;
+    fan_out
+}
+
+async fn ask_those_in_place(envelope: &Arc<Envelope>, mut tickets: Tickets) {
     let kind = envelope.event.kind();
-    // A chat model's start may have to be asked twice.
-    let asked_once = kind != EventKind::ChatModelStart;
-    let mut waits = false;
+    if kind == EventKind::ChatModelStart {
+        // It may have to be asked twice.
+        return Box::pin(finish(in_place(envelope, kind, 0, &mut tickets), false)).await;
+    }
+    let mut call = pin!(None);
+    let mut begun = None;
+    poll_fn(|cx| {
+        begun = poll_each(envelope, kind, &mut tickets, call.as_mut(), cx);
+        Poll::Ready(())
+    })
+    .await;
+    if let Some((index, handler)) = begun {
+        let first = call.as_mut().as_pin_mut();
+        let first = first.and_then(|call| InPlace::begun((index, handler), envelope, call, tickets.take(index)));
+        let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
+        // It has been polled in this poll already; but where there is a deadline, its timer has not.
+        Box::pin(finish(calls, !handler.has_deadline())).await;
+        // One whose time was up goes here, and may panic: the emitter waits for the others all the same.
+        let _ = contained(|| call.set(None));
+    }
+}
+
+/// Polls the calls of the async handlers once, one after the other, in one place; gives the first that has to wait, which stays there.
+fn poll_each<'a>(
+    envelope: &'a Arc<Envelope>,
+    kind: EventKind,
+    tickets: &mut Tickets,
+    mut call: Pin<&mut Option<HandlerFuture<'a>>>,
+    cx: &mut Context<'_>,
+) -> Option<(usize, &'a Arc<Registration>)> {
     for (index, handler) in envelope.facts.setup.handlers().enumerate() {
-        let Some((target, deadline)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
+        let Some((target, _)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
             continue;
         };
-        if !asked_once {
-            Box::pin(finish(in_place(envelope, kind, index, &mut tickets), false)).await;
-            break;
+        call.set(Some(target.call(&envelope.event, envelope.run())));
+        let first = call.as_mut().as_pin_mut()?;
+        if handler.poll_first(first, envelope, index, cx).is_pending() {
+            return Some((index, handler));
         }
-        let mut call = pin!(Some(target.call(&envelope.event, envelope.run())));
-        poll_fn(|cx| {
-            let first = call.as_mut().as_pin_mut();
-            waits = first.is_some_and(|call| handler.poll_first(call, envelope, index, cx).is_pending());
-            Poll::Ready(())
-        })
-        .await;
-        if waits {
-            let begun = call.as_mut().as_pin_mut();
-            let first = begun.and_then(|call| InPlace::begun((index, handler), envelope, call, tickets.take(index)));
-            let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
-            // It has been polled in this poll already; but where there is a deadline, its timer has not.
-            Box::pin(finish(calls, deadline.is_none())).await;
-            // One whose time was up goes here, and may panic: the emitter waits for the others all the same.
-            let _ = contained(|| call.set(None));
-            break;
-        }
+        call.set(None);
         // What a flush waits for.
         drop(tickets.take(index));
     }
-    fan_out
+    None
 }
 
 /// The calls of the async handlers from number `first` on.
@@ -192,6 +209,7 @@ impl Tickets {
         }
     }
 
+    #[inline]
     fn take(&mut self, index: usize) -> Option<Ticket> {
         let Opened(tickets) = &mut **self.0.as_mut()?;
         let at = tickets.iter().position(|(known, _)| *known == index)?;

@@ -110,6 +110,7 @@ impl Engine {
             .with(|entries| entries.handlers.iter().filter_map(Weak::upgrade).collect())
     }
 
+    #[inline]
     pub(crate) fn is_shut_down(&self) -> bool {
         self.register.shut_down.load(Ordering::Acquire) != 0
     }

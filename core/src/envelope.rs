@@ -56,13 +56,19 @@ impl Envelope {
         }
     }
 
-    /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which was read.
+    /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which came too late if it
+    /// was not read.
+    #[inline]
     pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<usize>) {
         event.send(stamp, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;
+        if core::mem::take(self.has_verdict.get_mut()) != 0 {
+            let _late = self.verdict.with(Option::take);
+        }
     }
 
+    #[inline]
     pub(crate) fn run(&self) -> &RunInfo {
         &self.facts.info
     }
@@ -77,6 +83,7 @@ impl Envelope {
     }
 
     /// One of those has.
+    #[inline]
     pub(crate) fn handled(&self) {
         let Some(page) = self.page else { return };
         if self.unhandled.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -136,6 +143,7 @@ impl Envelope {
 pub(crate) struct FanOut(Option<Arc<Envelope>>);
 
 impl FanOut {
+    #[inline]
     pub(crate) fn new(envelope: Option<Arc<Envelope>>) -> Self {
         Self(envelope)
     }
@@ -144,6 +152,7 @@ impl FanOut {
         Self(Some(Arc::new(envelope)))
     }
 
+    #[inline]
     pub(crate) fn envelope(&self) -> &Arc<Envelope> {
         let Some(envelope) = &self.0 else {
             unreachable!("it is there until it is closed")
@@ -152,6 +161,7 @@ impl FanOut {
     }
 
     /// It has been handled, as far as this goes.
+    #[inline]
     pub(crate) fn close(mut self) -> Arc<Envelope> {
         let Some(envelope) = self.0.take() else {
             unreachable!("it is there until it is closed")
@@ -162,6 +172,7 @@ impl FanOut {
 }
 
 impl Drop for FanOut {
+    #[inline]
     fn drop(&mut self) {
         if let Some(envelope) = self.0.take() {
             envelope.handled();

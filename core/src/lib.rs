@@ -95,7 +95,7 @@ pub use runs::{ChainRun, LlmRun, Parent, RetrieverRun, ToolRun};
 pub use runtime::{BlockingExecutor, Clock, Entropy, Erased, SpawnError, Spawner, Timer};
 #[cfg(feature = "std")]
 pub use runtimes::Threads;
-pub use runtimes::{BlockingFn, FromFuturesSpawn, SpawnFn, blocking_fn, spawn_fn};
+pub use runtimes::{BlockingFn, Driver, FromFuturesSpawn, Paired, SpawnFn, blocking_fn, spawn_fn};
 pub use scope::{Emit, End, SendEvent, Start};
 /// JSON, as inputs, outputs, metadata and extras are: `serde_json`'s, re-exported.
 pub use serde_json::{Map, Value, json};

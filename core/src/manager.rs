@@ -63,6 +63,7 @@ struct Inheritable<T> {
 }
 
 impl Setup {
+    #[inline]
     pub(crate) fn handlers(&self) -> impl Iterator<Item = &Arc<Registration>> {
         self.handlers.iter().map(|handler| &handler.item)
     }
@@ -72,16 +73,19 @@ impl Setup {
         Some(&self.handlers.get(number)?.item)
     }
 
+    #[inline]
     pub(crate) fn has_handlers(&self) -> bool {
         !self.handlers.is_empty()
     }
 
     /// Whether any handler is asked before all others.
+    #[inline]
     pub(crate) fn has_inline(&self) -> bool {
         self.has_inline
     }
 
     /// Whether any handler has a lane.
+    #[inline]
     pub(crate) fn has_lanes(&self) -> bool {
         self.has_lanes
     }

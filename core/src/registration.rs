@@ -136,6 +136,7 @@ impl Registration {
     }
 
     /// Whether it wants events of `kind`, as far as is known.
+    #[inline]
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.takes(kind) || (kind == EventKind::ChatModelStart && self.interest.contains(kind) && self.takes(EventKind::LlmStart))
     }
@@ -199,11 +200,17 @@ impl Registration {
     }
 
     /// An async handler that is called on the emitter's task, and how long that may take.
+    #[inline]
     pub(crate) fn in_place(&self) -> Option<(&dyn ErasedAsyncHandler, Option<&Deadline>)> {
         match &self.target {
             Target::Async { handler, deadline } => Some((&**handler, deadline.as_deref())),
             Target::Inline(_) | Target::Lane(_) | Target::Gone => None,
         }
+    }
+
+    /// Whether its calls on the emitter's task may take too long.
+    pub(crate) fn has_deadline(&self) -> bool {
+        matches!(&self.target, Target::Async { deadline: Some(_), .. })
     }
 
     /// Has an inline handler handle the event; its failure concerns the envelope.

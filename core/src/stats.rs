@@ -17,6 +17,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[inline]
     pub(crate) fn handled(&self) {
         self.handled.fetch_add(1, Ordering::Relaxed);
     }

@@ -25,6 +25,7 @@ impl<T> Lock<T> {
     }
 
     /// Runs `f` on the value. `f` must be short, and must not call foreign code (handlers, wakers, spawners, `Drop`s of those).
+    #[inline]
     pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
         // Poison tells of a panic inside `f`, which holds no invariant open: every section below is a single state change.
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -74,6 +75,7 @@ impl<T> Lock<T> {
     }
 
     /// Runs `f` on the value. `f` must be short, and must not call foreign code (handlers, wakers, spawners, `Drop`s of those).
+    #[inline]
     pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
         critical_section::with(|section| f(&mut self.0.borrow(section).borrow_mut()))
     }

@@ -44,18 +44,21 @@ impl AsRef<str> for Token {
 }
 
 impl From<&str> for Token {
+    #[inline]
     fn from(text: &str) -> Self {
         Self(CompactString::new(text))
     }
 }
 
 impl From<String> for Token {
+    #[inline]
     fn from(text: String) -> Self {
         Self(text.into())
     }
 }
 
 impl From<Token> for String {
+    #[inline]
     fn from(token: Token) -> Self {
         token.0.into_string()
     }

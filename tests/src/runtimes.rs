@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use rappel_core::runtime::BoxFuture;
-use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, SpawnError, Spawner, Threads, Timer};
+use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, Paired, SpawnError, Spawner, Threads, Timer};
 use rappel_local::{FromFuturesLocalSpawn, Local, LocalSpawner, local_spawn_fn};
 use rappel_smol::Smol;
 use rappel_tokio::Tokio;
@@ -41,11 +42,15 @@ pub enum Flavour {
     SmolLocal,
     /// The `LocalPool` of `futures`, with plain threads for blocking jobs.
     FuturesLocalPool,
+    /// `CallbackManager::pair`'s, without any executor: its driver is polled beside the body, and makes the calls of sync handlers, too.
+    Pair,
+    /// The same, with plain threads for blocking jobs: for bodies in which a sync handler blocks while something else goes on.
+    PairAndThreads,
 }
 
 impl Flavour {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Tokio,
         Self::TokioCurrentThread,
         Self::AsyncStd,
@@ -56,6 +61,7 @@ impl Flavour {
         Self::TokioLocalSet,
         Self::SmolLocal,
         Self::FuturesLocalPool,
+        Self::Pair,
     ];
 
     /// Runs `body` to its end on a runtime of this flavour, and aborts the process if that hangs.
@@ -127,6 +133,8 @@ impl Flavour {
                 let spawner = FromFuturesLocalSpawn(pool.spawner());
                 pool.run_until(self.on_one_thread(spawner, threads(), body));
             }
+            Self::Pair => run_pair(|paired| body(Rt::new(self, Timed(paired, threads())))),
+            Self::PairAndThreads => run_pair(|paired| body(Rt::new(self, (paired, threads())))),
         }
     }
 
@@ -137,11 +145,20 @@ impl Flavour {
         Fut: Future<Output = ()>,
     {
         let (local, inbox) = Local::with_inbox(spawner);
-        let body = std::pin::pin!(body(Rt::new(self, (local, threads))));
+        let body = pin!(body(Rt::new(self, (local, threads))));
         // The inbox is through first only once the body has let go of the runtime.
         match select(body, inbox).await {
             Either::Left(_) => {}
             Either::Right(((), body)) => body.await,
+        }
+    }
+
+    /// This one, for bodies in which a sync handler blocks its thread while something else goes on.
+    #[must_use]
+    pub fn with_blocking_threads(self) -> Self {
+        match self {
+            Self::Pair => Self::PairAndThreads,
+            other => other,
         }
     }
 
@@ -150,7 +167,13 @@ impl Flavour {
     pub fn is_single_threaded(self) -> bool {
         matches!(
             self,
-            Self::TokioCurrentThread | Self::SmolOwn | Self::TokioLocalSet | Self::SmolLocal | Self::FuturesLocalPool
+            Self::TokioCurrentThread
+                | Self::SmolOwn
+                | Self::TokioLocalSet
+                | Self::SmolLocal
+                | Self::FuturesLocalPool
+                | Self::Pair
+                | Self::PairAndThreads
         )
     }
 }
@@ -163,6 +186,19 @@ where
     runtime.block_on(async {
         let rt = Rt::new(flavour, Tokio::current());
         body(rt).await;
+    });
+}
+
+/// Runs what is made of a runtime that is none, and beside it what does its work, on this thread.
+fn run_pair<Fut: Future<Output = ()>>(body: impl FnOnce(Paired) -> Fut) {
+    let (paired, driver) = Paired::new();
+    let body = pin!(body(paired));
+    futures_executor::block_on(async {
+        // The driver is through first only once the body has let go of the runtime.
+        match select(body, driver).await {
+            Either::Left(_) => {}
+            Either::Right(((), body)) => body.await,
+        }
     });
 }
 
@@ -193,6 +229,35 @@ pub fn run_smol_local<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> F
         Ok(())
     });
     smol::block_on(tasks.run(body(Box::new(spawner))))
+}
+
+/// A runtime that knows no time, and what tells it.
+struct Timed<R, T>(R, T);
+
+impl<R: Spawner, T: Send + Sync + 'static> Spawner for Timed<R, T> {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+        self.0.spawn_boxed(task)
+    }
+}
+
+impl<R: BlockingExecutor, T: Send + Sync + 'static> BlockingExecutor for Timed<R, T> {
+    fn spawn_blocking_boxed(&self, job: rappel_core::runtime::BoxJob) -> Result<(), SpawnError> {
+        self.0.spawn_blocking_boxed(job)
+    }
+
+    fn linger(&self) -> Duration {
+        self.0.linger()
+    }
+}
+
+impl<R: Send + Sync + 'static, T: Timer> Timer for Timed<R, T> {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.1.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.1.now()
+    }
 }
 
 /// The runtime that a test body runs on.
@@ -297,6 +362,9 @@ impl Watchdog {
 
 /// Makes of one body a test for every runtime: `mod NAME { fn tokio(), fn tokio_current_thread(), … }`.
 ///
+/// A body in which a sync handler blocks its thread while something else goes on says so: `async fn body(rt: with_blocking_threads)`. It runs without
+/// a runtime all the same, but for a thread that makes such calls.
+///
 /// ```
 /// rappel_tests::on_every_runtime! {
 ///     /// What a user would notice.
@@ -307,7 +375,7 @@ impl Watchdog {
 /// ```
 #[macro_export]
 macro_rules! on_every_runtime {
-    ($($(#[$meta:meta])* async fn $name:ident($rt:ident) $body:block)+) => {$(
+    ($($(#[$meta:meta])* async fn $name:ident($rt:ident $(: $needs:ident)?) $body:block)+) => {$(
         $(#[$meta])*
         mod $name {
             #[allow(unused_imports, reason = "a body may need nothing of its module")]
@@ -348,6 +416,11 @@ macro_rules! on_every_runtime {
             #[test]
             fn futures_pool() {
                 $crate::runtimes::Flavour::FuturesPool.run(body);
+            }
+
+            #[test]
+            fn pair() {
+                $crate::runtimes::Flavour::Pair$(.$needs())?.run(body);
             }
 
             #[test]

@@ -1,12 +1,14 @@
 //! What a token event costs, on a run that is open: the hot path, beside what it is compared with.
 
 use std::hint::black_box;
+use std::pin::pin;
 
+use futures_lite::future::poll_once;
 use rappel_core::{CallbackManager, LlmResult, LlmRun, LlmStart};
 
 use super::Panel;
 use super::references as reference;
-use crate::handlers::{ChainsOnly, Kind};
+use crate::handlers::{CAPACITY, ChainsOnly, Held, Kind};
 use crate::host::Host;
 use crate::measure::Row;
 
@@ -81,8 +83,8 @@ fn inline(host: &Host) -> Panel {
 fn queued(host: &Host) -> Panel {
     let channel = reference::channels(1).in_place(host, MEASURED);
     let name = channel.name.clone();
-    let pipelined = of_kind(Kind::Pipelined, 1, host, Wait::AtTheEnd).against(&name);
-    let background = of_kind(Kind::Background, 1, host, Wait::AtTheEnd).against(&name);
+    let pipelined = of_queued(Kind::Pipelined, host).against(&name);
+    let background = of_queued(Kind::Background, host).against(&name);
     Panel::new(
         "a token for a sync handler, queued",
         "A no-op handler on another thread, until the last event is handled. Up to 256 events wait; in the background, tokens beyond that are joined.",
@@ -105,7 +107,6 @@ fn awaited(host: &Host) -> Panel {
 enum Wait {
     No,
     Each,
-    AtTheEnd,
 }
 
 fn of_kind(kind: Kind, handlers: usize, host: &Host, wait: Wait) -> Row {
@@ -116,16 +117,38 @@ fn of_kind(kind: Kind, handlers: usize, host: &Host, wait: Wait) -> Row {
 fn tokens(name: impl Into<String>, host: &Host, callbacks: CallbackManager, wait: Wait) -> Row {
     let host = host.clone();
     let (before, measured) = if wait == Wait::Each { (FEW, FEW) } else { (BEFORE, MEASURED) };
-    let phase = async move |callbacks: &CallbackManager, run: &LlmRun, tokens| {
-        emit(run, tokens).await;
-        if wait == Wait::AtTheEnd {
-            callbacks.flush().await;
-        }
-    };
     Row::new(name, measured, move |meter| {
         let run = host.block_on(start(&callbacks));
-        host.block_on(phase(&callbacks, &run, before));
-        meter.around(|| host.block_on(phase(&callbacks, &run, measured)));
+        host.block_on(emit(&run, before));
+        meter.around(|| host.block_on(emit(&run, measured)));
+        host.block_on(run.end(LlmResult::new())).expect("an open run ends");
+    })
+}
+
+/// Measures tokens in the middle of a run whose mailbox has been full once, until all of them are handled: how full it is meanwhile is up to the
+/// machine, and where it has its room is not.
+fn of_queued(kind: Kind, host: &Host) -> Row {
+    let (handler, host) = (Held::default(), host.clone());
+    let callbacks = kind.register_sync(handler.clone(), host.callbacks());
+    Row::new(kind.of(1), MEASURED, move |meter| {
+        let phase = async |run: &LlmRun, tokens| {
+            emit(run, tokens).await;
+            callbacks.flush().await;
+        };
+        let run = host.block_on(start(&callbacks));
+        handler.hold();
+        host.block_on(async {
+            // One is being handled, one for each place waits; and one for its place, until the handler goes on.
+            emit(&run, CAPACITY as u64 + 1).await;
+            let mut last = pin!(emit(&run, 1));
+            let done = poll_once(&mut last).await.is_some();
+            handler.release();
+            if !done {
+                last.await;
+            }
+        });
+        host.block_on(phase(&run, BEFORE));
+        meter.around(|| host.block_on(phase(&run, MEASURED)));
         host.block_on(run.end(LlmResult::new())).expect("an open run ends");
     })
 }

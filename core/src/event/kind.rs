@@ -40,12 +40,14 @@ macro_rules! event_kind {
 for_each_event!(event_kind);
 
 impl EventKind {
+    #[inline]
     pub(crate) const fn bit(self) -> u32 {
         1 << self as u32
     }
 
     /// Whether a run begins with it.
     #[must_use]
+    #[inline]
     pub const fn is_start(self) -> bool {
         matches!(
             self,
@@ -55,6 +57,7 @@ impl EventKind {
 
     /// Whether a run ends with it: an end or an error.
     #[must_use]
+    #[inline]
     pub const fn is_end(self) -> bool {
         matches!(
             self,

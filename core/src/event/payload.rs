@@ -260,24 +260,28 @@ impl LlmNewToken {
 }
 
 impl From<&str> for LlmNewToken {
+    #[inline]
     fn from(token: &str) -> Self {
         Self::new(token)
     }
 }
 
 impl From<String> for LlmNewToken {
+    #[inline]
     fn from(token: String) -> Self {
         Self::new(token)
     }
 }
 
 impl From<Token> for LlmNewToken {
+    #[inline]
     fn from(token: Token) -> Self {
         Self::new(token)
     }
 }
 
 impl From<LlmChunk> for LlmNewToken {
+    #[inline]
     fn from(chunk: LlmChunk) -> Self {
         Self {
             token: chunk.text.clone(),
@@ -648,12 +652,14 @@ impl Text {
 }
 
 impl From<&str> for Text {
+    #[inline]
     fn from(text: &str) -> Self {
         Self::new(text)
     }
 }
 
 impl From<String> for Text {
+    #[inline]
     fn from(text: String) -> Self {
         Self::new(text)
     }

@@ -5,22 +5,24 @@ use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::task::Poll;
 
-use super::call::Errand;
-use super::mailboxes::{Over, Turn};
+use super::call::{Errand, part};
+use super::mailboxes::{Over, Part, Turn};
 use super::workers::{Serve, Shift};
 use super::{BoxHandler, Call, Lane, Server, State};
 use crate::contain::contained;
 use crate::context::{self, Busy, CallOver, Current, InCurrentRun};
 use crate::deadline::Deadline;
 use crate::envelope::{Envelope, Hold};
-use crate::registration::{Answer, Registration};
+use crate::registration::{Answer, HandlerId, Registration};
 use crate::scope::Facts;
 
 /// How many calls a task makes before it lets others on its thread go on.
 const CALLS_PER_POLL: usize = 64;
 
 impl Serve for Registration {
-    fn serve(self: &Arc<Self>, shift: &mut Shift) -> bool {
+    type Kept = Inside;
+
+    fn serve(self: &Arc<Self>, shift: &mut Shift<Inside>) -> bool {
         self.lane().is_some_and(|lane| lane.serve(self, shift))
     }
 
@@ -69,13 +71,12 @@ impl State {
 
 impl Lane {
     /// Makes calls on this thread, run by run in turn; whether there are more to make.
-    fn serve(&self, owner: &Arc<Registration>, shift: &mut Shift) -> bool {
+    fn serve(&self, owner: &Arc<Registration>, shift: &mut Shift<Inside>) -> bool {
         let mut out = Out {
             lane: self,
             handler: self.state.with(|state| state.handler.take()),
             key: None,
             ahead: None,
-            inside: None,
         };
         loop {
             let step = out.ahead.take().unwrap_or_else(|| self.step(owner, &mut out.handler, shift));
@@ -86,7 +87,7 @@ impl Lane {
             };
             drop(freed);
             out.key = Some(key);
-            let answer = out.call(owner, errand);
+            let answer = out.call(owner, errand, &mut shift.kept);
             out.key = None;
             shift.count();
             let shift_over = shift.is_over();
@@ -104,7 +105,7 @@ impl Lane {
     }
 
     /// What comes next; its time counts from now on.
-    fn step(&self, owner: &Arc<Registration>, handler: &mut Option<BoxHandler>, shift: &Shift) -> Step {
+    fn step(&self, owner: &Arc<Registration>, handler: &mut Option<BoxHandler>, shift: &Shift<Inside>) -> Step {
         let shift_over = shift.is_over();
         let due = self.deadline.as_deref().map(Deadline::due);
         let (step, watch) = self.state.with(|state| {
@@ -174,12 +175,11 @@ struct Out<'a> {
     key: Option<usize>,
     /// What it does next, where that is known.
     ahead: Option<Step>,
-    /// Where it was called last.
-    inside: Option<Inside>,
 }
 
-/// Where a handler is called, for one event after the other that was emitted from the same place.
-struct Inside {
+/// Where a handler is called, for one event after the other of a run that was emitted from the same place.
+pub(crate) struct Inside {
+    handler: HandlerId,
     run: Arc<Facts>,
     emitter: Current,
     current: Current,
@@ -192,21 +192,21 @@ impl Drop for Inside {
 }
 
 impl Out<'_> {
-    fn call(&mut self, owner: &Registration, mut errand: Errand) -> Answer {
+    fn call(&mut self, owner: &Registration, mut errand: Errand, last: &mut Option<Inside>) -> Answer {
         let Some(handler) = &mut self.handler else {
             return Answer::Unhandled;
         };
         let own = errand.own_event();
         let event = own.as_ref().unwrap_or(&errand.envelope.event);
         let envelope = &errand.envelope;
-        let known = self.inside.take().filter(|inside| inside.is_of(envelope));
-        let inside = self.inside.insert(known.unwrap_or_else(|| Inside::new(envelope, owner)));
+        let known = last.take().filter(|inside| inside.is_for(envelope, owner));
+        let mut inside = known.unwrap_or_else(|| Inside::new(envelope, owner));
         let serving = context::enter_serving(&mut inside.current, owner.id);
         let answer = owner.ask_sync(&mut **handler, event, envelope.run());
         drop(serving);
-        if !inside.current.is_ours() {
-            // Code goes on that took its place along: it is in no call from here on.
-            self.inside = None;
+        // Nothing of a run is kept beyond its end; and where code goes on that took its place along, that is in no call from here on.
+        if inside.current.is_ours() && part(envelope) != Part::End {
+            *last = Some(inside);
         }
         answer
     }
@@ -216,14 +216,15 @@ impl Inside {
     fn new(envelope: &Envelope, owner: &Registration) -> Self {
         let busy = Busy::Everywhere(owner.id);
         Self {
+            handler: owner.id,
             run: envelope.facts.clone(),
             emitter: envelope.emitter.clone(),
             current: envelope.emitter.in_call(&envelope.facts, Some(busy)),
         }
     }
 
-    fn is_of(&self, envelope: &Envelope) -> bool {
-        Arc::ptr_eq(&self.run, &envelope.facts) && self.emitter.is(&envelope.emitter)
+    fn is_for(&self, envelope: &Envelope, owner: &Registration) -> bool {
+        self.handler == owner.id && Arc::ptr_eq(&self.run, &envelope.facts) && self.emitter.is(&envelope.emitter)
     }
 }
 

@@ -19,22 +19,26 @@ use crate::sync::Lock;
 
 /// What is served.
 pub(crate) trait Serve: Send + Sync + 'static {
+    /// What the next lane of a shift may use again, which mostly is the same one.
+    type Kept;
+
     /// Serves for as long as `shift` says. Whether there is more to do.
-    fn serve(self: &Arc<Self>, shift: &mut Shift) -> bool;
+    fn serve(self: &Arc<Self>, shift: &mut Shift<Self::Kept>) -> bool;
 
     /// Nobody will serve it: lets go of all that waits.
     fn abandon(self: &Arc<Self>);
 }
 
 /// How many calls a job makes before it goes to the end of the executor's queue.
-const CALLS: u32 = 256;
+const CALLS: u32 = 1024;
 
 /// For how long it makes them.
 #[cfg(feature = "std")]
 const WORK: Duration = Duration::from_millis(10);
 
 /// What is left of a job's time.
-pub(crate) struct Shift {
+pub(crate) struct Shift<K> {
+    pub(crate) kept: Option<K>,
     calls: u32,
     #[cfg(feature = "std")]
     watch: Watch,
@@ -81,9 +85,10 @@ impl Watch {
 #[cfg(feature = "std")]
 const MOST_UNREAD: u32 = 16;
 
-impl Shift {
+impl<K> Shift<K> {
     pub(crate) fn new() -> Self {
         Self {
+            kept: None,
             calls: CALLS,
             #[cfg(feature = "std")]
             watch: Watch::new(),
@@ -255,7 +260,7 @@ impl<L: Serve> Workers<L> {
 
     /// Waits a little for a lane that has something.
     #[cfg(feature = "std")]
-    fn linger(&self, shift: &Shift) -> Option<Arc<L>> {
+    fn linger(&self, shift: &Shift<L::Kept>) -> Option<Arc<L>> {
         let patience = self.runtime.linger().min(shift.left());
         if patience.is_zero() {
             return None;
@@ -269,13 +274,13 @@ impl<L: Serve> Workers<L> {
     }
 
     #[cfg(not(feature = "std"))]
-    fn linger(&self, _: &Shift) -> Option<Arc<L>> {
+    fn linger(&self, _: &Shift<L::Kept>) -> Option<Arc<L>> {
         None
     }
 }
 
 /// Serves the lane. Whether there is more to do.
-fn serve<L: Serve>(lane: &Arc<L>, shift: &mut Shift) -> bool {
+fn serve<L: Serve>(lane: &Arc<L>, shift: &mut Shift<L::Kept>) -> bool {
     // Handlers' panics are contained where they are called. This one is for a panic of the runtime's.
     contained(|| lane.serve(shift)).unwrap_or_else(|_| {
         lane.abandon();

@@ -84,6 +84,7 @@ impl LlmResult {
     }
 
     /// Adds text to the first generation, which is made if there is none.
+    #[inline]
     pub fn push_text(&mut self, text: &str) {
         if text.is_empty() {
             return;

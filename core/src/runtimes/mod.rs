@@ -1,9 +1,10 @@
-//! Runtimes that are no crate of their own: plain threads, any `futures` spawner, a closure.
+//! Runtimes that are no crate of their own: plain threads, any `futures` spawner, a closure, or whoever polls a future.
 //!
 //! What spawns tasks and what runs blocking jobs may be two things: a pair of them is a runtime.
 
 mod functions;
 mod futures_spawn;
+mod pair;
 #[cfg(feature = "std")]
 mod threads;
 
@@ -12,6 +13,7 @@ use core::time::Duration;
 
 pub use functions::{BlockingFn, SpawnFn, blocking_fn, spawn_fn};
 pub use futures_spawn::FromFuturesSpawn;
+pub use pair::{Driver, Paired};
 #[cfg(feature = "std")]
 pub use threads::Threads;
 

@@ -94,6 +94,7 @@ enum Taken {
 
 impl Vehicle {
     /// Has the event handled. An error where that panics.
+    #[inline]
     fn poll(&mut self) -> Result<Poll<Outcome>, FailureCause> {
         let Self { carrier, waker, .. } = self;
         contained(|| carrier.poll(&mut Context::from_waker(waker)))
@@ -543,6 +544,7 @@ impl RunCore {
 }
 
 /// What the emitter is told.
+#[inline]
 fn told(outcome: Outcome, cut_off: bool) -> Result<(), EmitError> {
     match outcome {
         _ if cut_off => Err(EmitError::RunClosed),
@@ -562,6 +564,7 @@ fn raised(error: &EmitError) -> Option<Box<HandlerFailure>> {
 
 impl State {
     /// Takes in a token of a run that goes on, unless there is more to it; gives the vehicle for it, which is there from the second one on.
+    #[inline]
     fn take_off(&mut self, token: &str, chunk: Option<&LlmChunk>) -> Option<Box<Vehicle>> {
         let plain = matches!(self.turn, Turn::Idle) && self.phase == Phase::Open && self.raised.is_none();
         let mut vehicle = self.vehicle.take_if(|_| plain)?;

@@ -17,6 +17,7 @@ pub(crate) enum Unsent {
 }
 
 impl From<LlmNewToken> for Unsent {
+    #[inline]
     fn from(token: LlmNewToken) -> Self {
         Self::Token(token.token, token.chunk)
     }
@@ -29,6 +30,7 @@ impl From<Event> for Unsent {
 }
 
 impl Unsent {
+    #[inline]
     pub(super) fn kind(&self) -> EventKind {
         match self {
             Self::Token(..) | Self::Sent => EventKind::LlmNewToken,
@@ -37,11 +39,13 @@ impl Unsent {
     }
 
     /// What is sent now.
+    #[inline]
     pub(super) fn take(&mut self) -> Self {
         mem::replace(self, Self::Sent)
     }
 
     /// Puts the event where it goes.
+    #[inline]
     pub(crate) fn send(self, stamp: Stamp, slot: &mut Event) {
         match (self, &mut *slot) {
             (Self::Token(token, chunk), Event::LlmNewToken(earlier)) => *earlier = LlmNewToken { token, chunk, stamp },

@@ -41,6 +41,7 @@ impl Waiting {
     }
 
     /// The event in flight is about to be polled.
+    #[inline]
     pub(super) fn before_poll(&self) {
         if self.again.load(Ordering::SeqCst) & WOKEN != 0 {
             // Not a mere store: what the waker saw before it woke us is to be seen by this poll, or another one has to follow.
@@ -58,6 +59,7 @@ impl Waiting {
         self.again.load(Ordering::SeqCst) != 0 && self.again.fetch_and(!WANTED, Ordering::SeqCst) != 0
     }
 
+    #[inline]
     pub(super) fn wake_all(&self) {
         if self.any.load(Ordering::SeqCst) == 0 {
             return;

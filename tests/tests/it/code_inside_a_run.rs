@@ -167,7 +167,7 @@ on_every_runtime! {
         assert_eq!(lines.iter().filter(|line| *line == "called").count(), 32);
     }
 
-    async fn a_drop_cancels_all_that_is_inside(rt) {
+    async fn a_drop_cancels_all_that_is_inside(rt: with_blocking_threads) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let tool = std::future::pending::<Result<(), RunError>>();

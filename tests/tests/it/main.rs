@@ -38,3 +38,4 @@ mod sync_handlers_off_the_loop;
 mod testkit;
 mod the_scene;
 mod two_events_of_one_run;
+mod without_a_runtime;

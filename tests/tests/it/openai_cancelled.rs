@@ -87,7 +87,7 @@ on_every_runtime! {
         assert!(server.wait_broken_off(1, NOTICES));
     }
 
-    async fn a_generation_that_waits_for_a_whole_answer(rt) {
+    async fn a_generation_that_waits_for_a_whole_answer(rt: with_blocking_threads) {
         let server = Server::start(Script::tokens(TOKENS).gated()).unwrap();
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());

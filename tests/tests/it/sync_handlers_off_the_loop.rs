@@ -29,7 +29,7 @@ impl CallbackHandler for Blocking {
 }
 
 on_every_runtime! {
-    async fn on_another_thread_than_the_emitter(rt) {
+    async fn on_another_thread_than_the_emitter(rt: with_blocking_threads) {
         let threads = Arc::new(Mutex::new(Vec::<ThreadId>::new()));
         let (off_loop, inline) = (threads.clone(), Arc::new(Mutex::new(Vec::new())));
         let on_loop = inline.clone();
@@ -48,7 +48,7 @@ on_every_runtime! {
     }
 
     /// The handler blocks until a task on the same loop has made progress: were it on the loop, nothing would ever move again.
-    async fn a_handler_that_blocks_does_not_stall_the_loop(rt) {
+    async fn a_handler_that_blocks_does_not_stall_the_loop(rt: with_blocking_threads) {
         let (go, blocked) = channel();
         let callbacks = rt.callbacks().with_handler(Blocking(blocked));
         let ticks = Arc::new(AtomicUsize::new(0));
@@ -109,7 +109,7 @@ on_every_runtime! {
     }
 
     /// One that waits does not hold up another's current event.
-    async fn a_slow_handler_holds_up_no_other_handler(rt) {
+    async fn a_slow_handler_holds_up_no_other_handler(rt: with_blocking_threads) {
         let (go, blocked) = channel();
         let (seen, sees) = futures_channel::mpsc::unbounded();
         let callbacks = rt.callbacks()

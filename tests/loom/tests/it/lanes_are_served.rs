@@ -76,7 +76,9 @@ impl Lane {
 }
 
 impl Serve for Lane {
-    fn serve(self: &Arc<Self>, shift: &mut Shift) -> bool {
+    type Kept = ();
+
+    fn serve(self: &Arc<Self>, shift: &mut Shift<()>) -> bool {
         let mut handler = self.state.with(|state| state.handler.take());
         assert!(handler.is_some(), "two serve at the same time");
         loop {

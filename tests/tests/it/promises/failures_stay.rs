@@ -133,7 +133,7 @@ on_every_runtime! {
     }
 
     /// What panics as its time is up does not have the emitter go on before the others are through.
-    async fn whoever_panics_as_its_time_is_up_is_not_the_last_to_be_waited_for(rt) {
+    async fn whoever_panics_as_its_time_is_up_is_not_the_last_to_be_waited_for(rt: with_blocking_threads) {
         let (explodes, exploded) = futures_channel::oneshot::channel::<()>();
         let explodes = Arc::new(Mutex::new(Some(explodes)));
         let never_ready = async_handler_fn(move |event, _| {
@@ -170,7 +170,7 @@ on_every_runtime! {
     }
 
     /// Another one's lane is the last to have it, and what it drops panics.
-    async fn a_handler_that_panics_when_it_is_dropped(rt) {
+    async fn a_handler_that_panics_when_it_is_dropped(rt: with_blocking_threads) {
         let ((handler, mut grip), log) = (held(), Log::new());
         let (callbacks, failures) = reporting(rt.callbacks());
         let background = || HandlerOptions::new().delivery(Background { capacity: 8, open_runs: 8 });
@@ -196,7 +196,7 @@ on_every_runtime! {
     }
 
     /// A sync call cannot be stopped: while it is out, everything else for its handler fails at once, and nobody waits for it.
-    async fn a_sync_call_that_times_out(rt) {
+    async fn a_sync_call_that_times_out(rt: with_blocking_threads) {
         let ((handler, mut grip), log) = (held(), Log::new());
         let (callbacks, failures) = typed(&rt);
         let callbacks = callbacks.with_handler_options(handler, HandlerOptions::new().timeout(SHORT)).with_handler(sync(log.clone()));
@@ -231,7 +231,7 @@ on_every_runtime! {
     }
 
     /// What it missed while it was busy is told with its next event.
-    async fn a_busy_handler_is_told_what_it_missed(rt) {
+    async fn a_busy_handler_is_told_what_it_missed(rt: with_blocking_threads) {
         let (enters, mut entered) = futures_channel::mpsc::unbounded();
         let (go, waits) = std::sync::mpsc::channel::<()>();
         let losses = Arc::new(Mutex::new(Vec::new()));
@@ -270,7 +270,7 @@ on_every_runtime! {
     }
 
     /// Those who wait behind a call that is given up on do not wait for it either.
-    async fn whoever_waits_behind_a_call_that_times_out(rt) {
+    async fn whoever_waits_behind_a_call_that_times_out(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let (callbacks, failures) = typed(&rt);
         let callbacks = callbacks.with_handler_options(handler, HandlerOptions::new().timeout(SHORT).delivery(Pipelined { capacity: 1 }));
@@ -287,7 +287,7 @@ on_every_runtime! {
         callbacks.flush().await;
     }
 
-    async fn a_time_out_that_is_raised_stops_the_run(rt) {
+    async fn a_time_out_that_is_raised_stops_the_run(rt: with_blocking_threads) {
         let ((handler, grip), log) = (held(), Log::new());
         let (callbacks, _) = typed(&rt);
         let callbacks = callbacks

@@ -57,7 +57,7 @@ fn retry(attempt: u32) -> Retry {
 }
 
 on_every_runtime! {
-    async fn a_full_mailbox_makes_its_emitter_wait(rt) {
+    async fn a_full_mailbox_makes_its_emitter_wait(rt: with_blocking_threads) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Wait)).await;
         tokens(&run, &["a", "b"]).await;
         let mut third = run.on_llm_new_token("c");
@@ -70,7 +70,7 @@ on_every_runtime! {
     }
 
     /// An emitter that goes away while it waits for room takes nothing with it: its event was accepted.
-    async fn an_emitter_that_is_dropped_while_it_waits_for_room(rt) {
+    async fn an_emitter_that_is_dropped_while_it_waits_for_room(rt: with_blocking_threads) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Wait)).await;
         tokens(&run, &["a", "b"]).await;
         let mut third = run.on_llm_new_token("c");
@@ -82,7 +82,7 @@ on_every_runtime! {
         assert_eq!(log.lines(), ["llm_start: ", "token: a", "token: b", "token: c", "llm_error: cancelled: abc"]);
     }
 
-    async fn tokens_are_joined_and_no_text_is_lost(rt) {
+    async fn tokens_are_joined_and_no_text_is_lost(rt: with_blocking_threads) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Coalesce)).await;
         tokens(&run, &["a", "b", "c", "d", "e"]).await;
         drop(grip);
@@ -93,7 +93,7 @@ on_every_runtime! {
     }
 
     /// Tokens of several choices are texts of their own; chunks keep all that they bring.
-    async fn chunks_are_joined_choice_by_choice(rt) {
+    async fn chunks_are_joined_choice_by_choice(rt: with_blocking_threads) {
         let chunks = Arc::new(Mutex::new(LlmResult::new()));
         let joined = chunks.clone();
         let (first, mut grip) = held();
@@ -130,7 +130,7 @@ on_every_runtime! {
         assert_eq!(*chunks.lock().unwrap(), whole);
     }
 
-    async fn the_oldest_tokens_go(rt) {
+    async fn the_oldest_tokens_go(rt: with_blocking_threads) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::DropOldest)).await;
         tokens(&run, &["a", "b", "c", "d", "e"]).await;
         drop(grip);
@@ -139,7 +139,7 @@ on_every_runtime! {
         assert_eq!(callbacks.stats()[0].dropped, 3);
     }
 
-    async fn the_newest_tokens_go(rt) {
+    async fn the_newest_tokens_go(rt: with_blocking_threads) {
         let (callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::DropNewest)).await;
         tokens(&run, &["a", "b", "c", "d", "e"]).await;
         drop(grip);
@@ -149,7 +149,7 @@ on_every_runtime! {
     }
 
     /// Only tokens are dropped: whatever the overflow, another event waits for room.
-    async fn other_events_are_not_dropped(rt) {
+    async fn other_events_are_not_dropped(rt: with_blocking_threads) {
         for overflow in [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest] {
             let (_callbacks, run, log, grip) = stuck(&rt, pipelined(overflow)).await;
             tokens(&run, &["a", "b"]).await;
@@ -163,7 +163,7 @@ on_every_runtime! {
     }
 
     /// Where tokens can be joined, they make room for other events too.
-    async fn joined_tokens_make_room(rt) {
+    async fn joined_tokens_make_room(rt: with_blocking_threads) {
         let (_callbacks, run, log, grip) = stuck(&rt, pipelined(Overflow::Coalesce)).await;
         tokens(&run, &["a", "b"]).await;
         run.on_retry(retry(1)).await.unwrap();
@@ -176,7 +176,7 @@ on_every_runtime! {
     }
 
     /// In the background nobody waits. Where tokens are joined, what cannot be is dropped, and never any text; starts and ends have their room.
-    async fn in_the_background_no_text_has_to_go(rt) {
+    async fn in_the_background_no_text_has_to_go(rt: with_blocking_threads) {
         let options = HandlerOptions::new().delivery(Background { capacity: 2, open_runs: 1 });
         let (callbacks, run, log, grip) = stuck(&rt, options).await;
         tokens(&run, &["a", "b", "c"]).await;
@@ -202,7 +202,7 @@ on_every_runtime! {
     }
 
     /// Where tokens are dropped, another event takes the place of one, or goes.
-    async fn in_the_background_something_has_to_go(rt) {
+    async fn in_the_background_something_has_to_go(rt: with_blocking_threads) {
         for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
             let options = HandlerOptions::new().delivery(Background { capacity: 2, open_runs: 1 }).overflow(overflow);
             let (callbacks, run, log, grip) = stuck(&rt, options).await;

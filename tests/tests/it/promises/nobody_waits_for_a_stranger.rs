@@ -15,7 +15,7 @@ async fn with_held(rt: &Rt) -> (Watched, [Grip; 2]) {
 }
 
 on_every_runtime! {
-    async fn the_others_get_the_event_meanwhile(rt) {
+    async fn the_others_get_the_event_meanwhile(rt: with_blocking_threads) {
         let (watched, grips) = with_held(&rt).await;
         let run = rt.go(streamed(watched.callbacks.clone(), "run".into(), 0));
         for mut grip in grips {
@@ -31,7 +31,7 @@ on_every_runtime! {
     }
 
     /// One request's handler hangs; another request, with a handler of its own, is through.
-    async fn requests_with_handlers_of_their_own(rt) {
+    async fn requests_with_handlers_of_their_own(rt: with_blocking_threads) {
         let ((slow, mut grip), log) = (held(), Log::new());
         let callbacks = rt.callbacks();
         let hangs = rt.go(streamed(callbacks.clone().with_handler(slow), "hangs".into(), 1));
@@ -60,7 +60,7 @@ on_every_runtime! {
     }
 
     /// A mailbox is a run's own: one that is full stops its own run, and no other.
-    async fn a_full_mailbox_is_its_own_runs_affair(rt) {
+    async fn a_full_mailbox_is_its_own_runs_affair(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let callbacks = rt.callbacks().with_handler_options(handler, HandlerOptions::new().delivery(Pipelined { capacity: 1 }));
         let full = callbacks.on_llm_start(LlmStart::new("full", "")).await.unwrap();

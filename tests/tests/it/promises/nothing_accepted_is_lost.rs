@@ -35,7 +35,7 @@ on_every_runtime! {
     }
 
     /// What comes after it is not its affair: it returns while others go on emitting, and something is always under way.
-    async fn a_flush_does_not_wait_for_what_comes_after_it(rt) {
+    async fn a_flush_does_not_wait_for_what_comes_after_it(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let callbacks = rt.callbacks().with_handler_options(handler, queued());
         let first = chain(&callbacks, "first").await;
@@ -72,7 +72,7 @@ on_every_runtime! {
         futures_util::future::join_all(tasks).await;
     }
 
-    async fn a_flush_of_one_handler_waits_for_no_other(rt) {
+    async fn a_flush_of_one_handler_waits_for_no_other(rt: with_blocking_threads) {
         let ((slow, mut grip), log) = (held(), Log::new());
         let mut callbacks = rt.callbacks();
         let held = callbacks.add_handler_options(slow, queued());
@@ -190,7 +190,7 @@ on_every_runtime! {
     }
 
     /// A handler that hangs keeps it from being delivered, not from coming back.
-    async fn a_shutdown_tells_what_it_left(rt) {
+    async fn a_shutdown_tells_what_it_left(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let callbacks = CallbackManager::new(rt.clone())
             .with_handler_options(handler, queued().name("hangs"))

@@ -33,7 +33,7 @@ on_every_runtime! {
     }
 
     /// However much one run has queued, the others get their turns.
-    async fn runs_are_served_in_turn(rt) {
+    async fn runs_are_served_in_turn(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let callbacks = rt.callbacks().with_handler_options(handler, HandlerOptions::new().delivery(Pipelined { capacity: 8 }));
         let long = callbacks.on_llm_start(LlmStart::new("long", "")).await.unwrap();

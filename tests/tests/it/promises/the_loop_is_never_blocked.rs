@@ -20,7 +20,7 @@ impl CallbackHandler for Blocking {
 
 on_every_runtime! {
     /// The handlers block until a task on the same loop has made progress: were one on the loop, nothing would ever move again.
-    async fn whatever_the_delivery(rt) {
+    async fn whatever_the_delivery(rt: with_blocking_threads) {
         let blocking = || channel::<()>();
         let ((go_1, one), (go_2, two), (go_3, three)) = (blocking(), blocking(), blocking());
         let options = HandlerOptions::new;
@@ -47,7 +47,7 @@ on_every_runtime! {
     }
 
     /// Emitting goes on while a pipelined handler is in a call.
-    async fn a_pipelined_handler_that_hangs_does_not_stop_its_emitter(rt) {
+    async fn a_pipelined_handler_that_hangs_does_not_stop_its_emitter(rt: with_blocking_threads) {
         let (handler, mut grip) = held();
         let callbacks = rt.callbacks().with_handler_options(handler, HandlerOptions::new().delivery(Pipelined { capacity: 3 }));
         let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap();
