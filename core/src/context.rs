@@ -133,10 +133,25 @@ impl Current {
     }
 }
 
-/// Whether this thread is calling a sync handler, off any event loop, and we are inside of that: then it does no harm to make other sync handlers' calls
-/// on it, and may be the only way to get them made.
+/// Whether it does no harm to make sync handlers' calls on this thread: it is calling one, off any event loop, and we are inside of that; then that may
+/// be the only way to get them made. Or it blocks for what is emitted here.
 pub(crate) fn may_help() -> bool {
+    is_serving() || is_helping_itself()
+}
+
+/// Whether this thread is calling a sync handler, off any event loop, and we are inside of that.
+pub(crate) fn is_serving() -> bool {
     local::serving().is_some_and(|serving| current().calls().any(|call| call.busy == Some(Busy::Everywhere(serving))))
+}
+
+/// Whether this thread blocks for what is emitted here, and makes the calls of handlers that are awaited itself.
+pub(crate) fn is_helping_itself() -> bool {
+    local::helping().is_some_and(|place| is_here(&place))
+}
+
+/// Whether this thread blocks for what was emitted there.
+pub(crate) fn is_helped(emitter: &Current) -> bool {
+    local::helping().is_some_and(|place| place.is(emitter))
 }
 
 /// Says on drop that the call is over.
@@ -169,6 +184,19 @@ mod local {
 
     pub(super) fn serving() -> Option<HandlerId> {
         SERVING.try_with(Cell::get).ok().flatten()
+    }
+
+    std::thread_local! {
+        /// Where this thread blocks for what is emitted there.
+        static HELPING: RefCell<Option<Current>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn helping() -> Option<Current> {
+        HELPING.try_with(|cell| cell.borrow().clone()).ok().flatten()
+    }
+
+    pub(super) fn replace_helping(place: Option<Current>) -> Option<Current> {
+        HELPING.try_with(|cell| cell.replace(place)).ok().flatten()
     }
 
     /// Sets the current run and gives the one before. On a thread that is being torn down there is none.
@@ -209,6 +237,10 @@ mod local {
     }
 
     pub(super) fn serving() -> Option<HandlerId> {
+        None
+    }
+
+    pub(super) fn helping() -> Option<Current> {
         None
     }
 
@@ -270,6 +302,22 @@ pub(crate) fn enter_serving(current: &mut Current, handler: HandlerId) -> Servin
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
         local::replace_serving(self.0.take());
+    }
+}
+
+/// Says that this thread blocks for what is emitted here, until it is dropped.
+#[cfg(feature = "std")]
+pub(crate) struct Helping(Option<Current>);
+
+#[cfg(feature = "std")]
+pub(crate) fn enter_helping() -> Helping {
+    Helping(local::replace_helping(Some(current())))
+}
+
+#[cfg(feature = "std")]
+impl Drop for Helping {
+    fn drop(&mut self) {
+        drop(local::replace_helping(self.0.take()));
     }
 }
 

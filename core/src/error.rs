@@ -174,6 +174,9 @@ pub enum EmitError {
     /// The runtime was shut down before a handler could be called; all that could be called have been.
     #[error("the runtime was shut down: {0}")]
     RuntimeGone(#[source] HandlerFailure),
+    /// The event was to be waited for by [blocking](crate::Blocking) code, on a thread that something it waits for needs. This event has not happened.
+    #[error("this thread would wait for what it has to do itself")]
+    WouldBlock,
     /// The callbacks were [shut down](crate::CallbackManager::shutdown). This event has not happened.
     #[error("the callbacks have been shut down")]
     ShutDown,
@@ -185,7 +188,7 @@ impl EmitError {
     pub fn failure(&self) -> Option<&HandlerFailure> {
         match self {
             Self::Raised(failure) | Self::WouldDeadlock(failure) | Self::RuntimeGone(failure) => Some(failure),
-            Self::RunClosed | Self::TooDeep | Self::RunBusy | Self::ShutDown => None,
+            Self::RunClosed | Self::TooDeep | Self::RunBusy | Self::WouldBlock | Self::ShutDown => None,
         }
     }
 }

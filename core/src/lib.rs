@@ -35,6 +35,8 @@ compile_error!(
     "on this target `std` has no clock, and panics when it is asked: build rappel-core without its feature `std`, as rappel-wasm does"
 );
 
+#[cfg(feature = "std")]
+mod blocking;
 mod carrier;
 mod contain;
 mod context;
@@ -53,6 +55,8 @@ mod ledger;
 mod manager;
 mod message;
 mod model;
+#[cfg(feature = "std")]
+mod park;
 pub mod prelude;
 mod registration;
 mod report;
@@ -70,6 +74,8 @@ mod sync;
 mod token;
 mod waiters;
 
+#[cfg(feature = "std")]
+pub use blocking::Blocking;
 pub use context::InCurrentRun;
 pub use error::{EmitError, FailureCause, HandlerError, HandlerFailure, HandlerResult, RunError, SharedError, StartError};
 pub use event::{

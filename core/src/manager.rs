@@ -434,6 +434,11 @@ impl<R> CallbackManager<R> {
         }
     }
 
+    #[cfg(feature = "std")]
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// The run whose children this manager is for.
     pub(crate) fn parent(&self) -> Option<Arc<Facts>> {
         self.setup.parent.0.clone()

@@ -40,6 +40,12 @@ pub trait Spawner: Send + Sync + 'static {
     {
         self.spawn_boxed(Box::pin(task))
     }
+
+    /// Whether the calling thread may be blocked until a task of this runtime is through: not if it has to poll that itself. It may, unless this is overridden;
+    /// a runtime that cannot tell leaves it to the user. Blocking code asks ([`CallbackManager::blocking`](crate::CallbackManager)).
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 /// Runs blocking work where it stalls no event loop: on a thread of a pool, usually.
@@ -114,6 +120,10 @@ macro_rules! forward {
         impl<S: Spawner + ?Sized> Spawner for $pointer {
             fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
                 (**self).spawn_boxed(task)
+            }
+
+            fn may_block(&self) -> bool {
+                (**self).may_block()
             }
         }
 
@@ -193,6 +203,10 @@ pub struct Erased(pub(crate) Arc<dyn Runtime>);
 impl Spawner for Erased {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.spawn_boxed(task)
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
     }
 }
 

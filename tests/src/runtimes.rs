@@ -238,6 +238,10 @@ impl<R: Spawner, T: Send + Sync + 'static> Spawner for Timed<R, T> {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.spawn_boxed(task)
     }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
+    }
 }
 
 impl<R: BlockingExecutor, T: Send + Sync + 'static> BlockingExecutor for Timed<R, T> {
@@ -317,6 +321,10 @@ impl std::fmt::Debug for Rt {
 impl Spawner for Rt {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.runtime.spawn_boxed(task)
+    }
+
+    fn may_block(&self) -> bool {
+        self.runtime.may_block()
     }
 }
 

@@ -76,6 +76,11 @@ impl Spawner for AsyncStd {
         drop(task::spawn(future));
         Ok(())
     }
+
+    /// Not inside a task, nor in what `block_on` polls.
+    fn may_block(&self) -> bool {
+        async_std::task::try_current().is_none()
+    }
 }
 
 impl BlockingExecutor for AsyncStd {

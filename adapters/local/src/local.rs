@@ -83,6 +83,11 @@ impl<T: Send + Sync + 'static> Spawner for Local<T> {
         let post = self.ways.post.as_ref().ok_or(SpawnError::shutdown())?;
         post.unbounded_send(task).map_err(|_| SpawnError::shutdown())
     }
+
+    /// Not on the executor's own thread.
+    fn may_block(&self) -> bool {
+        self.ways.spawner.get().is_err()
+    }
 }
 
 impl<T: Send + Sync + 'static> BlockingExecutor for Local<T> {

@@ -46,7 +46,8 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// The key. Default: the environment's `OPENAI_API_KEY`, else none is sent. It never occurs in a `Debug`, an error or an event.
+    /// The key. Default: the environment's `OPENAI_API_KEY`, else none is sent. It never occurs in a `Debug`, an error or an event:
+    /// where a server repeats it, it is taken out, of answers if it has 16 letters or more.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self
@@ -88,7 +89,7 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// How many answers to ask for: each is a generation of the result.
+    /// How many answers to ask for, 128 at most: each is a generation of the result.
     pub fn n(mut self, answers: u32) -> Self {
         self.settings.n = Some(answers);
         self

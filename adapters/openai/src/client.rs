@@ -58,6 +58,10 @@ impl Client {
         debug_assert!(!request.stream, "a stream is no whole answer");
         let mut body = self.post(request, Accept::Json, self.limits.body, due).await?;
         let json = body.collect().await?;
+        let json = match &self.key {
+            Some(key) => key.redact_answer(&json),
+            None => (&*json).into(),
+        };
         let answer = Chunk::parse(&json).map_err(OpenAiError::body)?;
         if answer.is_error() {
             return Err(ErrorBody::parse(&json, self.key.as_ref()).into_reported());

@@ -71,8 +71,8 @@ impl ConnectionSettings {
 /// Limits of time take a `Duration`, or `None` for no limit. A limit that is over ends the run in [`OpenAiError::TimedOut`], which says what was
 /// waited for; one of bytes in an error of its own.
 impl ChatOpenAiBuilder {
-    /// How often a request is sent again that failed before the answer began: could not connect, was closed without an answer, or has the
-    /// status 408, 409, 429 or 5xx. Default: 2; 0 for never.
+    /// How often a request is sent again that failed before anything of its answer was handed on: could not connect, was closed without an
+    /// answer, has the status 408, 409, 429 or 5xx, or, without streaming, broke off. Default: 2; 0 for never.
     ///
     /// The wait is the server's `retry-after`, if it asks for a minute at most; more than that is an error at once. Else it is half a second,
     /// twice as much after each attempt up to 8 s, and up to half less by chance. Handlers hear of each in `on_retry`. A retry counts into the
@@ -119,7 +119,7 @@ impl ChatOpenAiBuilder {
         self
     }
 
-    /// The longest head of a response, in bytes. Default: 64 KiB. Beyond that: [`OpenAiError::HeaderTooLarge`].
+    /// The longest head of a response, in bytes. Default: 64 KiB. Beyond that, or with more than 100 headers: [`OpenAiError::HeaderTooLarge`].
     pub fn max_header_bytes(mut self, limit: usize) -> Self {
         self.connection.limits.header = limit;
         self

@@ -1,5 +1,7 @@
 //! Where the server is: a base URL, taken apart once.
 
+use core::fmt;
+
 use futures_rustls::pki_types::ServerName;
 use http::{
     HeaderValue, Uri,
@@ -9,7 +11,7 @@ use http::{
 use crate::error::OpenAiError;
 
 /// A server's base URL, such as `https://api.openai.com/v1`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     scheme: Scheme,
     host: String,
@@ -119,6 +121,17 @@ impl Endpoint {
         format!("{}/{path}", self.prefix)
             .parse()
             .map_err(|_| invalid("its path can't be extended"))
+    }
+}
+
+/// By hand: gateways have keys in their paths.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("scheme", &self.scheme)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 

@@ -316,7 +316,11 @@ impl OpenAiError {
             | Self::TimedOut { phase: Phase::Connect, .. }
             | Self::ClosedBeforeResponse { .. }
             | Self::Cut { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
+            // What a handshake fails of otherwise is a certificate, or a server without TLS.
+            Self::Tls { source, .. } => source
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() != io::ErrorKind::InvalidData),
+            Self::Status { status, .. } | Self::ProxyRefused { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
             _ => false,
         }
     }

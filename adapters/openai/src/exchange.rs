@@ -1,13 +1,16 @@
 //! One request, and what the head of its response means.
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, USER_AGENT},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
+    },
 };
 
 use crate::{
@@ -99,11 +102,16 @@ impl Exchange<'_> {
             return Err(self.redirected(head.status, &head.headers));
         }
         if !head.status.is_success() {
-            let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
-            let said = ErrorBody::parse(&said, self.key);
+            let said = match encoding(&head.headers) {
+                Some(_) => ErrorBody::default(),
+                None => ErrorBody::parse(&body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await, self.key),
+            };
             return Err(status_error(head.status, &head.headers, said));
         }
-        self.check_encoding(&head.headers)?;
+        if let Some(encoding) = encoding(&head.headers) {
+            let encoding = self.redact(&String::from_utf8_lossy(encoding.as_bytes()));
+            return Err(OpenAiError::Encoded { encoding });
+        }
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
         if accept.admits(&content_type) {
@@ -120,20 +128,7 @@ impl Exchange<'_> {
         let location = location.and_then(|location| location.split(['?', '#']).next());
         OpenAiError::Redirected {
             status: status.as_u16(),
-            location: location.map(|location| self.redact(location)),
-        }
-    }
-
-    /// None was asked for, and none can be read.
-    fn check_encoding(&self, headers: &HeaderMap) -> Result<(), OpenAiError> {
-        match headers.get(CONTENT_ENCODING) {
-            Some(encoding) if !encoding.is_empty() && !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-                let encoding = String::from_utf8_lossy(encoding.as_bytes());
-                Err(OpenAiError::Encoded {
-                    encoding: self.redact(&encoding),
-                })
-            }
-            _ => Ok(()),
+            location: location.map(|location| self.redact(&without_name(location))),
         }
     }
 
@@ -184,6 +179,27 @@ fn request(
     Ok(request)
 }
 
+/// The encoding of a body that cannot be read, of the content or of its way: none was asked for.
+fn encoding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let plain = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") || coding.eq_ignore_ascii_case(b"chunked")
+    };
+    let mut values = headers.get_all(CONTENT_ENCODING).iter().chain(headers.get_all(TRANSFER_ENCODING));
+    values.find(|value| !value.as_bytes().split(|byte| *byte == b',').all(plain))
+}
+
+/// The address, without a name and a password before its host.
+fn without_name(location: &str) -> Cow<'_, str> {
+    if let Some((scheme, rest)) = location.split_once("//") {
+        let host = rest.split('/').next().unwrap_or_default().rfind('@');
+        if let Some(at) = host.filter(|_| scheme.is_empty() || scheme.ends_with(':')) {
+            return format!("{scheme}//{}", &rest[at + 1..]).into();
+        }
+    }
+    location.into()
+}
+
 fn status_error(status: StatusCode, headers: &HeaderMap, said: ErrorBody) -> OpenAiError {
     OpenAiError::Status {
         status: status.as_u16(),
@@ -204,7 +220,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1000.0);
     if let Some(seconds) = seconds.or_else(|| number(RETRY_AFTER.as_str())) {
-        return Duration::try_from_secs_f64(seconds).ok();
+        // More than can be counted is still no leave to come back at once.
+        let endless = (seconds > 0.0).then_some(Duration::MAX);
+        return Duration::try_from_secs_f64(seconds).ok().or(endless);
     }
     let until = httpdate::parse_http_date(text(RETRY_AFTER.as_str())?).ok()?;
     // By the server's own clock, where it tells: ours may be wrong.

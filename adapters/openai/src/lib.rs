@@ -66,6 +66,7 @@ mod error;
 mod error_body;
 mod exchange;
 mod http1;
+mod last_words;
 mod limits;
 mod pool;
 mod proxy;

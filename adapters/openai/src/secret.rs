@@ -4,6 +4,7 @@ use core::fmt;
 use std::{borrow::Cow, sync::Arc};
 
 use http::HeaderValue;
+use memchr::memmem::Finder;
 
 use crate::error::OpenAiError;
 
@@ -14,11 +15,15 @@ const REDACTED: &str = "[redacted]";
 /// worth hiding, but common enough in text to garble every message.
 const SHORTEST_SECRET: usize = 4;
 
+/// In answers a key is looked for only from that length on: the dummies are words ("ollama", "lm-studio") that belong to an answer.
+const SHORTEST_IN_ANSWERS: usize = 16;
+
 /// An API key that is known to fit into a header.
 #[derive(Clone)]
 pub(crate) struct Secret {
     key: Arc<str>,
     bearer: HeaderValue,
+    finder: Finder<'static>,
 }
 
 impl Secret {
@@ -28,7 +33,11 @@ impl Secret {
         }
         let mut bearer = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| OpenAiError::InvalidApiKey)?;
         bearer.set_sensitive(true);
-        Ok(Self { key: key.into(), bearer })
+        Ok(Self {
+            key: key.into(),
+            bearer,
+            finder: Finder::new(key).into_owned(),
+        })
     }
 
     /// The value of the `authorization` header, marked as sensitive.
@@ -43,6 +52,15 @@ impl Secret {
         } else {
             text.into()
         }
+    }
+
+    /// The JSON of an answer, without the key: some gateways repeat the request beside it, headers and all.
+    pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
+        if self.key.len() < SHORTEST_IN_ANSWERS || self.finder.find(json).is_none() {
+            return json.into();
+        }
+        let text = String::from_utf8_lossy(json);
+        text.replace(&*self.key, REDACTED).into_bytes().into()
     }
 }
 
@@ -73,6 +91,15 @@ mod tests {
     fn a_dummy_key_garbles_no_message() {
         let secret = Secret::new("x").unwrap();
         assert_eq!(secret.redact("no model mixtral-8x7b"), "no model mixtral-8x7b");
+    }
+
+    #[test]
+    fn an_answer_is_searched_for_long_keys_only() {
+        let answer = br#"{"model":"ollama","debug":"Bearer sk-very-secret-key"}"#;
+        let secret = Secret::new("sk-very-secret-key").unwrap();
+        let redacted = secret.redact_answer(answer);
+        assert_eq!(&*redacted, br#"{"model":"ollama","debug":"Bearer [redacted]"}"#);
+        assert!(matches!(Secret::new("ollama").unwrap().redact_answer(answer), Cow::Borrowed(_)));
     }
 
     #[test]

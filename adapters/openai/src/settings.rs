@@ -52,13 +52,17 @@ pub(crate) struct Tools(pub(crate) Vec<Value>);
 pub(crate) struct Extra(pub(crate) Map<String, Value>);
 
 impl Settings {
-    /// Whether the numbers can be written as JSON, which knows neither infinity nor what is no number.
+    /// Whether the numbers can be written as JSON, which knows neither infinity nor what is no number, and their answers be told apart.
     pub(crate) fn check(&self) -> Result<(), OpenAiError> {
         for (name, number) in [("temperature", self.temperature), ("top_p", self.top_p)] {
             if number.is_some_and(|number| !number.is_finite()) {
                 let reason = "is not a finite number";
                 return Err(OpenAiError::InvalidParameter { name, reason });
             }
+        }
+        if self.n.is_some_and(|n| n as usize > wire::MOST_CHOICES) {
+            let reason = "is more than 128";
+            return Err(OpenAiError::InvalidParameter { name: "n", reason });
         }
         Ok(())
     }

@@ -12,9 +12,11 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::{
+    budget::Fair,
     clock::Clock,
     endpoint::{Endpoint, Scheme},
     error::OpenAiError,
+    last_words::LastWords,
     proxy::{self, Proxy},
     tls::Roots,
 };
@@ -71,7 +73,7 @@ impl Connector {
 
     async fn open(&self, to: &Endpoint, clock: &Clock) -> Result<Socket, OpenAiError> {
         let stream = connect_tcp(to.host(), to.port(), clock).await?;
-        self.encrypt(Box::new(stream), to).await
+        self.encrypt(Box::new(Fair::new(LastWords::new(stream))), to).await
     }
 
     async fn encrypt(&self, socket: Socket, to: &Endpoint) -> Result<Socket, OpenAiError> {

@@ -17,6 +17,9 @@ use crate::{
 /// The data of the event that ends every stream, or should.
 const DONE: &str = "[DONE]";
 
+/// As much is remembered of what came since the last event. It matters only if it is an error.
+const ASIDE_BYTES: usize = 64 << 10;
+
 /// The chunks of a streamed answer, as they arrive.
 ///
 /// It ends after `[DONE]`, after an error, or when the server has closed the
@@ -112,6 +115,8 @@ struct Events {
     ends: Ends,
     /// Bytes since the last chunk.
     silence: usize,
+    /// The first of what has come since the last event, and is none yet.
+    aside: Vec<u8>,
     limits: Limits,
     key: Option<Secret>,
 }
@@ -132,6 +137,7 @@ impl Events {
             ended: false,
             ends: Ends::default(),
             silence: 0,
+            aside: Vec::new(),
             limits: *limits,
             key,
         }
@@ -153,9 +159,15 @@ impl Events {
 
     fn next(&mut self) -> Result<Step, OpenAiError> {
         loop {
-            let before = self.packet.len();
+            let before = self.packet.clone();
             let event = self.decoder.next(&mut self.packet);
-            self.silence += before - self.packet.len();
+            self.silence += before.len() - self.packet.len();
+            if event.is_some() {
+                self.aside.clear();
+            } else {
+                let room = ASIDE_BYTES - self.aside.len();
+                self.aside.extend_from_slice(&before[..before.len().min(room)]);
+            }
 
             match event {
                 Some(Ok(SseEvent::Message(event))) => {
@@ -181,11 +193,7 @@ impl Events {
             return Err(OpenAiError::NotUtf8);
         }
         if self.ended {
-            return if self.ends.all() {
-                Ok(Step::End)
-            } else {
-                Err(OpenAiError::Cut { source: None })
-            };
+            return if self.ends.all() { Ok(Step::End) } else { Err(self.cut()) };
         }
         let limit = self.limits.silence;
         if self.silence > limit {
@@ -205,7 +213,11 @@ impl Events {
         if data.is_empty() {
             return Ok(None);
         }
-        match Chunk::parse(data.as_bytes()) {
+        let answer = match &self.key {
+            Some(key) => key.redact_answer(data.as_bytes()),
+            None => data.as_bytes().into(),
+        };
+        match Chunk::parse(&answer) {
             Ok(chunk) if chunk.is_error() => Err(self.reported(data)),
             Ok(chunk) => {
                 self.ends.note(&chunk);
@@ -214,6 +226,22 @@ impl Events {
             // The stream ended within this event.
             Err(_) if self.ended => Err(OpenAiError::Cut { source: None }),
             Err(fault) => Err(OpenAiError::event(fault)),
+        }
+    }
+
+    /// Why the stream ends before the answer does. Some servers that have begun a stream write an error as it is, or in a field that no decoder
+    /// knows.
+    fn cut(&self) -> OpenAiError {
+        let said = String::from_utf8_lossy(&self.aside);
+        let mut said = said.trim();
+        while said.starts_with(':') {
+            // A comment.
+            said = said.split_once('\n').map_or("", |(_, rest)| rest.trim_start());
+        }
+        let said = said.strip_prefix("error:").unwrap_or(said);
+        match Chunk::parse(said.as_bytes()) {
+            Ok(chunk) if chunk.is_error() => self.reported(said),
+            _ => OpenAiError::Cut { source: None },
         }
     }
 

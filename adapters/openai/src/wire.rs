@@ -8,6 +8,7 @@
 mod lenient;
 mod request;
 mod response;
+mod surrogates;
 
 pub(crate) use request::{ChatRequest, Content, FunctionCall, ImageUrl, Message, Part, StreamOptions, ToolCall};
-pub(crate) use response::{Choice, Chunk, ToolCallDelta, Usage};
+pub(crate) use response::{Choice, Chunk, MOST_CALLS, MOST_CHOICES, ToolCallDelta, Usage};

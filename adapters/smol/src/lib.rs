@@ -30,6 +30,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer as SmolTimer};
@@ -95,6 +96,12 @@ impl Spawner for Smol {
             Tasks::Own(executor) => executor.upgrade().ok_or(SpawnError::shutdown())?.spawn(task).detach(),
         }
         Ok(())
+    }
+
+    /// Not on a thread of the global executor, which are known by their names. Of an executor of your own nothing is known: what runs it must not be blocked.
+    fn may_block(&self) -> bool {
+        let is_its_own = |thread: thread::Thread| thread.name().is_some_and(|name| name.starts_with("smol-"));
+        !matches!(self.tasks, Tasks::Global) || !is_its_own(thread::current())
     }
 }
 

@@ -28,6 +28,8 @@
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -77,10 +79,7 @@ impl Tokio {
         Self::new(Handle::try_current().map_err(|_| TokioError::NoRuntime)?)
     }
 
-    /// The runtime that this is called on.
-    ///
-    /// # Panics
-    /// Where [`try_current`](Self::try_current) has an error: outside a runtime, as [`Handle::current`] does, and without a timer.
+    /// The runtime that this is called on. It panics where [`try_current`](Self::try_current) has an error: outside a runtime, and without a timer.
     #[must_use]
     #[track_caller]
     pub fn current() -> Self {
@@ -114,6 +113,12 @@ impl Spawner for Tokio {
     {
         drop(self.handle.spawn(task));
         Ok(())
+    }
+
+    /// Not inside a task, nor in what `block_on` polls: there is a budget, which some polls use up. It may in `spawn_blocking`, and outside of tokio.
+    fn may_block(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        (0..=u8::MAX).all(|_| pin!(tokio::task::coop::consume_budget()).poll(&mut cx).is_ready())
     }
 }
 

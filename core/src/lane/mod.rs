@@ -20,6 +20,7 @@ use self::call::part;
 use self::mailboxes::{Brought, GivenUp, Limits, Mailboxes, Over, Part};
 use self::watch::Watch;
 use self::workers::Help;
+use crate::context;
 use crate::deadline::Deadline;
 use crate::envelope::{Envelope, Hold};
 use crate::error::FailureCause;
@@ -155,6 +156,7 @@ impl Lane {
                 Mode::Pipelined => part == Part::End,
                 Mode::Background => false,
             };
+        let served_here = self.is_its_emitters() && context::is_helped(&envelope.emitter);
         // Counted before it can be seen.
         let call = Call::new(owner, envelope, index, answers, ticket);
         let (brought, over, help) = self.state.with(|state| {
@@ -174,6 +176,7 @@ impl Lane {
                 _ => None,
             };
             let help = match brought {
+                Brought::Queued { serve: Some(_), .. } if served_here => self.leave_for_its_emitter(owner, state),
                 Brought::Queued { serve: Some(_), .. } => self.call_for(owner, state),
                 _ => Help::None,
             };
@@ -249,6 +252,19 @@ impl Lane {
         if let Some(over) = over {
             self.close(owner, over);
         }
+    }
+
+    /// As [`call_for`](Self::call_for), for an emitter that makes the calls itself.
+    fn leave_for_its_emitter(&self, owner: &Arc<Registration>, state: &mut State) -> Help {
+        if let (Server::Blocking(workers), false) = (&self.server, core::mem::replace(&mut state.served, true)) {
+            workers.leave_in_line(owner.clone());
+        }
+        Help::None
+    }
+
+    /// Whether an emitter that blocks its thread may make the calls there: one that waits for them, and is to be freed by no time-out.
+    pub(crate) fn is_its_emitters(&self) -> bool {
+        self.mode == Mode::Awaited && self.deadline.is_none() && matches!(self.server, Server::Blocking(_))
     }
 
     /// Whether ends wait for what is queued.

@@ -196,6 +196,24 @@ impl<L: Serve> Workers<L> {
         })
     }
 
+    /// As [`put_in_line`](Self::put_in_line), by somebody who serves it himself, or [sends for the rest](Self::send_for_the_rest).
+    pub(crate) fn leave_in_line(&self, lane: Arc<L>) {
+        self.floor.with(|floor| floor.waiting.push_back(lane));
+    }
+
+    /// Has somebody serve the lanes for whom nobody is on the way.
+    #[cfg(feature = "std")]
+    pub(crate) fn send_for_the_rest(self: &Arc<Self>) {
+        loop {
+            let help = self.floor.with(Floor::call_help);
+            let goes_on = matches!(help, Help::Send);
+            self.answer(help);
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
     /// Serves the lane on this thread, if it waits for somebody who does. Whether there is more to do.
     pub(crate) fn help(self: &Arc<Self>, lane: &Arc<L>) -> bool {
         let more = self.claim(lane) && serve(lane, &mut Shift::new());

@@ -4,6 +4,8 @@
 
 mod functions;
 mod futures_spawn;
+#[cfg(feature = "std")]
+mod here;
 mod pair;
 #[cfg(feature = "std")]
 mod threads;
@@ -30,6 +32,10 @@ impl<S: Spawner, B: Send + Sync + 'static> Spawner for (S, B) {
         F: Future<Output = ()> + Send + 'static,
     {
         self.0.spawn(task)
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
     }
 }
 

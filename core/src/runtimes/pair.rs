@@ -12,6 +12,8 @@ use core::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
 
+#[cfg(feature = "std")]
+use super::here::{Polls, are_polled};
 use crate::contain::contained;
 use crate::manager::CallbackManager;
 use crate::runtime::{BlockingExecutor, BoxFuture, BoxJob, Clock, Entropy, SpawnError, Spawner};
@@ -109,6 +111,12 @@ impl Spawner for Paired {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.bring(task, |queue, task| queue.tasks.push(task))
     }
+
+    /// Not where the driver is being polled. (Another thread has to poll it.)
+    #[cfg(feature = "std")]
+    fn may_block(&self) -> bool {
+        !are_polled(&*self.0.0)
+    }
 }
 
 impl BlockingExecutor for Paired {
@@ -146,6 +154,8 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // Before we look: who brings something after that wakes us.
         self.waiting.driver.register(cx.waker());
+        #[cfg(feature = "std")]
+        let _polls = Polls::tasks_of(&*self.waiting);
         let Taken {
             tasks,
             job,

@@ -44,6 +44,18 @@ fn emission<E: Into<Unsent>>(scope: &Scope, make: impl FnOnce() -> E) -> Emissio
     }
 }
 
+#[cfg(feature = "std")]
+impl Emit<'_> {
+    /// The event with its run, if anybody minds.
+    pub(crate) fn into_in_flight(mut self) -> Option<InFlight> {
+        let emission = self.emission.take()?;
+        Some(InFlight {
+            core: self.core.clone(),
+            emission,
+        })
+    }
+}
+
 impl Future for Emit<'_> {
     type Output = Result<(), EmitError>;
 
@@ -81,7 +93,7 @@ pub(crate) struct OwnedEmit {
     scope: Scope,
 }
 
-struct InFlight {
+pub(crate) struct InFlight {
     core: Arc<RunCore>,
     emission: Emission,
 }
@@ -118,7 +130,39 @@ impl OwnedEmit {
     }
 
     pub(crate) fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
-        self.in_flight.core.poll_emission(&mut self.in_flight.emission, cx)
+        Pin::new(&mut self.in_flight).poll(cx)
+    }
+}
+
+#[cfg(feature = "std")]
+impl OwnedEmit {
+    /// The run, and its event in flight. That goes first.
+    pub(crate) fn into_parts(self) -> (Scope, InFlight) {
+        (self.scope, self.in_flight)
+    }
+}
+
+#[cfg(feature = "std")]
+impl InFlight {
+    pub(crate) fn core(&self) -> &RunCore {
+        &self.core
+    }
+
+    /// What kind of event it is, if it has not happened yet.
+    pub(crate) fn kind(&self) -> Option<EventKind> {
+        match &self.emission {
+            Emission::New { event, .. } => Some(event.kind()),
+            Emission::Accepted { .. } | Emission::ShutDown | Emission::Done => None,
+        }
+    }
+}
+
+impl Future for InFlight {
+    type Output = Result<(), EmitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { core, emission } = self.get_mut();
+        core.poll_emission(emission, cx)
     }
 }
 
@@ -140,6 +184,13 @@ impl End {
         let mut emit = OwnedEmit::new(scope);
         emit.say(|| event);
         Self(emit)
+    }
+}
+
+#[cfg(feature = "std")]
+impl End {
+    pub(crate) fn into_emit(self) -> OwnedEmit {
+        self.0
     }
 }
 
@@ -171,6 +222,13 @@ impl SendEvent {
         let mut emit = OwnedEmit::new(scope);
         emit.say(event);
         Self(emit)
+    }
+}
+
+#[cfg(feature = "std")]
+impl SendEvent {
+    pub(crate) fn into_emit(self) -> OwnedEmit {
+        self.0
     }
 }
 

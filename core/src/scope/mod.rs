@@ -12,6 +12,8 @@ mod turn;
 mod unsent;
 mod waiting;
 
+#[cfg(feature = "std")]
+pub(crate) use emit::InFlight;
 pub(crate) use emit::OwnedEmit;
 pub use emit::{Emit, End, SendEvent, Start};
 pub(crate) use family::Family;

@@ -19,6 +19,8 @@ use crate::error::{EmitError, FailureCause, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
+#[cfg(feature = "std")]
+use crate::registration::Registration;
 use crate::result::{LlmChunk, LlmResult};
 use crate::run_info::{RunInfo, RunKind};
 use crate::sync::Lock;
@@ -521,6 +523,16 @@ impl RunCore {
         self.waiting.wake_all();
     }
 
+    /// A start that could not be waited for has not happened, and what was not started never goes on.
+    #[cfg(feature = "std")]
+    pub(crate) fn refuse_start(&self) {
+        self.state.with(|state| {
+            if state.phase == Phase::NotStarted {
+                state.phase = Phase::Closed;
+            }
+        });
+    }
+
     /// The run has ended, though its end was not accepted: nobody is to be told of it, or nobody can be.
     pub(crate) fn let_go(&self) {
         let _open = self.state.with(|state| {
@@ -629,9 +641,18 @@ impl Setup {
         self.handlers().any(|handler| handler.wants(kind))
     }
 
+    /// The first async handler that is asked about events of `kind` on the emitter's task.
+    #[cfg(feature = "std")]
+    pub(crate) fn first_async(&self, kind: EventKind) -> Option<&Arc<Registration>> {
+        self.handlers().find(|handler| handler.in_place().is_some() && handler.wants(kind))
+    }
+
     /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.
     fn help(&self) -> bool {
+        // A thread that blocks only for its own events makes no other calls.
+        let all = !context::is_helping_itself();
         let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
+        let lanes = lanes.filter(|(_, lane)| all || lane.is_its_emitters());
         lanes.fold(false, |more, (handler, lane)| lane.help(handler) || more)
     }
 }

@@ -4,6 +4,7 @@
 
 mod a_runtime_that_is_gone;
 mod auto_traits;
+mod blocking_code;
 mod chat_start_falls_back;
 mod code_inside_a_run;
 mod conformance;

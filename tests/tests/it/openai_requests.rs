@@ -163,6 +163,7 @@ fn a_setting_that_cannot_be_sent_is_named() {
     let wrong = [
         (model().temperature(f64::NAN), "`temperature` is not a finite number"),
         (model().top_p(f64::INFINITY), "`top_p` is not a finite number"),
+        (model().n(129), "`n` is more than 128"),
         (model().tools(["weather"]), "`tools` is not a JSON object"),
         (model().tools([&no_json]), "`tools` can't be written as JSON"),
         (model().tool_choice(&no_json), "`tool_choice` can't be written as JSON"),

@@ -98,6 +98,14 @@ on_every_runtime! {
         }
     }
 
+    /// Nobody has seen any of it.
+    async fn a_whole_answer_that_breaks_off_is_tried_again(rt) {
+        let server = Server::start(answering().fault(Fault::Cut(1)).times(1)).unwrap();
+        let (result, waits, lines) = generate(&rt, ChatOpenAi::builder().base_url(server.base_url())).await;
+        assert_eq!((result.unwrap().text(), waits.len()), ("ab", 1));
+        assert_eq!(lines, [START, "retry: 1", "llm_end: ab"]);
+    }
+
     async fn what_has_begun_or_is_hopeless_is_not_tried_again(rt) {
         for fault in [Fault::Cut(2), Fault::ErrorEvent(2), Fault::Status(401, "no".into()), Fault::Status(400, "no".into()), Fault::Gzip] {
             let server = Server::start(answering().fault(fault)).unwrap();

@@ -1,5 +1,6 @@
 //! The key goes to the server, and nowhere else.
 
+use rappel_core::json;
 use rappel_core::prelude::*;
 use rappel_openai::ChatOpenAi;
 use rappel_tests::on_every_runtime;
@@ -48,6 +49,29 @@ on_every_runtime! {
         assert!(log.lines()[0].contains("\"temperature\": Number(0.5)"), "{:?}", log.lines());
         assert!(!log.lines().iter().any(|line| line.contains(KEY)), "{:?}", log.lines());
         assert!(!format!("{chat:?}").contains(KEY), "{chat:?}");
+    }
+
+    /// As gateways do that were left in their debug mode.
+    async fn a_server_that_repeats_its_request_beside_the_answer(rt) {
+        let debug = json!({"headers": {"authorization": format!("Bearer {KEY}")}});
+        let whole = json!({"choices": [{"message": {"content": "hi", "debug": debug}, "finish_reason": "stop"}], "debug": debug});
+        let event = json!({"choices": [{"delta": {"content": "hi", "debug": debug}, "finish_reason": "stop"}], "debug": debug});
+        let server = Server::start(Script::given(whole, [event])).unwrap();
+        let log = Log::new();
+        let events = log.clone();
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
+            events.write(format!("{event:?}"));
+            Ok(())
+        }));
+        for streaming in [true, false] {
+            let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).api_key(KEY).streaming(streaming);
+            let result = chat.callbacks(callbacks.clone()).build().unwrap().generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+            assert_eq!(result.text(), "hi");
+            assert_eq!(result.llm_output.as_ref().unwrap()["debug"]["headers"]["authorization"], "Bearer [redacted]");
+            log.write(format!("{result:?}"));
+        }
+        callbacks.flush().await;
+        assert!(!log.lines().iter().any(|line| line.contains(KEY)), "{:?}", log.lines());
     }
 
     async fn the_right_key_is_taken(rt) {

@@ -11,18 +11,20 @@ use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, Value};
 use super::logprobs;
 use super::tool_calls::Calls;
 use crate::error::OpenAiError;
-use crate::wire;
-
-/// More choices than these are taken for the last one: their number comes from outside.
-const MOST_CHOICES: usize = 128;
+use crate::wire::{self, MOST_CHOICES};
 
 /// The result that a whole answer holds, with a generation for each choice.
 pub(crate) fn result(mut answer: wire::Chunk) -> LlmResult {
     by_index(&mut answer.choices);
+    for choice in &mut answer.choices {
+        if let Some(message) = &mut choice.message {
+            message.count_calls();
+            // Some have an empty one beside it.
+            choice.delta = None;
+        }
+    }
     let mut result = LlmResult::new();
-    result
-        .generations
-        .resize_with(answer.choices.len().min(MOST_CHOICES), Generation::default);
+    result.generations.resize_with(answer.choices.len(), Generation::default);
     // A whole answer is a stream of one chunk.
     for chunk in Answer::default().take_in(answer) {
         result.push_chunk(&chunk);
@@ -91,16 +93,17 @@ impl Answer {
         }
         chunk.finish_reason = choice.finish_reason.take().map(Into::into);
 
-        let delta = choice.into_content();
+        let mut delta = choice.into_content();
+        let calls = delta.take_calls().into_iter().enumerate();
         chunk.reasoning = delta.reasoning().into();
         chunk.text = delta.content.text.unwrap_or_default().into();
         chunk.refusal = delta.refusal.unwrap_or_default().into();
-        let calls = delta.tool_calls.into_iter().enumerate();
         chunk.tool_calls = calls.map(|(position, delta)| known.calls.piece(position, delta)).collect();
         chunk.extra.extend(delta.rest);
         chunk
     }
 
+    /// An index that is too high is taken for the highest: it comes from outside.
     fn choice(&mut self, index: u32) -> &mut Choice {
         let index = (index as usize).min(MOST_CHOICES - 1);
         if self.choices.len() <= index {

@@ -2,10 +2,7 @@
 
 use rappel_core::ToolCallChunk;
 
-use crate::wire::ToolCallDelta;
-
-/// More calls than these are taken for pieces of the last one: their number comes from outside.
-const MOST_CALLS: usize = 1024;
+use crate::wire::{MOST_CALLS, ToolCallDelta};
 
 /// The tool calls of one answer, as far as they have come.
 ///
@@ -18,6 +15,8 @@ pub(super) struct Calls(Vec<Call>);
 struct Call {
     /// The server's own count, or the place in its list.
     index: u32,
+    /// Whether it is the server's own.
+    counted: bool,
     id: Option<String>,
     name: String,
     has_arguments: bool,
@@ -29,9 +28,10 @@ impl Calls {
         let index = delta.index.unwrap_or(u32::try_from(position).unwrap_or(u32::MAX));
         let function = delta.function.unwrap_or_default();
         let arguments = function.arguments.unwrap_or_default();
-        let at = match self.find(index, delta.id.as_deref(), function.name.as_deref()) {
+        let counted = delta.index.is_some();
+        let at = match self.find(index, counted, delta.id.as_deref(), function.name.as_deref()) {
             Some(at) => at,
-            None => self.begin(index),
+            None => self.begin(index, counted),
         };
         let call = &mut self.0[at];
         call.has_arguments |= !arguments.is_empty();
@@ -48,9 +48,11 @@ impl Calls {
     }
 
     /// The call that goes on with this piece, if it is not the first of one.
-    fn find(&self, index: u32, id: Option<&str>, name: Option<&str>) -> Option<usize> {
+    fn find(&self, index: u32, counted: bool, id: Option<&str>, name: Option<&str>) -> Option<usize> {
         let last = |is: &dyn Fn(&Call) -> bool| self.0.iter().rposition(is);
-        if let Some(at) = id.and_then(|id| last(&|call| call.id.as_deref() == Some(id))) {
+        // Where both are counted, the count tells them apart: ids are not always one of a kind.
+        let may_be = |call: &Call| call.index == index || !(counted && call.counted);
+        if let Some(at) = id.and_then(|id| last(&|call| call.id.as_deref() == Some(id) && may_be(call))) {
             return Some(at);
         }
         let at = last(&|call| call.index == index)?;
@@ -61,10 +63,12 @@ impl Calls {
         (!another_id && !another_name).then_some(at)
     }
 
-    fn begin(&mut self, index: u32) -> usize {
+    /// What is one call too many is taken for a piece of the last one: their number comes from outside.
+    fn begin(&mut self, index: u32, counted: bool) -> usize {
         if self.0.len() < MOST_CALLS {
             self.0.push(Call {
                 index,
+                counted,
                 id: None,
                 name: String::new(),
                 has_arguments: false,
@@ -146,6 +150,28 @@ mod tests {
                 [{"index": 0, "id": "c2", "function": {"name": "add", "arguments": "{}"}}],
             ]),
             &[("c1", "add", "{}"), ("c2", "add", "{}")],
+        );
+    }
+
+    /// Some have the function's name for an id, or the word "null".
+    #[test]
+    fn calls_of_the_same_id_are_told_apart_by_their_count() {
+        check(
+            json!([
+                [{"index": 0, "id": "null", "function": {"name": "add", "arguments": "["}}],
+                [{"index": 0, "id": "null", "function": {"arguments": "]"}}],
+                [{"index": 1, "id": "null", "function": {"name": "add", "arguments": "{"}}],
+                [{"index": 1, "id": "null", "function": {"arguments": "}"}}],
+            ]),
+            &[("null", "add", "[]"), ("null", "add", "{}")],
+        );
+        // Where nothing is counted, a piece alone in its list may be one of the second call.
+        check(
+            json!([
+                [{"id": "c1", "function": {"name": "add"}}, {"id": "c2", "function": {"name": "now"}}],
+                [{"id": "c2", "function": {"arguments": "{}"}}],
+            ]),
+            &[("c1", "add", ""), ("c2", "now", "{}")],
         );
     }
 

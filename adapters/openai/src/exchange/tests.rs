@@ -7,6 +7,7 @@ mod server;
 mod tls;
 
 use std::future::Future;
+use std::io::Write;
 use std::task::Poll;
 
 use futures_lite::{StreamExt, future::block_on};
@@ -334,6 +335,10 @@ fn a_status_without_words_has_its_own() {
         ("retry-after: 0.5\r\n", Some(Duration::from_millis(500))),
         ("retry-after: 9\r\nretry-after-ms: 20\r\n", Some(Duration::from_millis(20))),
         ("retry-after: -1\r\n", None),
+        // Longer than any clock will run: not to be taken for no wait at all.
+        ("retry-after: 99999999999999999999999\r\n", Some(Duration::MAX)),
+        ("retry-after-ms: 1e300\r\n", Some(Duration::MAX)),
+        ("retry-after-ms: soon\r\nretry-after: 3\r\n", Some(Duration::from_secs(3))),
         ("retry-after: NaN\r\n", None),
         (
             "date: Wed, 21 Oct 2026 07:27:18 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n",
@@ -429,6 +434,123 @@ fn the_wrong_content_type_is_named() {
 }
 
 #[test]
+fn a_compression_that_nobody_asked_for_is_named_wherever_it_is_said() {
+    for (said, named) in [
+        ("content-encoding: gzip", "gzip"),
+        (
+            "content-encoding: identity\r\ncontent-encoding: br; x=sk-secret-1",
+            "br; x=[redacted]",
+        ),
+        ("transfer-encoding: gzip, chunked", "gzip, chunked"),
+        ("transfer-encoding: deflate\r\ntransfer-encoding: chunked", "deflate"),
+    ] {
+        let server = Server::start(move |mut peer| {
+            peer.read_request();
+            let length = if said.contains("chunked") { "" } else { "content-length: 2\r\n" };
+            let body = if said.contains("chunked") { "2\r\n{}\r\n0\r\n\r\n" } else { "{}" };
+            peer.send(&format!("HTTP/1.1 200 OK\r\n{said}\r\n{length}\r\n{body}"));
+        });
+        let error = complete(&client(&server.url())).unwrap_err();
+        assert!(
+            matches!(&error, OpenAiError::Encoded { encoding, .. } if encoding == named),
+            "{said}: {error:?}"
+        );
+        server.join();
+    }
+    for fine in ["Content-Encoding: Identity", "content-encoding:", "transfer-encoding: Chunked"] {
+        let server = Server::start(move |mut peer| {
+            peer.read_request();
+            let json = r#"{"choices":[{}]}"#;
+            match fine.contains("Chunked") {
+                true => peer.send(&format!("HTTP/1.1 200 OK\r\n{fine}\r\n\r\n{}0\r\n\r\n", chunked(json))),
+                false => peer.send(&answer(200, &format!("application/json\r\n{fine}"), json)),
+            }
+        });
+        complete(&client(&server.url())).unwrap();
+        server.join();
+    }
+}
+
+#[test]
+fn an_error_page_that_cannot_be_read_is_not_repeated() {
+    let server = Server::start(|mut peer| {
+        peer.read_request();
+        peer.send(&answer(503, "text/html\r\ncontent-encoding: gzip", "\u{1f}garbage"));
+    });
+    let error = complete(&client(&server.url())).unwrap_err();
+    assert_eq!(error.to_string(), "the server answered 503: Service Unavailable");
+}
+
+/// Where a redirect leads may be said; with which name and password may not.
+#[test]
+fn a_redirects_ticket_is_not_repeated() {
+    for (location, told) in [
+        ("https://me:pass@elsewhere.invalid/v1?ticket=1", "https://elsewhere.invalid/v1"),
+        ("//me@elsewhere.invalid", "//elsewhere.invalid"),
+        ("/login/me@home#ticket", "/login/me@home"),
+        ("https://elsewhere.invalid/~me@home", "https://elsewhere.invalid/~me@home"),
+    ] {
+        let server = Server::start(move |mut peer| {
+            peer.read_request();
+            peer.send(&format!("HTTP/1.1 302 x\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"));
+        });
+        let error = complete(&client(&server.url())).unwrap_err();
+        assert!(
+            matches!(&error, OpenAiError::Redirected { location: Some(to), .. } if to == told),
+            "{error:?}"
+        );
+    }
+}
+
+/// Heads that say "go on" come before the head that counts, and hyper reads them all in one turn.
+#[test]
+fn heads_without_an_end_are_no_way_around_the_limits() {
+    let server = Server::start(|mut peer| {
+        peer.read_request();
+        let heads = "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+        for _ in 0..200 {
+            if peer.0.write_all(heads.as_bytes()).is_err() {
+                break;
+            }
+        }
+    });
+    let settings = ConnectionSettings {
+        timer: Some(Arc::new(Ticking::default())),
+        times: Times {
+            connect: None,
+            ..Times::default()
+        },
+        ..ConnectionSettings::default()
+    };
+    let error = complete(&client_with(&server.url(), settings)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenAiError::TimedOut {
+                phase: Phase::FirstByte,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    server.join();
+}
+
+/// Three seconds pass with each look at it.
+#[derive(Default)]
+struct Ticking(std::sync::atomic::AtomicU64);
+
+impl rappel_core::Timer for Ticking {
+    fn sleep(&self, _: Duration) -> rappel_core::runtime::BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.fetch_add(3, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[test]
 fn an_error_in_the_place_of_a_stream_is_read() {
     let server = Server::start(|mut peer| {
         peer.read_request();
@@ -478,6 +600,7 @@ fn an_answer_without_bounds_is_refused() {
 
 #[test]
 fn the_key_is_not_in_the_clients_debug_output() {
-    let client = format!("{:?}", client("http://127.0.0.1:1/v1"));
+    // Some gateways have a key in the path.
+    let client = format!("{:?}", client("http://127.0.0.1:1/sk-secret-2/v1"));
     assert!(client.contains("127.0.0.1") && !client.contains("secret"), "{client}");
 }

@@ -188,6 +188,41 @@ fn errors_in_mid_stream_have_their_words_but_not_the_key() {
     }
 }
 
+/// Some gateways begin a stream and have an error then, which they write as it is; llama.cpp had a field of its own for it.
+#[test]
+fn an_error_that_is_no_event_has_its_words_too() {
+    let key = Secret::new("sk-secret-1").unwrap();
+    for error in [
+        r#"{"error":{"message":"overloaded, sk-secret-1"}}"#,
+        "{\n  \"error\": {\n    \"message\": \"overloaded, sk-secret-1\"\n  }\n}\n",
+        "error: {\"error\":{\"message\":\"overloaded, sk-secret-1\"}}\n\n",
+        ": PROCESSING\r\n\r\n: PROCESSING\r\n\r\n{\"object\":\"error\",\"message\":\"overloaded, sk-secret-1\"}",
+    ] {
+        for size in [1, 7, 1000] {
+            for before in [vec![], vec![event("a")]] {
+                let bytes = before.concat() + error;
+                let (texts, end) = read(ChunkStream::new(
+                    packets(bytes.as_bytes().chunks(size)),
+                    Some(key.clone()),
+                    &Limits::default(),
+                ));
+                assert_eq!(texts.len(), before.len());
+                assert!(
+                    matches!(&end, Err(OpenAiError::Reported { message, .. }) if message == "overloaded, [redacted]"),
+                    "{bytes} in {size}: {end:?}"
+                );
+            }
+        }
+    }
+    // Behind the end of the answer it is of no account, and what is no error is a cut.
+    let (_, whole) = read(stream(packets([LAST, "{\"error\":\"late\"}"])));
+    assert!(whole.is_ok(), "{whole:?}");
+    for other in ["{\"id\":1}", "nonsense", "{\"error\":null}"] {
+        let (_, cut) = read(stream(packets([event("a"), other.to_owned()])));
+        assert!(matches!(cut, Err(OpenAiError::Cut { source: None })), "{cut:?}");
+    }
+}
+
 #[test]
 fn an_event_that_is_no_json_is_an_error() {
     for data in ["{\"id\":", "secret", "[]", "\"secret\""] {

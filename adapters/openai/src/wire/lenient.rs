@@ -1,13 +1,14 @@
 //! Reading JSON fields that may be of any type.
 //!
 //! Each function is for `deserialize_with`, and none fails on well-formed JSON:
-//! a value of an unexpected type is skipped and counts as absent.
+//! a value of an unexpected type is skipped and counts as absent. Only a list
+//! longer than any answer has is refused.
 
 use core::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::{Map, Value};
 
@@ -104,13 +105,16 @@ where
     json.deserialize_any(Lenient(PhantomData::<Object<T>>)).map(|object| object.0)
 }
 
-/// A list of objects; what is no object in it is skipped.
-pub(super) fn objects<'de, D, T>(json: D) -> Result<Vec<T>, D::Error>
+/// A list of at most `MOST` objects; what is no object in it is skipped.
+///
+/// A few letters of JSON make an object of hundreds of bytes: without a limit, a body within its own one could fill the memory.
+pub(super) fn objects<'de, D, T, const MOST: usize>(json: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,
 {
-    json.deserialize_any(Lenient(PhantomData::<Objects<T>>)).map(|objects| objects.0)
+    json.deserialize_any(Lenient(PhantomData::<Objects<T, MOST>>))
+        .map(|objects| objects.0)
 }
 
 /// What is made of a list or an object. All other JSON makes the default.
@@ -146,9 +150,9 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
-struct Objects<T>(Vec<T>);
+struct Objects<T, const MOST: usize>(Vec<T>);
 
-impl<T: DeserializeOwned> Shape for Objects<T> {
+impl<T: DeserializeOwned, const MOST: usize> Shape for Objects<T, MOST> {
     fn absent() -> Self {
         Self(Vec::new())
     }
@@ -157,6 +161,9 @@ impl<T: DeserializeOwned> Shape for Objects<T> {
         let mut objects = Vec::new();
         while let Some(Object(object)) = list.next_element::<Object<T>>()? {
             objects.extend(object);
+            if objects.len() > MOST {
+                return Err(A::Error::custom("the list is too long"));
+            }
         }
         Ok(Self(objects))
     }

@@ -1,11 +1,18 @@
 //! What servers send back.
 
+use core::mem;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::lenient::{self, Said};
+use super::surrogates;
 use crate::error::JsonFault;
+
+/// An answer of more choices, or of more tool calls in one of them, is taken for garbage. OpenAI's `n` goes up to 128, too.
+pub(crate) const MOST_CHOICES: usize = 128;
+pub(crate) const MOST_CALLS: usize = 1024;
 
 /// A piece of a streamed answer, or a whole one.
 ///
@@ -19,7 +26,7 @@ pub(crate) struct Chunk {
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) model: Option<String>,
     /// Empty in the chunk that carries the usage of a stream.
-    #[serde(deserialize_with = "lenient::objects")]
+    #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CHOICES>")]
     pub(crate) choices: Vec<Choice>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) usage: Option<Usage>,
@@ -34,6 +41,15 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Reads any JSON object.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, JsonFault> {
+        // A byte order mark, which some servers put before all they say.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+        Self::read(json).or_else(|fault| match surrogates::mend(json) {
+            Some(mended) => Self::read(&mended),
+            None => Err(fault),
+        })
+    }
+
+    fn read(json: &[u8]) -> Result<Self, JsonFault> {
         let mut json = serde_json::Deserializer::from_slice(json);
         let chunk = lenient::object(&mut json)?;
         json.end()?;
@@ -94,8 +110,11 @@ pub(crate) struct Delta {
     reasoning_content: Option<String>,
     #[serde(deserialize_with = "lenient::text")]
     reasoning: Option<String>,
-    #[serde(deserialize_with = "lenient::objects")]
-    pub(crate) tool_calls: Vec<ToolCallDelta>,
+    #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CALLS>")]
+    tool_calls: Vec<ToolCallDelta>,
+    /// What a call was before there were tools.
+    #[serde(deserialize_with = "lenient::object")]
+    function_call: Option<FunctionDelta>,
     #[serde(flatten, deserialize_with = "lenient::rest")]
     pub(crate) rest: Map<String, Value>,
 }
@@ -107,6 +126,27 @@ impl Delta {
         let fields = [self.reasoning_content.as_deref(), self.reasoning.as_deref()];
         let said = fields.into_iter().flatten().find(|text| !text.is_empty());
         said.unwrap_or(&self.content.thought)
+    }
+
+    /// Counts the tool calls: in a whole answer each is one, whatever the server says of its index and its id.
+    pub(crate) fn count_calls(&mut self) {
+        for (index, call) in (0..).zip(&mut self.tool_calls) {
+            call.index = Some(index);
+        }
+    }
+
+    /// The tool calls. A function call of old is one, unless it is there twice.
+    pub(crate) fn take_calls(&mut self) -> Vec<ToolCallDelta> {
+        let mut calls = mem::take(&mut self.tool_calls);
+        if calls.is_empty() {
+            let function = self.function_call.take();
+            let function = function.filter(|function| function.name.is_some() || function.arguments.is_some());
+            calls.extend(function.map(|function| ToolCallDelta {
+                function: Some(function),
+                ..ToolCallDelta::default()
+            }));
+        }
+        calls
     }
 }
 

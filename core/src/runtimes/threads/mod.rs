@@ -6,17 +6,14 @@ mod task;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::task::Wake;
 use core::fmt;
 use core::future::Future;
 use core::num::NonZeroUsize;
-use core::pin::pin;
-use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::{Context, Poll, Waker};
 use core::time::Duration;
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Instant;
 
+use crate::park::block_on;
 use crate::runtime::{BlockingExecutor, BoxFuture, BoxJob, SpawnError, Spawner, Timer};
 use alarm::Alarm;
 use crew::{Crew, Work};
@@ -87,20 +84,7 @@ impl Threads {
     ///
     /// It is not to be called on a task: that thread would have to serve others.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        let bell = Arc::new(Unpark {
-            thread: thread::current(),
-            woken: AtomicBool::new(false),
-        });
-        let waker = Waker::from(bell.clone());
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return output;
-            }
-            while !bell.woken.swap(false, Ordering::AcqRel) {
-                thread::park();
-            }
-        }
+        block_on(future)
     }
 
     /// Ends the runtime for all its clones: it takes no more work, drops what has not begun, and each task where it waits. Blocks until
@@ -137,6 +121,11 @@ impl Spawner for Threads {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.tasks.spawn(task).map_err(|()| SpawnError::shutdown())
     }
+
+    /// Not inside a task.
+    fn may_block(&self) -> bool {
+        !self.0.tasks.are_polled_here()
+    }
 }
 
 impl BlockingExecutor for Threads {
@@ -166,18 +155,5 @@ struct Job(BoxJob);
 impl Work for Job {
     fn work(self) {
         (self.0)();
-    }
-}
-
-/// Wakes a thread that waits for a future.
-struct Unpark {
-    thread: Thread,
-    woken: AtomicBool,
-}
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.thread.unpark();
     }
 }

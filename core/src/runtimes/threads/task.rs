@@ -6,6 +6,7 @@ use core::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
+use super::super::here::{Polls, are_polled};
 use super::crew::{Crew, Work};
 use crate::contain::contained;
 use crate::runtime::BoxFuture;
@@ -61,6 +62,11 @@ impl Tasks {
             Some(task)
         });
         task.ok_or(())?.queue()
+    }
+
+    /// Whether this thread is polling one of them.
+    pub(super) fn are_polled_here(&self) -> bool {
+        are_polled(self)
     }
 
     /// Takes no more tasks, and drops those that there are; one that is being polled when that is over.
@@ -137,6 +143,7 @@ impl Work for Arc<Task> {
             });
         let Some(mut future) = future else { return };
         let waker = Waker::from(self.clone());
+        let _polls = Polls::tasks_of(&*self.tasks);
         let polled = contained(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         if let Ok(Poll::Pending) = polled {
             let (given_up, again) = self.put_back(future);

@@ -29,7 +29,7 @@ fn is_enough() {
         assert!(output.status.success(), "{output:?}");
         return assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
     }
-    for flavour in Flavour::ALL {
+    for flavour in Flavour::ALL.map(Flavour::with_blocking_threads) {
         flavour.run_on_one_blocking_thread(all_see_everything);
         flavour.run_on_one_blocking_thread(a_handler_emits_to_others);
         flavour.run_on_one_blocking_thread(behind_more_than_one_helps_with_at_a_time);

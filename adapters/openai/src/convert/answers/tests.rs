@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_lite::{StreamExt, future::block_on, stream};
-use rappel_core::{FinishReason, Message, TokenLogprob, json};
+use rappel_core::{FinishReason, Message, TokenLogprob, ToolCall, json};
 
 use super::*;
 
@@ -72,6 +72,51 @@ fn a_whole_answers_choices_come_in_the_order_of_their_indices() {
     // Indices that say nothing.
     assert_eq!(texts([json!(0), json!(0), json!(0)]), ["a", "b", ""]);
     assert_eq!(texts([json!(null), json!(null), json!(null)]), ["a", "b", ""]);
+}
+
+/// Perplexity's whole answers have an empty delta beside the message; its streams, all that was said so far beside the delta.
+#[test]
+fn of_a_message_and_a_delta_the_one_that_was_asked_for_counts() {
+    let message = json!({"role": "assistant", "content": "Hi"});
+    let whole = json!({"choices": [{"message": message, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]});
+    assert_eq!(result(wire(&whole)).text(), "Hi");
+    let (_, streamed) = streamed(&json!([
+        {"choices": [{"message": {"content": "H"}, "delta": {"content": "H"}}]},
+        {"choices": [{"message": {"content": "Hi"}, "delta": {"content": "i"}}]},
+    ]));
+    assert_eq!(streamed.text(), "Hi");
+}
+
+#[test]
+fn a_whole_answer_has_as_many_calls_as_it_lists() {
+    let call = |name: &str| json!({"id": "null", "function": {"name": name, "arguments": "{}"}});
+    let whole = result(wire(&json!({"choices": [{"message": {"tool_calls": [call("add"), call("now")]}}]})));
+    let names: Vec<&str> = whole.generations[0].tool_calls.iter().map(|call| &*call.name).collect();
+    assert_eq!(names, ["add", "now"]);
+}
+
+/// What tools were called before there were tools.
+#[test]
+fn a_function_call_is_a_tool_call() {
+    let (chunks, result) = streamed(&json!([
+        {"choices": [{"delta": {"content": null, "function_call": {"name": "add", "arguments": ""}}}]},
+        {"choices": [{"delta": {"function_call": {"arguments": "{\"a\":"}}}]},
+        {"choices": [{"delta": {"function_call": {"arguments": "1}"}}}]},
+        {"choices": [{"delta": {"function_call": null}, "finish_reason": "function_call"}]},
+    ]));
+    assert_eq!(chunks[1].tool_calls[0].arguments, "{\"a\":");
+    let said = &result.generations[0];
+    assert_eq!(said.tool_calls, [ToolCall::new("add", "{\"a\":1}")]);
+    assert!(said.extra.is_empty(), "{:?}", said.extra);
+
+    let call = json!({"name": "add", "arguments": "{}"});
+    let whole = super::result(wire(&json!({"choices": [{"message": {"function_call": call}}]})));
+    assert_eq!(whole.generations[0].tool_calls, [ToolCall::new("add", "{}")]);
+    // Some send both.
+    let whole = super::result(wire(
+        &json!({"choices": [{"message": {"function_call": call, "tool_calls": [{"id": "c1", "function": call}]}}]}),
+    ));
+    assert_eq!(whole.generations[0].tool_calls, [ToolCall::new("add", "{}").with_id("c1")]);
 }
 
 #[test]

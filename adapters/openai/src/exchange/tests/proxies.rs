@@ -120,6 +120,7 @@ fn a_proxy_that_refuses_is_told_from_the_server() {
             matches!(error, OpenAiError::ProxyRefused { status: was, .. } if was == status),
             "{error:?}"
         );
+        assert_eq!(error.is_retryable(), status == 502);
         assert!(!format!("{error:?}").contains("40cret"));
         tunnel.asked.join().unwrap();
     }

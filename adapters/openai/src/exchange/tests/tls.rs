@@ -66,6 +66,17 @@ fn a_stream_without_a_close_notify_is_cut() {
     assert!(matches!(end, Err(OpenAiError::Cut { source: Some(_) })), "{end:?}");
 }
 
+/// As a balancer does that has too much to do: it is no connection yet, and may be one with the next attempt.
+#[test]
+fn a_handshake_that_breaks_off_is_worth_a_retry() {
+    let server = Server::start(|mut peer| {
+        let _ = peer.0.read(&mut [0; 1024]).unwrap();
+    });
+    let error = complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
+    assert!(matches!(error, OpenAiError::Tls { .. }) && error.is_retryable(), "{error:?}");
+    server.join();
+}
+
 #[test]
 fn a_stranger_is_not_talked_to() {
     let (server, _) = server(|mut peer| {

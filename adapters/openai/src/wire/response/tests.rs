@@ -262,6 +262,53 @@ fn errors_in_the_place_of_a_chunk_are_noticed() {
     }
 }
 
+/// A server that cuts its text by UTF-16 sends halves of characters, which JSON can write and UTF-8 cannot.
+#[test]
+fn half_a_character_does_not_cost_the_answer() {
+    for (content, expected) in [
+        (r"a\ud83d", "a\u{fffd}"),
+        (r"\ude00b", "\u{fffd}b"),
+        (r"\uD83D\uD83D\uDE00", "\u{fffd}\u{1f600}"),
+        (r"\ud83d\n", "\u{fffd}\n"),
+        (r"\\ud83d \ud83d", "\\ud83d \u{fffd}"),
+        (r"\ud83d\ude00", "\u{1f600}"),
+    ] {
+        let chunk = format!(r#"{{"choices":[{{"delta":{{"content":"{content}"}}}}]}}"#);
+        assert_eq!(said(&chunk), text(expected), "{chunk}");
+    }
+    for broken in [
+        r#"{"a":"\ud8"#,
+        r#"{"a":"\ud83d"#,
+        r#"{"a":"\ud83d\"#,
+        r#"{"a":"\ud83d\u"#,
+        r#"{"a":"\ud83d\ux"}"#,
+    ] {
+        Chunk::parse(broken.as_bytes()).unwrap_err();
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_harm() {
+    assert_eq!(said("\u{feff}{\"choices\":[{\"message\":{\"content\":\"Hi\"}}]}"), text("Hi"));
+}
+
+/// An empty object of two letters becomes one of a hundred bytes and more.
+#[test]
+fn a_list_longer_than_any_answer_has_is_refused() {
+    let choices = |many: usize| format!("{{\"choices\":[{}]}}", vec!["{}"; many].join(","));
+    let calls = |many: usize| {
+        format!(
+            "{{\"choices\":[{{\"delta\":{{\"tool_calls\":[{}]}}}}]}}",
+            vec!["{}"; many].join(",")
+        )
+    };
+    assert_eq!(parse(&choices(128)).choices.len(), 128);
+    assert_eq!(parse(&calls(1024)).choices.remove(0).into_content().tool_calls.len(), 1024);
+    for long in [choices(129), calls(1025)] {
+        Chunk::parse(long.as_bytes()).unwrap_err();
+    }
+}
+
 #[test]
 fn only_what_is_no_object_is_refused_and_not_repeated() {
     for json in [
