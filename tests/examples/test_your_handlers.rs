@@ -14,14 +14,14 @@ async fn answer(model: &dyn ChatModel, question: &str) -> Result<String, RunErro
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+async fn main() -> Result<(), RunError> {
     let recorder = Recorder::new();
     let callbacks = CallbackManager::new(Tokio::current()).with_handler(recorder.clone());
     let script = ScriptedChatModel::new([Answer::tokens(["a", "b"]), Answer::tokens(["c", "d"])]);
     let faults = [Fault::error_after(1, "connection reset")];
     let model = FaultyChatModel::new(script.clone(), faults).callbacks(callbacks);
 
-    assert_eq!(answer(&model, "Why?").await.unwrap(), "cd");
+    assert_eq!(answer(&model, "Why?").await?, "cd");
 
     let broken = expect()
         .chat_model_start()
@@ -32,4 +32,5 @@ async fn main() {
     recorder.assert_runs([broken, expect().chat_model_start().tokens(["c", "d"]).end()]);
     assert_eq!(script.requests().len(), 2);
     println!("as expected");
+    Ok(())
 }

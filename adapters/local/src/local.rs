@@ -22,7 +22,8 @@ use crate::spawner::LocalSpawner;
 /// [`Inbox`]: what would have to be is not called, and reported as [`RuntimeGone`](rappel_core::FailureCause::RuntimeGone).
 ///
 /// There is no other thread for blocking jobs: each has a turn of the executor to itself, and nothing else of that goes on while it runs. Handlers that are
-/// `Send` can have threads all the same: those of a [`CallbackManager`](rappel_core::CallbackManager) on the pair `(local, Threads::new())`.
+/// `Send` can have threads all the same: those of a [`CallbackManager`](rappel_core::CallbackManager) on the pair `(local, Threads::new())`, which a
+/// [`LocalCallbackManager`](crate::LocalCallbackManager) can [`merge`](crate::LocalCallbackManager::merge).
 ///
 /// `T` is what tells the time: nothing, or a [`Timer`].
 #[derive(Clone)]
@@ -127,15 +128,22 @@ pub struct Inbox {
     posted: UnboundedReceiver<BoxFuture<'static, ()>>,
 }
 
+/// How many tasks it brings home before others on the thread get their turn.
+const AT_A_TIME: usize = 64;
+
 impl Future for Inbox {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(task) = Pin::new(&mut self.posted).poll_next(cx) {
-            let Some(task) = task else { return Poll::Ready(()) };
-            // An executor that is gone drops it: what it carries reports what is lost.
-            let _ = self.spawner.spawn_local_boxed(task);
+        for _ in 0..AT_A_TIME {
+            match Pin::new(&mut self.posted).poll_next(cx) {
+                // An executor that is gone drops it: what it carries reports what is lost.
+                Poll::Ready(Some(task)) => _ = self.spawner.spawn_local_boxed(task),
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
         }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 }

@@ -295,6 +295,23 @@ on_every_local_executor! {
         assert_eq!(*lines.borrow(), ["chain: chain_start: \"question\"", "tool: tool_start: in", "tool: tool_end: \"out\"", "chain: chain_end: \"42\""]);
     }
 
+    /// A handler that is `Send` keeps the threads that it was registered with, beside others that stay here.
+    async fn merged_handlers_are_called_where_they_were_registered(spawner) {
+        let (local, lines, threads) = (Local::new(spawner), Lines::default(), Arc::new(Mutex::new(Vec::new())));
+        let kept = threads.clone();
+        let blocking = CallbackManager::new((local.clone(), Threads::new())).with_handler(handler_fn(move |_, _| {
+            kept.lock().unwrap().push(thread::current().id());
+            Ok(())
+        }));
+        let (callbacks, failures) = reporting(LocalCallbackManager::new(local));
+        let callbacks = callbacks.with_handler(sync(&lines)).merge(&blocking);
+        streamed(&callbacks.clone().into_callbacks(), "run", 3).await.unwrap();
+        assert_eq!(*lines.borrow(), whole("run", 3));
+        let threads = threads.lock().unwrap();
+        assert!(threads.len() == 5 && !threads.contains(&thread::current().id()), "{threads:?}");
+        assert_eq!(causes(&failures), Vec::<String>::new());
+    }
+
     async fn a_handler_can_be_removed(spawner) {
         let lines = Lines::default();
         let (mut callbacks, _) = manager(spawner);

@@ -8,6 +8,17 @@ mod toy;
 
 /// What the project's own runtimes are, by the same suite.
 mod ours {
+    use std::pin::pin;
+
+    use futures_util::future::{Either, select};
+
+    /// Runs a test, and beside it what does the work, which may be through before.
+    async fn beside(test: impl Future<Output = ()>, work: impl Future<Output = ()> + Unpin) {
+        if let Either::Right(((), test)) = select(pin!(test), work).await {
+            test.await;
+        }
+    }
+
     mod threads {
         use rappel_core::Threads;
 
@@ -32,6 +43,13 @@ mod ours {
         });
     }
 
+    mod pair {
+        rappel_testkit::runtime_suite!(|body| {
+            let (paired, driver) = rappel_core::Paired::new();
+            futures_executor::block_on(super::beside(body(paired), driver));
+        });
+    }
+
     /// Jobs share its thread, and say so.
     mod local {
         use rappel_local::{FromFuturesLocalSpawn, Local};
@@ -39,7 +57,7 @@ mod ours {
         rappel_testkit::runtime_suite!(|body| {
             let mut pool = futures_executor::LocalPool::new();
             let (local, inbox) = Local::with_inbox(FromFuturesLocalSpawn(pool.spawner()));
-            pool.run_until(futures_util::future::select(Box::pin(body(local)), inbox));
+            pool.run_until(super::beside(body(local), inbox));
         });
     }
 }
