@@ -50,7 +50,8 @@ pub fn count(allocator: &'static StatsAlloc<System>, only: Option<&str>) -> Coun
     counts
 }
 
-fn count_row(allocator: &'static StatsAlloc<System>, panel: &str, row: &mut Row) -> RowCount {
+/// Counts for one row. That allocator must be the process's own.
+pub fn count_row(allocator: &'static StatsAlloc<System>, panel: &str, row: &mut Row) -> RowCount {
     let mut counter = Counter {
         allocator,
         begun: Stats::default(),

@@ -59,10 +59,18 @@ fn cargo() -> Command {
 /// # Errors
 /// When that cannot be built, or fails.
 pub fn allocations(only: Option<&str>) -> Result<Counts, OutsideError> {
+    allocations_of(&home(), only)
+}
+
+/// The same, of the crate in that directory, which has such a binary, too.
+///
+/// # Errors
+/// When that cannot be built, or fails.
+pub fn allocations_of(home: &Path, only: Option<&str>) -> Result<Counts, OutsideError> {
     let mut command = cargo();
     command
         .arg("--manifest-path")
-        .arg(home().join("Cargo.toml"))
+        .arg(home.join("Cargo.toml"))
         .args(["--bin", "allocations", "--", "--json"]);
     if let Some(only) = only {
         command.args(["--only", only]);

@@ -48,15 +48,17 @@ pub fn all(report: &Report) -> String {
         push(&mut text, &["path", "instructions"], rows);
     }
     if !report.peers.is_empty() {
-        title(&mut text, "peers", "The same work by other libraries.");
-        push(
-            &mut text,
-            &["work", "whose", "handlers", "an event", "quartiles", "allocations", "bytes"],
-            report.peers.iter().map(peer_row),
-        );
+        peers_table(&mut text, &report.peers);
     }
     budget_table(&mut text, &report.budget);
     text
+}
+
+/// The table of other libraries.
+pub fn peers_table(text: &mut String, peers: &[PeerRow]) {
+    title(text, "peers", "The same work by other libraries.");
+    let header = ["work", "whose", "handlers", "an event", "quartiles", "allocations", "bytes"];
+    push(text, &header, peers.iter().map(peer_row));
 }
 
 /// The budget's table.

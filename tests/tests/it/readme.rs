@@ -46,6 +46,7 @@ fn its_examples_run() {
             "deliveries" => "the page: Why not?\nmy-model: Why not? (missed 0 events)\n",
             "test_your_handlers" => "as expected\n",
             "own_client" => "my-model: Why not?\ncancelled after \"Because\"\n",
+            "sync_program" => "Why not?\nmy-model: Why not?\n",
             "own_chain" => "deep-thought on_chain_start\n  my-model on_llm_start\n  my-model on_llm_end\ndeep-thought on_chain_end\n",
             _ => &joke,
         };
