@@ -386,6 +386,10 @@ impl<R: Spawner> Spawner for Timed<R> {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.spawn_boxed(task)
     }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
+    }
 }
 
 impl<R: BlockingExecutor> BlockingExecutor for Timed<R> {

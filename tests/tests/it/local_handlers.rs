@@ -312,6 +312,30 @@ on_every_local_executor! {
         assert_eq!(causes(&failures), Vec::<String>::new());
     }
 
+    /// Who blocks here keeps the tasks from going on that it waits for.
+    async fn code_that_blocks_is_for_other_threads(spawner) {
+        let (local, inbox) = Local::with_inbox(spawner);
+        let (callbacks, failures) = reporting(LocalCallbackManager::new(local));
+        let lines = Lines::default();
+        let callbacks = callbacks.with_async_handler_options(asynchronous(&lines), HandlerOptions::new().on_runtime());
+        let start = || LlmStart::new("run", "prompt");
+        let here = callbacks.blocking().on_llm_start(start());
+        assert!(matches!(here.map_err(|error| error.error().clone()), Err(EmitError::WouldBlock)));
+        assert_eq!(lines.borrow().len(), 0);
+        drop(callbacks.clone().into_callbacks().on_llm_start(start()).await.unwrap());
+        let (erased, (done, told)) = (callbacks.clone().into_callbacks(), futures_channel::oneshot::channel());
+        let other = thread::spawn(move || {
+            let run = erased.blocking().on_llm_start(LlmStart::new("other", "prompt"));
+            let told = run.map(|run| run.end(LlmResult::from_text("all")).is_ok()).unwrap_or_default();
+            let _ = done.send(told);
+        });
+        let told = futures_util::future::select(told, inbox).await;
+        assert!(matches!(told, futures_util::future::Either::Left((Ok(true), _))));
+        other.join().unwrap();
+        let of: Vec<_> = lines.borrow().iter().filter(|line| line.starts_with("other")).cloned().collect();
+        assert_eq!((of, causes(&failures)), (whole("other", 0), Vec::new()));
+    }
+
     async fn a_handler_can_be_removed(spawner) {
         let lines = Lines::default();
         let (mut callbacks, _) = manager(spawner);

@@ -44,9 +44,11 @@ mod ours {
     }
 
     mod pair {
+        use super::beside;
+
         rappel_testkit::runtime_suite!(|body| {
             let (paired, driver) = rappel_core::Paired::new();
-            futures_executor::block_on(super::beside(body(paired), driver));
+            futures_executor::block_on(beside(body(paired), driver));
         });
     }
 
@@ -54,10 +56,12 @@ mod ours {
     mod local {
         use rappel_local::{FromFuturesLocalSpawn, Local};
 
+        use super::beside;
+
         rappel_testkit::runtime_suite!(|body| {
             let mut pool = futures_executor::LocalPool::new();
             let (local, inbox) = Local::with_inbox(FromFuturesLocalSpawn(pool.spawner()));
-            pool.run_until(super::beside(body(local), inbox));
+            pool.run_until(beside(body(local), inbox));
         });
     }
 }
