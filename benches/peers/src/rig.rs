@@ -1,7 +1,8 @@
-//! rig (rig-agent 0.44 over rig-core 0.44): `HookStack::on_text_delta`, which is what its engine calls, and awaits, at each text delta of a streamed answer.
+//! rig (rig-agent 0.44 over rig-core 0.44): `HookStack::on_text_delta`, which is what its engine calls, and awaits, at each text
+//! delta of a streamed answer.
 //!
-//! A context to call it with exists only inside a run, so a first hook of a streamed run emits the tokens from `on_run_start`; the model is never asked.
-//! The engine collects the answer so far outside of that call, so here it costs rig nothing. A hook may stop the run, and its panic is not caught.
+//! A context to call it with exists only inside a run, so a first hook of a streamed run emits the tokens from `on_run_start`; the model is never
+//! asked. The engine collects the answer so far outside of that call, so here it costs rig nothing. A hook may stop the run, and its panic is not caught.
 
 use std::future::poll_fn;
 use std::hint::black_box;
