@@ -1,7 +1,7 @@
 //! rappel: `LlmRun::on_llm_new_token` of an open run of a chat model, on tokio's current-thread runtime.
 //!
-//! Async handlers are awaited; sync ones are called inline, for the peer that has no others. Beside the calls, it collects the answer so far, isolates a
-//! handler's panic, and keeps events in order.
+//! Async handlers are awaited; sync ones are called inline, for the peer that has no others. Beside the calls, it collects the answer so far,
+//! isolates a handler's panic, and keeps events in order.
 
 use rappel_benches::handlers::Kind;
 use rappel_benches::host::Host;
