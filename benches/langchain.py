@@ -51,7 +51,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true")
     events = 200 if arguments.parse_args().quick else 2_000
-    works = [("a token, async handlers", async_slice, Async, handlers) for handlers in (1, 4, 16)]
+    works = [("a token", async_slice, Async, handlers) for handlers in (1, 4, 16)]
     works += [("a token, sync handlers", sync_slice, Sync, handlers) for handlers in (1, 4, 16)]
     measured = [[] for _ in works]
     for work in works:

@@ -8,7 +8,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::event::{
     Text, ToolStart,
 };
 use crate::manager::{CallbackManager, Setup};
-use crate::park::block_on;
+use crate::park::{PATIENCE, block_on, block_on_and};
 use crate::registration::Registration;
 use crate::result::LlmResult;
 use crate::run_info::{RunId, RunInfo};
@@ -31,7 +31,8 @@ use crate::stats::ShutdownReport;
 /// A manager, or a run, for code without a runtime: what emitting returns elsewhere is waited for here. [`CallbackManager::blocking`] gives one.
 ///
 /// - **Sync handlers** that are awaited are called at once, on the caller's thread, unless another thread is calling them at that moment, or they have a
-///   time-out, which could not free the caller from its own call. Those that are pipelined or in the background are called where they always are.
+///   time-out, which could not free the caller from its own call. Those that are pipelined or in the background are called where they always are. What
+///   nobody has come to call for 10 ms, and is waited for, is called on the caller's thread as well: that may be the only one there is.
 /// - **Async handlers** are polled by the manager's runtime, while the caller waits: a task for each event that any of them hears.
 /// - What nobody hears costs next to nothing.
 ///
@@ -278,7 +279,10 @@ fn drive(in_flight: InFlight) -> Result<(), EmitError> {
     }
     match setup.first_async(kind) {
         Some(handler) => on_the_runtime(in_flight, &setup, kind, handler),
-        None => block_on(OnThisThread { in_flight, setup: &setup }),
+        None => {
+            let event = OnThisThread { in_flight, setup: &setup };
+            block_on_and(event, || setup.help_those_waited_for())
+        }
     }
 }
 
@@ -312,8 +316,15 @@ fn on_the_runtime(in_flight: InFlight, setup: &Setup, kind: EventKind, handler: 
         context::current(),
     );
     setup.engine.spawn(task);
-    // The runtime has dropped the task instead, which reports what is lost.
-    wait.recv().unwrap_or(Err(EmitError::RuntimeGone(lost)))
+    loop {
+        match wait.recv_timeout(PATIENCE) {
+            Ok(outcome) => return outcome,
+            // This thread may be the only one that there is for sync handlers.
+            Err(RecvTimeoutError::Timeout) => setup.help_those_waited_for(),
+            // The runtime has dropped the task instead, which reports what is lost.
+            Err(RecvTimeoutError::Disconnected) => return Err(EmitError::RuntimeGone(lost)),
+        }
+    }
 }
 
 /// An event that its emitter's thread waits for, and makes the calls of.

@@ -262,6 +262,12 @@ impl Lane {
         Help::None
     }
 
+    /// Whether an emitter may wait for it, with an event or with the end.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.mode != Mode::Background
+    }
+
     /// Whether an emitter that blocks its thread may make the calls there: one that waits for them, and is to be freed by no time-out.
     pub(crate) fn is_its_emitters(&self) -> bool {
         self.mode == Mode::Awaited && self.deadline.is_none() && matches!(self.server, Server::Blocking(_))

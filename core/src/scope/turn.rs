@@ -647,10 +647,19 @@ impl Setup {
         self.handlers().find(|handler| handler.in_place().is_some() && handler.wants(kind))
     }
 
+    /// Makes calls of those sync handlers that wait for somebody who does, and whom an emitter may be waiting for.
+    #[cfg(feature = "std")]
+    pub(crate) fn help_those_waited_for(&self) {
+        let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
+        lanes.filter(|(_, lane)| lane.is_waited_for()).for_each(|(handler, lane)| {
+            lane.help(handler);
+        });
+    }
+
     /// Makes calls of those sync handlers that wait for somebody who does. Whether there are more to make.
     fn help(&self) -> bool {
-        // A thread that blocks only for its own events makes no other calls.
-        let all = !context::is_helping_itself();
+        // A thread that blocks only for its own events makes no other calls, unless it may be the only one.
+        let all = context::is_serving();
         let lanes = self.handlers().filter_map(|handler| Some((handler, handler.lane()?)));
         let lanes = lanes.filter(|(_, lane)| all || lane.is_its_emitters());
         lanes.fold(false, |more, (handler, lane)| lane.help(handler) || more)

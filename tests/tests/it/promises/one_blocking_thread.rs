@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once};
 use futures_util::StreamExt;
@@ -36,6 +37,7 @@ fn is_enough() {
         flavour.run_on_one_blocking_thread(behind_what_somebody_else_emits);
         flavour.run_on_one_blocking_thread(beside_somebody_who_calls_for_others);
         flavour.run_on_one_blocking_thread(own_jobs_get_their_turn);
+        flavour.run_on_one_blocking_thread(code_that_blocks_it_is_served);
     }
 }
 
@@ -244,4 +246,29 @@ async fn own_jobs_get_their_turn(rt: Rt) {
     }
     done.store(true, Ordering::Release);
     futures_util::future::join_all(emitters).await;
+}
+
+/// A job that waits for handlers of all sorts keeps the only thread that those could be called on.
+async fn code_that_blocks_it_is_served(rt: Rt) {
+    let log = Log::new();
+    let options = HandlerOptions::new;
+    let callbacks = CallbackManager::new(rt.clone())
+        .with_handler(log.handler())
+        .with_handler_options(log.handler(), options().timeout(Duration::from_secs(600)))
+        .with_handler_options(log.handler(), options().delivery(Pipelined { capacity: 1 }));
+    for callbacks in [callbacks.clone(), callbacks.with_async_handler(log.async_handler())] {
+        let (done, told) = futures_channel::oneshot::channel();
+        let (before, handlers) = (log.lines().len(), callbacks.stats().len());
+        let job = move || {
+            let callbacks = callbacks.blocking();
+            let run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).unwrap();
+            run.on_llm_new_token("a").unwrap();
+            run.on_llm_new_token("b").unwrap();
+            run.end(LlmResult::from_text("ab")).unwrap();
+            let _ = done.send(());
+        };
+        rt.spawn_blocking_boxed(Box::new(job)).unwrap();
+        told.await.unwrap();
+        assert_eq!(log.lines().len() - before, 4 * handlers, "{:?}", rt.flavour());
+    }
 }
