@@ -2,7 +2,7 @@
 //!
 //! A user writes a handler once, sync or async; it sees each run's events in order, none is lost, and what nobody listens to costs next
 //! to nothing. Applications depend on the adapter crate of their runtime, `rappel-tokio`, `rappel-smol`, `rappel-async-std` or `rappel-wasm`,
-//! which re-exports all of this. Those that have no runtime take [`Threads`], those that have another one [`FromFuturesSpawn`] or [`spawn_fn`], and those
+//! which re-exports all of this. Those that have no runtime take [`Threads`], or [`CallbackManager::pair`]; those that have another one [`FromFuturesSpawn`] or [`spawn_fn`], and those
 //! whose handlers are not `Send` take `rappel-local`.
 //! Authors of LLM crates that run on any runtime depend on this crate.
 //!
@@ -10,6 +10,12 @@
 //! - Register it with a [`CallbackManager`].
 //! - Give the manager to a [`ChatModel`], or emit from your own client: [`on_chat_model_start`](CallbackManager::on_chat_model_start)
 //!   gives an [`LlmRun`], and [`with_callbacks`](WithCallbacks::with_callbacks) wraps a stream with it.
+//!
+//! # Tiers
+//! | tier | what there is |
+//! |---|---|
+//! | `alloc` only | events, managers, runs, every delivery, on a runtime of your own or on none: [`CallbackManager::pair_with_sources`] |
+//! | `std` | panic isolation; the current run, in a thread-local; the system's clock and randomness; [`Threads`]; [`CallbackManager::pair`] and [`blocking`](CallbackManager::blocking) |
 //!
 //! # Features
 //! | feature | what it adds | what is lost without it |
