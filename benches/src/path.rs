@@ -4,7 +4,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use clap::ValueEnum;
-use rappel_core::LlmResult;
+use futures_lite::future::{block_on, or, yield_now};
+use rappel_core::{CallbackManager, LlmResult};
 
 use crate::handlers::Kind;
 use crate::host::Host;
@@ -45,8 +46,8 @@ impl Path {
             Self::Async4 => tokens(Kind::Async, 4, events),
             Self::Async16 => tokens(Kind::Async, 16, events),
             Self::SyncInline => tokens(Kind::Inline, 1, events),
-            Self::SyncAwaited => tokens(Kind::Awaited, 1, events),
-            Self::SyncPipelined => tokens(Kind::Pipelined, 1, events),
+            Self::SyncAwaited => tokens_in_turn(Kind::Awaited, events),
+            Self::SyncPipelined => tokens_in_turn(Kind::Pipelined, events),
             Self::ChatBare => return chat(Model::Bare, events),
             Self::Chat0 => return chat(Model::With(Kind::Async, 0), events),
             Self::Chat1 => return chat(Model::With(Kind::Async, 1), events),
@@ -64,6 +65,25 @@ fn tokens(kind: Kind, handlers: usize, events: u64) {
         emit(&run, events).await;
         run.end(LlmResult::new()).await.expect("an open run ends");
     });
+}
+
+/// Tokens for a sync handler whose calls are made on the same thread, one after each token. Between two threads the count would be the scheduler's: how often
+/// one of them goes to sleep, and is woken, differs by half.
+fn tokens_in_turn(kind: Kind, events: u64) {
+    let (callbacks, driver) = CallbackManager::pair();
+    let callbacks = kind.register(1, callbacks.erase());
+    let emitter = async move {
+        let run = start(&callbacks).await;
+        for _ in 0..events {
+            emit(&run, 1).await;
+            yield_now().await;
+        }
+        run.end(LlmResult::new()).await.expect("an open run ends");
+    };
+    block_on(or(emitter, async {
+        driver.await;
+        unreachable!("the emitter holds the manager");
+    }));
 }
 
 fn chat(model: Model, chunks: u64) -> io::Result<()> {

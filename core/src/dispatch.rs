@@ -105,7 +105,7 @@ fn poll_each<'a>(
         let Some((target, _)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
             continue;
         };
-        call.set(Some(target.call(&envelope.event, envelope.run())));
+        target.call_in(&envelope.event, envelope.run(), call.as_mut());
         let first = call.as_mut().as_pin_mut()?;
         if handler.poll_first(first, envelope, index, cx).is_pending() {
             return Some((index, handler));

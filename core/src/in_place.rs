@@ -25,11 +25,21 @@ impl Registration {
         index: usize,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let answer = match contained(|| call.poll(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(answer)) => Ok(answer),
-            Err(panicked) => Err(panicked),
-        };
+        // Written down on the way out, as is what comes of the whole event.
+        let mut answer = Ok(Ok(()));
+        let is_ready = contained(|| match call.poll(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(error) => {
+                answer = Ok(error);
+                true
+            }
+            Poll::Pending => false,
+        });
+        match is_ready {
+            Ok(true) => {}
+            Ok(false) => return Poll::Pending,
+            Err(panicked) => answer = Err(panicked),
+        }
         let kind = envelope.event.kind();
         if !matches!(answer, Ok(Ok(()))) || !self.has_handled(kind) {
             self.has_answered(self.learn(kind, answer), envelope, index);

@@ -120,6 +120,7 @@ run! {
 
 impl LlmRun {
     /// Tells of a token: text, or the chunk that it came in. Emit it before you hand the token on.
+    #[inline(always)]
     pub fn on_llm_new_token(&self, token: impl Into<LlmNewToken>) -> Emit<'_> {
         self.0.emit(EventKind::LlmNewToken, || token.into())
     }

@@ -1,6 +1,7 @@
 //! Tasks that wait for something.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 use core::task::Waker;
 
 use crate::contain::contained;
@@ -23,20 +24,20 @@ pub(crate) struct Waiters {
 
 /// Which one of them somebody is, once he waits.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Waiter(Option<u64>);
+pub(crate) struct Waiter(Option<NonZeroU64>);
 
 impl Waiters {
     /// Has him woken by that waker next. Gives the one that he had before: a waker is foreign code, and must not be dropped under a lock.
     pub(crate) fn enlist(&mut self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
         let known = waiter.0.and_then(|number| {
             let mut known = self.first.iter_mut().chain(&mut self.more);
-            known.find(|(known, _)| *known == number)
+            known.find(|(known, _)| *known == number.get())
         });
         if let Some((_, known)) = known {
             return Some(core::mem::replace(known, waker));
         }
         self.count += 1;
-        waiter.0 = Some(self.count);
+        waiter.0 = NonZeroU64::new(self.count);
         match &self.first {
             None => self.first = Some((self.count, waker)),
             Some(_) => self.more.push((self.count, waker)),

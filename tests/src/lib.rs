@@ -5,7 +5,6 @@ pub mod openai_server;
 pub mod record;
 pub mod replay;
 pub mod runtimes;
-pub mod simulator;
 pub mod virtual_time;
 
 pub use rappel_testkit::runtime_suite;

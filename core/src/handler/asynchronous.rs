@@ -149,12 +149,19 @@ forward!(Arc, Box);
 pub(crate) trait ErasedAsyncHandler: Send + Sync {
     /// Never panics: where the method does, the future does when it is polled.
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a>;
+
+    /// The same, with the future made where it stays: to move it there right after would take as long as to poll it.
+    fn call_in<'a>(&'a self, event: &'a Event, run: &'a RunInfo, place: Pin<&mut Option<HandlerFuture<'a>>>);
 }
 
 impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
         // Here, and not around the poll: where the compiler sees that a method cannot panic, which is so for an `async fn`, this costs nothing.
         put_off(|| self.on_event(event, run))
+    }
+
+    fn call_in<'a>(&'a self, event: &'a Event, run: &'a RunInfo, mut place: Pin<&mut Option<HandlerFuture<'a>>>) {
+        place.set(Some(put_off(|| self.on_event(event, run))));
     }
 }
 

@@ -7,7 +7,8 @@ use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::{Emission, READY, RunCore, Scope, Unsent, abandon};
+use super::heard::Plain;
+use super::{Emission, RunCore, Scope, Unsent, abandon};
 use crate::error::{EmitError, StartError};
 use crate::event::{Event, EventKind};
 
@@ -23,16 +24,22 @@ pub struct Emit<'run> {
 }
 
 impl<'run> Emit<'run> {
-    #[inline]
+    // Always inlined, with what leads here: so the answer that nobody minds stays in a register, and the event is made where it is polled. As calls
+    // they would hand the whole future over through memory, which takes several times as long as to ask.
+    #[inline(always)]
     pub(super) fn new<E: Into<Unsent>>(scope: &'run Scope, kind: EventKind, make: impl FnOnce() -> E) -> Self {
         Self {
             core: scope.core(),
-            emission: scope.core().minds(kind).then(|| emission(scope, make)),
+            emission: scope.core().minds(kind).map(|plain| match plain {
+                Plain(true) => Emission::new(make().into()),
+                Plain(false) => emission(scope, make),
+            }),
         }
     }
 }
 
 /// Makes the event if there is anybody to hear it.
+#[inline]
 fn emission<E: Into<Unsent>>(scope: &Scope, make: impl FnOnce() -> E) -> Emission {
     let setup = &scope.facts().setup;
     if !setup.has_handlers() {
@@ -64,7 +71,7 @@ impl Future for Emit<'_> {
         let core = self.core;
         match &mut self.emission {
             Some(emission) => core.poll_emission(emission, cx),
-            None => READY,
+            None => Poll::Ready(Ok(())),
         }
     }
 }
@@ -118,7 +125,7 @@ impl OwnedEmit {
     /// Emits an event next that the run goes on after. Only while no other one is under way.
     pub(crate) fn tell<E: Into<Unsent>>(&mut self, kind: EventKind, make: impl FnOnce() -> E) {
         debug_assert!(self.in_flight.emission.is_done(), "one event at a time");
-        if self.scope.core().minds(kind) {
+        if self.scope.core().minds(kind).is_some() {
             self.in_flight.emission = emission(&self.scope, make);
         }
     }

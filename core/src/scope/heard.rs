@@ -27,6 +27,9 @@ const TOKEN_TIMES: u32 = 1 << 31;
 /// Tokens go to async handlers only, and nothing else has to be asked about them.
 const PLAIN_TOKENS: u32 = 1 << 30;
 
+/// Whether an event is a token of a run that goes on, and has handlers for it, async ones only.
+pub(super) struct Plain(pub(super) bool);
+
 impl Heard {
     /// The kinds, if nothing has changed meanwhile.
     #[inline]
@@ -39,14 +42,14 @@ impl Heard {
 }
 
 impl RunCore {
-    /// Whether an event of `kind` makes a difference to anybody.
+    /// Whether an event of `kind` makes a difference to anybody; and then, whether it is a token for handlers of a run that goes on.
     #[inline]
-    pub(super) fn minds(&self, kind: EventKind) -> bool {
+    pub(super) fn minds(&self, kind: EventKind) -> Option<Plain> {
         let kinds = match self.heard.known() {
             Some(kinds) => kinds,
             None => self.look_again(),
         };
-        kinds & kind.bit() != 0
+        (kinds & kind.bit() != 0).then_some(Plain(kind == EventKind::LlmNewToken && kinds & PLAIN_TOKENS != 0))
     }
 
     /// Whether a handler wants the time of each token.

@@ -25,7 +25,6 @@ pub(crate) use unsent::Unsent;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
-use core::task::Poll;
 
 use crate::dispatch::Tickets;
 use crate::error::{FailureCause, HandlerFailure, RunError};
@@ -56,7 +55,7 @@ impl Scope {
     }
 
     /// Emits an event that the run goes on after. `make` is called only if somebody may want it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn emit<E: Into<Unsent>>(&self, kind: EventKind, make: impl FnOnce() -> E) -> Emit<'_> {
         Emit::new(self, kind, make)
     }
@@ -193,6 +192,3 @@ fn abandon(core: &Arc<RunCore>, emission: &Emission) {
         Emission::New { .. } => core.wake_waiting(),
     }
 }
-
-/// A `Poll` that is ready with nothing to tell.
-const READY: Poll<Result<(), crate::error::EmitError>> = Poll::Ready(Ok(()));

@@ -9,13 +9,13 @@ use core::task::{Context, Poll, Waker, ready};
 
 use super::heard::Heard;
 use super::waiting::Waiting;
-use super::{Family, Places, READY, Unsent, error_event};
+use super::{Family, Places, Unsent, error_event};
 use crate::carrier::{Carrier, Outcome};
 use crate::contain::contained;
 use crate::context;
 use crate::dispatch::Tickets;
 use crate::engine::OpenRun;
-use crate::error::{EmitError, FailureCause, HandlerFailure, RunError};
+use crate::error::{EmitError, HandlerFailure, RunError};
 use crate::event::{Event, EventKind, Stamp};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
@@ -95,11 +95,27 @@ enum Taken {
 }
 
 impl Vehicle {
-    /// Has the event handled. An error where that panics.
+    /// Has the event handled. Nothing where that panics.
+    ///
+    /// What came of it is written down on the way out: handed out of where panics are caught, it would be copied right after it was written, in pieces of
+    /// another size, which a processor is slow to do.
     #[inline]
-    fn poll(&mut self) -> Result<Poll<Outcome>, FailureCause> {
+    fn poll(&mut self) -> Option<Poll<Outcome>> {
         let Self { carrier, waker, .. } = self;
-        contained(|| carrier.poll(&mut Context::from_waker(waker)))
+        let mut outcome = Ok(());
+        let is_ready = contained(|| match carrier.poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(error) => {
+                outcome = error;
+                true
+            }
+            Poll::Pending => false,
+        });
+        match is_ready {
+            Ok(true) => Some(Poll::Ready(outcome)),
+            Ok(false) => Some(Poll::Pending),
+            Err(_) => None,
+        }
     }
 }
 
@@ -208,7 +224,7 @@ impl RunCore {
 
     /// Has a token handled that is as most are: its run goes on, and async handlers answer at once. Gives it back to [`poll_emission`] otherwise.
     #[inline]
-    fn poll_plain(&self, emission: &mut Emission, cx: &mut Context<'_>) -> Option<Poll<Result<(), EmitError>>> {
+    fn poll_plain(&self, emission: &mut Emission, cx: &mut Context<'_>) -> Option<Poll<Outcome>> {
         let Emission::New {
             event: Unsent::Token(token, chunk),
             closing: None,
@@ -233,7 +249,7 @@ impl RunCore {
         let (sequence, mut waiter) = (vehicle.sequence, *waiter);
         *emission = Emission::Done;
         match self.poll_flight(Flight(vehicle), Some(sequence), &mut waiter, cx) {
-            Poll::Ready(Some(outcome)) => Some(Poll::Ready(told(outcome, false))),
+            Poll::Ready(Some(outcome)) => Some(Poll::Ready(outcome)),
             Poll::Ready(None) | Poll::Pending => {
                 let cut_off = false;
                 *emission = Emission::Accepted { sequence, cut_off, waiter };
@@ -244,10 +260,15 @@ impl RunCore {
 
     /// Brings an emission on: accepts it when it is its turn, and polls it to its end.
     pub(crate) fn poll_emission(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
+        match self.poll_plain(emission, cx) {
+            Some(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            Some(poll) => poll.map(|outcome| told(outcome, false)),
+            None => self.poll_any(emission, cx),
+        }
+    }
+
+    fn poll_any(self: &Arc<Self>, emission: &mut Emission, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
         loop {
-            if let Some(poll) = self.poll_plain(emission, cx) {
-                return poll;
-            }
             match emission {
                 Emission::New { event, closing, waiter } => match self.accept(event, closing) {
                     Acceptance::InFlight { flight, cut_off } => {
@@ -265,7 +286,7 @@ impl RunCore {
                     }
                     Acceptance::Unheard => {
                         *emission = Emission::Done;
-                        return READY;
+                        return Poll::Ready(Ok(()));
                     }
                     Acceptance::Behind => {
                         // Whoever gave the run up waits for nothing, wherever the task that tells of it is polled.
@@ -291,7 +312,7 @@ impl RunCore {
                     *emission = Emission::Done;
                     return Poll::Ready(Err(EmitError::ShutDown));
                 }
-                Emission::Done => return READY,
+                Emission::Done => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -454,14 +475,14 @@ impl RunCore {
         let sequence = flight.0.sequence;
         let mut poll = flight.0.poll();
         let mut more = false;
-        if matches!(poll, Ok(Poll::Pending)) && context::may_help() {
+        if matches!(poll, Some(Poll::Pending)) && context::may_help() {
             // We are inside a sync handler, on a thread that may be the only one there is for them.
             more = self.facts.setup.help();
             poll = flight.0.poll();
         }
         // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
         // short report themselves as the carrier goes.
-        let panicked = poll.is_err();
+        let panicked = poll.is_none();
         let Poll::Ready(outcome) = poll.unwrap_or(Poll::Ready(Ok(()))) else {
             // Enlisted only now, or an event that is ready at once would wake its own emitter; and before it is parked, so that nobody can be missed.
             self.waiting.enlist(waiter, cx.waker());
@@ -478,19 +499,21 @@ impl RunCore {
             Ok(()) => None,
             Err(error) => raised(error),
         };
-        let (outcome, _replaced) = self.state.with(|state| {
+        // What goes is dropped out here, and is not handed out with the rest: mostly it is nothing, and would be copied all the same.
+        let (mut outcome, mut _asked) = (Some(outcome), None);
+        let _replaced = self.state.with(|state| {
             state.turn = Turn::Idle;
             // A run that waits for its first token, or for its drop, needs none.
             if state.phase == Phase::Open && state.sequence > 1 {
                 mem::swap(&mut state.vehicle, &mut vehicle);
             }
-            let asked = mem::take(&mut state.unbooked).then(|| state.asked.take()).flatten();
-            let replaced = (mem::replace(&mut state.raised, raised), asked);
-            if mine == Some(sequence) {
-                return (Some(outcome), replaced);
+            if mem::take(&mut state.unbooked) && state.asked.is_some() {
+                _asked = state.asked.take();
             }
-            state.outcomes.push((sequence, outcome));
-            (None, replaced)
+            if mine != Some(sequence) {
+                state.outcomes.extend(outcome.take().map(|outcome| (sequence, outcome)));
+            }
+            mem::replace(&mut state.raised, raised)
         });
         self.waiting.wake_all();
         Poll::Ready(outcome)

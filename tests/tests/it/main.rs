@@ -33,7 +33,6 @@ mod plain_threads;
 mod promises;
 mod quickstart;
 mod readme;
-mod simulation;
 mod streams_with_callbacks;
 mod sync_handlers_off_the_loop;
 mod testkit;

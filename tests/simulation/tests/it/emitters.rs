@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use futures_lite::future::{poll_once, yield_now, zip};
 use rappel_core::prelude::*;
 use rappel_core::{ChainRun, EmitError, LlmChunk, LlmRun, json};
-use rappel_tests::simulator::Simulator;
+use rappel_simulation::Simulator;
 
 use super::history::{History, What, token};
 use super::model;

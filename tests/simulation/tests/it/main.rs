@@ -2,15 +2,13 @@
 //! are slow, fail, panic, hang, and emit themselves; every delivery, overflow, time-out and limit; a pool of one thread, or of many; a shutdown at any time.
 //! Whatever the order, the promises hold.
 //!
-//! `SEEDS=1000000 cargo test --release -p rappel-tests --test it simulation` tries a million of them; `SEED=7` replays one.
+//! `SEEDS=1000000 cargo test --release -p rappel-simulation` tries a million of them; `SEED=7` replays one.
 
-#[path = "simulation/emitters.rs"]
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
 mod emitters;
-#[path = "simulation/history.rs"]
 mod history;
-#[path = "simulation/model.rs"]
 mod model;
-#[path = "simulation/world.rs"]
 mod world;
 
 use std::time::Duration;
@@ -18,7 +16,7 @@ use std::time::Duration;
 use futures_lite::future::{block_on, poll_once, yield_now};
 use rappel_core::prelude::*;
 use rappel_core::{EmitError, json};
-use rappel_tests::simulator::Simulator;
+use rappel_simulation::Simulator;
 
 use self::emitters::{DroppedAfter, Emitter};
 use self::world::World;

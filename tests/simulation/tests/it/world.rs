@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rappel_core::prelude::*;
 use rappel_core::{HandlerFuture, Interest, TimedBy, Timer, Untimed, json};
-use rappel_tests::simulator::Simulator;
+use rappel_simulation::Simulator;
 
 use super::history::{Alone, History};
 
