@@ -30,7 +30,9 @@ pub(crate) async fn ask_all(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
     let kind = envelope.event.kind();
     let setup = &envelope.facts.setup;
     if setup.has_inline() {
-        tickets = Box::pin(ask_inline(envelope, kind, tickets)).await;
+        if let Some(first) = ask_inline_now(envelope, kind, &mut tickets) {
+            tickets = Box::pin(ask_inline(envelope, kind, first, tickets)).await;
+        }
     }
     if setup.has_lanes() {
         bring_to_lanes(envelope, kind, &mut tickets);
@@ -143,8 +145,21 @@ async fn finish<'a>(mut calls: impl Iterator<Item = InPlace<'a>>, mut polled: bo
     .await;
 }
 
-/// Asks the inline handlers; gives what flushes of the others wait for already.
-async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets) -> Tickets {
+/// Asks the inline handlers, one by one, as long as they are sync ones, and free; gives the number of the first that is not.
+fn ask_inline_now(envelope: &Envelope, kind: EventKind, tickets: &mut Tickets) -> Option<usize> {
+    let handlers = envelope.facts.setup.handlers().enumerate();
+    for (index, handler) in handlers.filter(|(_, handler)| handler.run_inline && handler.wants(kind)) {
+        if !handler.call_inline_now(envelope, index) {
+            return Some(index);
+        }
+        // What a flush waits for.
+        drop(tickets.take(index));
+    }
+    None
+}
+
+/// Asks the inline handlers from number `first` on; gives what flushes of the others wait for already.
+async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, first: usize, tickets: Tickets) -> Tickets {
     let handlers = || {
         envelope
             .facts
@@ -153,7 +168,7 @@ async fn ask_inline(envelope: &Arc<Envelope>, kind: EventKind, tickets: Tickets)
             .enumerate()
             .filter(|(_, handler)| handler.wants(kind))
     };
-    let inline = handlers().filter(|(_, handler)| handler.run_inline);
+    let inline = handlers().filter(|(index, handler)| handler.run_inline && *index >= first);
     let order = inline.chain(handlers().filter(|(_, handler)| !handler.run_inline));
     let order: Vec<(usize, &Arc<Registration>)> = order.collect();
     let mut unasked = Unasked {

@@ -18,7 +18,7 @@ use crate::lane::{Call, Lane};
 use crate::ledger::Ledger;
 use crate::run_info::RunInfo;
 use crate::scope::has_changed;
-use crate::seat::{Left, Seat};
+use crate::seat::{Left, Seat, Taken};
 use crate::stats::{Counters, HandlerStats};
 
 /// Tells a registered handler from all others of the process.
@@ -213,17 +213,29 @@ impl Registration {
         matches!(&self.target, Target::Async { deadline: Some(_), .. })
     }
 
-    /// Has an inline handler handle the event; its failure concerns the envelope.
+    /// Has an inline handler handle the event, if that is a sync one, and free; its failure concerns the envelope.
+    pub(crate) fn call_inline_now(&self, envelope: &Envelope, index: usize) -> bool {
+        let Target::Inline(inline) = &self.target else { return false };
+        let Some(handler) = inline.seat.take_now() else { return false };
+        self.call_taken(handler, envelope, index, inline.deadline.as_ref());
+        true
+    }
+
+    /// Has an inline handler handle the event, once it is free; its failure concerns the envelope.
     pub(crate) async fn call_inline(self: &Arc<Self>, envelope: &Arc<Envelope>, index: usize) {
         let Target::Inline(inline) = &self.target else { return };
         let Inline { seat, deadline } = &**inline;
-        let deadline = deadline.as_ref();
         if envelope.emitter.waits_for(self.id, &envelope.facts) && self.leave(seat, envelope, index) {
             return;
         }
         let mut cut = CutShort::new(self, envelope);
-        let mut handler = seat.take().await;
+        let handler = seat.take().await;
         cut.armed = false;
+        self.call_taken(handler, envelope, index, deadline.as_ref());
+    }
+
+    /// Has an inline handler handle the event, and then those that were emitted inside that call.
+    fn call_taken(&self, mut handler: Taken<'_>, envelope: &Envelope, index: usize, deadline: Option<&Deadline>) {
         let answer = self.ask_inline(handler.get(), envelope, deadline);
         let failure = self.conclude(answer, envelope);
         while let Some(call) = handler.next() {

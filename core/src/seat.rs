@@ -44,26 +44,34 @@ impl Seat {
         }))
     }
 
+    /// The handler, if it is free.
+    pub(crate) fn take_now(&self) -> Option<Taken<'_>> {
+        let handler = self.0.with(|state| state.handler.take())?;
+        Some(Taken {
+            seat: self,
+            handler: Some(handler),
+        })
+    }
+
     /// The handler, once it is free.
     pub(crate) async fn take(&self) -> Taken<'_> {
         let mut waiter = Waiter::default();
-        let handler = poll_fn(|cx| {
-            if let Some(handler) = self.0.with(|state| state.handler.take()) {
-                return Poll::Ready(handler);
+        poll_fn(|cx| {
+            if let Some(taken) = self.take_now() {
+                return Poll::Ready(taken);
             }
             // Cloned out here: a waker is foreign code, and must not be called under the lock.
             let waker = cx.waker().clone();
-            let (poll, _replaced) = self.0.with(|state| match state.handler.take() {
-                Some(handler) => (Poll::Ready(handler), Some(waker)),
-                None => (Poll::Pending, state.waiting.enlist(&mut waiter, waker)),
+            let (handler, _replaced) = self.0.with(|state| match state.handler.take() {
+                Some(handler) => (Some(handler), Some(waker)),
+                None => (None, state.waiting.enlist(&mut waiter, waker)),
             });
-            poll
+            match handler {
+                Some(_) => Poll::Ready(Taken { seat: self, handler }),
+                None => Poll::Pending,
+            }
         })
-        .await;
-        Taken {
-            seat: self,
-            handler: Some(handler),
-        }
+        .await
     }
 
     /// Leaves a call to whoever has taken the handler.
