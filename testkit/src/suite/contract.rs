@@ -1,7 +1,10 @@
 //! What the traits themselves ask.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use futures_channel::oneshot;
@@ -56,16 +59,25 @@ pub async fn a_task_is_woken_from_other_threads<R: Spawner + BlockingExecutor>(r
     let (mut wakers, mut tasks) = (Vec::new(), Vec::new());
     for number in 0..MANY {
         let (wake, woken) = oneshot::channel();
-        wakers.push((wake, number));
-        tasks.push(runtime.go("a task that waits", woken));
+        let (waits, waiting) = channel();
+        // Every other one waits for certain when it is woken; the rest may be anywhere.
+        wakers.push((wake, number, waiting, number % 2 == 0));
+        tasks.push(runtime.go("a task that waits", tells_that_it_waits(woken, waits)));
     }
-    let other = thread::spawn(move || wakers.into_iter().for_each(|(wake, number)| _ = wake.send(number)));
+    let other = thread::spawn(move || {
+        for (wake, number, waiting, certainly) in wakers {
+            if certainly {
+                let _ = waiting.recv();
+            }
+            let _ = wake.send(number);
+        }
+    });
     for (number, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.await, Ok(number));
     }
     other.join().expect("a thread that wakes");
     let mut polls = 0;
-    let yields = std::future::poll_fn(move |cx| {
+    let yields = poll_fn(move |cx| {
         polls += 1;
         cx.waker().wake_by_ref();
         if polls < MANY {
@@ -75,6 +87,19 @@ pub async fn a_task_is_woken_from_other_threads<R: Spawner + BlockingExecutor>(r
         }
     });
     assert_eq!(runtime.go("a task that wakes itself", yields).await, MANY);
+}
+
+/// That future, which tells each time that it was polled and is not ready.
+async fn tells_that_it_waits<F: Future>(future: F, waits: Sender<()>) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let poll = future.as_mut().poll(cx);
+        if poll.is_pending() {
+            let _ = waits.send(());
+        }
+        poll
+    })
+    .await
 }
 
 /// A job that was taken runs once, not inside the call that gave it, and not on that one's thread, unless the executor's `linger` is zero.
