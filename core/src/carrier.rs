@@ -7,8 +7,10 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::future::Future;
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -16,7 +18,6 @@ use crate::context::{self, Current, Swapped};
 use crate::dispatch::{Tickets, ask_all, ask_in_place};
 use crate::envelope::{Envelope, FanOut};
 use crate::error::EmitError;
-use crate::event::Stamp;
 use crate::manager::Setup;
 use crate::scope::{Facts, Unsent};
 
@@ -32,9 +33,27 @@ pub(crate) struct Carrier(Pin<Box<dyn Carry>>);
 const MOST_SPARES: usize = 1024;
 
 trait Carry: Send {
-    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets);
+    fn load(
+        self: Pin<&mut Self>,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        page: Option<usize>,
+        tickets: Tickets,
+    );
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
+
+    /// Loads an event that is in no book, and polls it: in one call, as most events are that.
+    fn carry(
+        self: Pin<&mut Self>,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome>;
 }
 
 impl Carrier {
@@ -50,14 +69,35 @@ impl Carrier {
     ///
     /// `tickets` are those of handlers for which it has been counted already.
     #[inline]
-    pub(crate) fn load(&mut self, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
-        self.0.as_mut().load(facts, event, stamp, page, tickets);
+    pub(crate) fn load(
+        &mut self,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        page: Option<usize>,
+        tickets: Tickets,
+    ) {
+        self.0.as_mut().load(facts, event, sequence, time, page, tickets);
     }
 
     /// Has the event handled.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.0.as_mut().poll(cx)
+    }
+
+    /// Takes on an accepted event that no ledger has, and has it handled.
+    #[inline]
+    pub(crate) fn carry(
+        &mut self,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        self.0.as_mut().carry(facts, event, sequence, time, cx)
     }
 }
 
@@ -69,8 +109,7 @@ pin_project! {
         #[pin]
         fan_out: Option<F>,
         inside: Inside,
-        // Earlier events' envelopes, which lanes may still have, the oldest first.
-        spares: VecDeque<Arc<Envelope>>,
+        spares: Spares,
     }
 }
 
@@ -83,7 +122,7 @@ impl<A, F> Reused<A, F> {
             ask,
             fan_out: None,
             inside: Inside(Current::default()),
-            spares: VecDeque::new(),
+            spares: Spares::default(),
         }
     }
 }
@@ -93,35 +132,63 @@ where
     A: Fn(FanOut, Tickets) -> F + Send,
     F: Future<Output = FanOut> + Send,
 {
-    fn load(self: Pin<&mut Self>, facts: &Arc<Facts>, event: Unsent, stamp: Stamp, page: Option<usize>, tickets: Tickets) {
-        let mut this = self.project();
-        if this.spares.front().is_some_and(|spare| !context::is_here(&spare.emitter)) {
-            this.spares.clear();
-        }
-        // Lanes take a run's events in order, so the oldest is free before the others, unless a thread that is done with it has not come to drop it.
-        if this.spares.len() > 1 && Arc::get_mut(&mut this.spares[0]).is_none() {
-            this.spares.rotate_left(1);
-        }
-        let fan_out = match this.spares.front_mut().map(Arc::get_mut) {
-            Some(Some(spare)) => {
-                spare.renew(event, stamp, page);
-                FanOut::new(this.spares.pop_front())
-            }
-            Some(None) => {
-                // Lanes have them all.
-                let emitter = this.spares[0].emitter.clone();
-                FanOut::of(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
-            }
-            None => {
-                let emitter = context::current();
-                *this.inside = Inside(emitter.in_call(facts, None));
-                FanOut::of(Envelope::new(event.into_event(stamp), facts.clone(), emitter, page))
-            }
-        };
-        this.fan_out.set(Some((this.ask)(fan_out, tickets)));
+    fn load(
+        self: Pin<&mut Self>,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        page: Option<usize>,
+        tickets: Tickets,
+    ) {
+        self.load_here(facts, event, sequence, time, page, tickets);
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.poll_here(cx)
+    }
+
+    fn carry(
+        mut self: Pin<&mut Self>,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        self.as_mut().load_here(facts, event, sequence, time, None, Tickets::default());
+        self.poll_here(cx)
+    }
+}
+
+impl<A, F> Reused<A, F>
+where
+    A: Fn(FanOut, Tickets) -> F,
+    F: Future<Output = FanOut>,
+{
+    #[inline(always)]
+    fn load_here(
+        self: Pin<&mut Self>,
+        facts: &Arc<Facts>,
+        event: &mut Unsent,
+        sequence: u64,
+        time: Option<Duration>,
+        page: Option<usize>,
+        tickets: Tickets,
+    ) {
+        let mut this = self.project();
+        let fan_out = this.spares.reopen(event, sequence, time, page).unwrap_or_else(|| {
+            let emitter = context::current();
+            if this.spares.are_empty() {
+                *this.inside = Inside(emitter.in_call(facts, None));
+            }
+            FanOut::new(Envelope::new(event.take().into_event(sequence, time), facts.clone(), emitter, page))
+        });
+        this.fan_out.set(Some((this.ask)(fan_out, tickets)));
+    }
+
+    #[inline(always)]
+    fn poll_here(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut this = self.project();
         let Some(fan_out) = this.fan_out.as_mut().as_pin_mut() else {
             return Poll::Ready(Ok(()));
@@ -129,19 +196,72 @@ where
         let swapped = Swapped::new(&mut this.inside.0);
         let poll = fan_out.poll(cx);
         drop(swapped);
-        poll.map(|fan_out| {
+        poll.map(|mut fan_out| {
             this.fan_out.set(None);
             let outcome = fan_out.envelope().verdict();
-            let envelope = fan_out.close();
+            fan_out.close();
             // A handler may have taken its place along: what goes on with that is in no call from here on, and no later event's.
             if !this.inside.0.is_ours() {
                 this.inside.0.call_is_over();
                 this.spares.clear();
-            } else if this.spares.len() < MOST_SPARES {
-                this.spares.push_back(envelope);
+            } else {
+                this.spares.keep(fan_out);
             }
             outcome
         })
+    }
+}
+
+/// Earlier events, which lanes may still have, and all of which were emitted from one place.
+#[derive(Default)]
+struct Spares {
+    oldest: Option<FanOut>,
+    /// The others, in their order. None where there is no oldest.
+    younger: VecDeque<FanOut>,
+}
+
+impl Spares {
+    /// Makes one that is free that of an event which is emitted here. Where there is none, but others' are of this place, they stay.
+    #[inline(always)]
+    fn reopen(&mut self, event: &mut Unsent, sequence: u64, time: Option<Duration>, page: Option<usize>) -> Option<FanOut> {
+        let oldest = self.oldest.as_mut()?;
+        if context::is_here(&oldest.envelope().emitter) && oldest.reopen(event, sequence, time, page) {
+            return mem::replace(&mut self.oldest, self.younger.pop_front());
+        }
+        self.reopen_younger(event, sequence, time, page)
+    }
+
+    #[cold]
+    fn reopen_younger(&mut self, event: &mut Unsent, sequence: u64, time: Option<Duration>, page: Option<usize>) -> Option<FanOut> {
+        if !context::is_here(&self.oldest.as_ref()?.envelope().emitter) {
+            self.clear();
+            return None;
+        }
+        // Lanes take a run's events in order, so the oldest is free before the others, unless a thread that is done with it has not come to drop it.
+        let mut younger = self.younger.pop_front()?;
+        if younger.reopen(event, sequence, time, page) {
+            return Some(younger);
+        }
+        self.younger.extend(self.oldest.replace(younger));
+        None
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, closed: FanOut) {
+        if self.oldest.is_none() {
+            self.oldest = Some(closed);
+        } else if self.younger.len() + 1 < MOST_SPARES {
+            self.younger.push_back(closed);
+        }
+    }
+
+    fn are_empty(&self) -> bool {
+        self.oldest.is_none()
+    }
+
+    fn clear(&mut self) {
+        self.oldest = None;
+        self.younger.clear();
     }
 }
 

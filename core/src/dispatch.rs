@@ -11,6 +11,7 @@ use futures_util::future::{Either, join_all};
 
 use crate::contain::contained;
 use crate::envelope::{Envelope, FanOut};
+use crate::error::HandlerResult;
 use crate::event::EventKind;
 use crate::handler::HandlerFuture;
 use crate::in_place::{Counted, InPlace};
@@ -66,57 +67,123 @@ fn bring_to_lanes(envelope: &Arc<Envelope>, kind: EventKind, tickets: &mut Ticke
 /// Asks the async handlers; where a run has no others, this is all. Gives the fan-out back.
 ///
 /// Each is polled once, where it is; only when one has to wait, those after it are boxed, and joined with it.
-pub(crate) async fn ask_in_place(fan_out: FanOut, tickets: Tickets) -> FanOut {
-    ask_those_in_place(fan_out.envelope(), tickets).await;
+pub(crate) async fn ask_in_place(fan_out: FanOut, mut tickets: Tickets) -> FanOut {
+    {
+        let envelope = fan_out.envelope();
+        let kind = envelope.event.kind();
+        if kind == EventKind::ChatModelStart {
+            // It may have to be asked twice.
+            Box::pin(finish(in_place(envelope, kind, 0, &mut tickets), false)).await;
+        } else {
+            let mut call = pin!(None);
+            let mut first = None;
+            poll_fn(|cx| {
+                first = Round::new(envelope, kind).poll(call.as_mut(), &mut tickets, cx);
+                Poll::Ready(())
+            })
+            .await;
+            if let Some((index, handler)) = first {
+                let first = call.as_mut().as_pin_mut();
+                let first = first.and_then(|call| InPlace::begun((index, handler), envelope, call, tickets.take(index)));
+                let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
+                // It has been polled in this poll already; but where there is a deadline, its timer has not.
+                Box::pin(finish(calls, !handler.has_deadline())).await;
+                // One whose time was up goes here, and may panic: the emitter waits for the others all the same.
+                let _ = contained(|| call.set(None));
+            }
+        }
+    }
     fan_out
 }
 
-async fn ask_those_in_place(envelope: &Arc<Envelope>, mut tickets: Tickets) {
-    let kind = envelope.event.kind();
-    if kind == EventKind::ChatModelStart {
-        // It may have to be asked twice.
-        return Box::pin(finish(in_place(envelope, kind, 0, &mut tickets), false)).await;
-    }
-    let mut call = pin!(None);
-    let mut begun = None;
-    poll_fn(|cx| {
-        begun = poll_each(envelope, kind, &mut tickets, call.as_mut(), cx);
-        Poll::Ready(())
-    })
-    .await;
-    if let Some((index, handler)) = begun {
-        let first = call.as_mut().as_pin_mut();
-        let first = first.and_then(|call| InPlace::begun((index, handler), envelope, call, tickets.take(index)));
-        let calls = first.into_iter().chain(in_place(envelope, kind, index + 1, &mut tickets));
-        // It has been polled in this poll already; but where there is a deadline, its timer has not.
-        Box::pin(finish(calls, !handler.has_deadline())).await;
-        // One whose time was up goes here, and may panic: the emitter waits for the others all the same.
-        let _ = contained(|| call.set(None));
-    }
-}
-
-/// Polls the calls of the async handlers once, one after the other, in one place; gives the first that has to wait, which stays there.
-fn poll_each<'a>(
+/// The async handlers of an event, each polled once, one after the other, in one place.
+struct Round<'a> {
     envelope: &'a Arc<Envelope>,
     kind: EventKind,
-    tickets: &mut Tickets,
-    mut call: Pin<&mut Option<HandlerFuture<'a>>>,
-    cx: &mut Context<'_>,
-) -> Option<(usize, &'a Arc<Registration>)> {
-    for (index, handler) in envelope.facts.setup.handlers().enumerate() {
-        let Some((target, _)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(kind)) else {
-            continue;
-        };
-        target.call_in(&envelope.event, envelope.run(), call.as_mut());
-        let first = call.as_mut().as_pin_mut()?;
-        if handler.poll_first(first, envelope, index, cx).is_pending() {
-            return Some((index, handler));
+    /// The number of the handler whose turn it is.
+    index: usize,
+    /// Whether that is being called. Else what panics is its future's drop, which harms nobody.
+    calling: bool,
+}
+
+/// Why a round has stopped.
+enum Stop {
+    /// All have answered.
+    Through,
+    /// The handler has to wait; its call stays in its place.
+    Waits,
+    /// There is more to its answer than that it has handled the event, as it has others of the kind.
+    Answered(HandlerResult),
+}
+
+impl<'a> Round<'a> {
+    fn new(envelope: &'a Arc<Envelope>, kind: EventKind) -> Self {
+        Self {
+            envelope,
+            kind,
+            index: 0,
+            calling: false,
         }
-        call.set(None);
-        // What a flush waits for.
-        drop(tickets.take(index));
     }
-    None
+
+    /// Gives the first that has to wait.
+    fn poll(
+        mut self,
+        mut call: Pin<&mut Option<HandlerFuture<'a>>>,
+        tickets: &mut Tickets,
+        cx: &mut Context<'_>,
+    ) -> Option<(usize, &'a Arc<Registration>)> {
+        loop {
+            // Panics are caught for all of them at once, and the round goes on after one: to catch them for each costs as much as a quick call.
+            let answer = match contained(|| self.go_on(call.as_mut(), tickets, cx)) {
+                Ok(Stop::Through) => return None,
+                Ok(Stop::Waits) => return Some((self.index, self.handler()?)),
+                Ok(Stop::Answered(answer)) => Some(Ok(answer)),
+                Err(panicked) => self.calling.then_some(Err(panicked)),
+            };
+            if let (Some(answer), Some(handler)) = (answer, self.handler()) {
+                handler.has_answered(handler.learn(self.kind, answer), self.envelope, self.index);
+            }
+            let _ = contained(|| call.set(None));
+            self.has_handled(tickets);
+        }
+    }
+
+    fn go_on(&mut self, mut call: Pin<&mut Option<HandlerFuture<'a>>>, tickets: &mut Tickets, cx: &mut Context<'_>) -> Stop {
+        let envelope = self.envelope;
+        for handler in envelope.facts.setup.handlers().skip(self.index) {
+            let Some((target, _)) = handler.in_place().filter(|_| !handler.run_inline && handler.wants(self.kind)) else {
+                self.index += 1;
+                continue;
+            };
+            self.calling = true;
+            target.call_in(&envelope.event, envelope.run(), call.as_mut());
+            match call.as_mut().as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx)) {
+                Poll::Ready(Ok(())) if handler.has_handled(self.kind) => {}
+                Poll::Ready(answer) => return Stop::Answered(answer),
+                Poll::Pending => return Stop::Waits,
+            }
+            self.calling = false;
+            handler.counters.handled();
+            call.set(None);
+            self.has_handled(tickets);
+        }
+        Stop::Through
+    }
+
+    /// Whose turn it is.
+    fn handler(&self) -> Option<&'a Arc<Registration>> {
+        self.envelope.facts.setup.handler(self.index)
+    }
+
+    /// The handler whose turn it was is through with the event.
+    #[inline]
+    fn has_handled(&mut self, tickets: &mut Tickets) {
+        // What a flush waits for.
+        drop(tickets.take(self.index));
+        self.index += 1;
+        self.calling = false;
+    }
 }
 
 /// The calls of the async handlers from number `first` on.

@@ -4,11 +4,12 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use crate::carrier::Outcome;
 use crate::context::Current;
 use crate::error::{EmitError, FailureCause, HandlerFailure};
-use crate::event::{Event, Stamp};
+use crate::event::Event;
 use crate::latch::Latch;
 use crate::registration::Registration;
 use crate::report::Reporter;
@@ -58,9 +59,9 @@ impl Envelope {
 
     /// The same for another event of the run, emitted from the same place: what is handled has left no trace but its verdict, which came too late if it
     /// was not read.
-    #[inline]
-    pub(crate) fn renew(&mut self, event: Unsent, stamp: Stamp, page: Option<usize>) {
-        event.send(stamp, &mut self.event);
+    #[inline(always)]
+    fn renew(&mut self, event: &mut Unsent, sequence: u64, time: Option<Duration>, page: Option<usize>) {
+        event.send(sequence, time, &mut self.event);
         self.page = page;
         *self.unhandled.get_mut() = 1;
         if core::mem::take(self.has_verdict.get_mut()) != 0 {
@@ -138,45 +139,49 @@ impl Envelope {
 }
 
 /// An event whose handlers are being asked; dropped, it has been handled as far as that goes.
-///
-/// It is there until [`close`](Self::close).
-pub(crate) struct FanOut(Option<Arc<Envelope>>);
+pub(crate) struct FanOut {
+    envelope: Arc<Envelope>,
+    /// Whether they are.
+    open: bool,
+}
 
 impl FanOut {
-    #[inline]
-    pub(crate) fn new(envelope: Option<Arc<Envelope>>) -> Self {
-        Self(envelope)
-    }
-
-    pub(crate) fn of(envelope: Envelope) -> Self {
-        Self(Some(Arc::new(envelope)))
+    pub(crate) fn new(envelope: Envelope) -> Self {
+        Self {
+            envelope: Arc::new(envelope),
+            open: true,
+        }
     }
 
     #[inline]
     pub(crate) fn envelope(&self) -> &Arc<Envelope> {
-        let Some(envelope) = &self.0 else {
-            unreachable!("it is there until it is closed")
-        };
-        envelope
+        &self.envelope
     }
 
     /// It has been handled, as far as this goes.
     #[inline]
-    pub(crate) fn close(mut self) -> Arc<Envelope> {
-        let Some(envelope) = self.0.take() else {
-            unreachable!("it is there until it is closed")
+    pub(crate) fn close(&mut self) {
+        if core::mem::take(&mut self.open) {
+            self.envelope.handled();
+        }
+    }
+
+    /// Makes one that is closed that of another event of the run, emitted from the same place; false where somebody still has the earlier one.
+    #[inline(always)]
+    pub(crate) fn reopen(&mut self, event: &mut Unsent, sequence: u64, time: Option<Duration>, page: Option<usize>) -> bool {
+        let Some(envelope) = Arc::get_mut(&mut self.envelope) else {
+            return false;
         };
-        envelope.handled();
-        envelope
+        envelope.renew(event, sequence, time, page);
+        self.open = true;
+        true
     }
 }
 
 impl Drop for FanOut {
     #[inline]
     fn drop(&mut self) {
-        if let Some(envelope) = self.0.take() {
-            envelope.handled();
-        }
+        self.close();
     }
 }
 

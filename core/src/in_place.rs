@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::contain::{Contained, contained};
+use crate::contain::Contained;
 use crate::deadline::Within;
 use crate::envelope::Envelope;
 use crate::error::HandlerResult;
@@ -16,40 +16,7 @@ use crate::ledger::Ticket;
 use crate::registration::{Answer, Registration};
 
 impl Registration {
-    /// Polls a call for the first time.
-    #[inline]
-    pub(crate) fn poll_first(
-        &self,
-        call: Pin<&mut HandlerFuture<'_>>,
-        envelope: &Envelope,
-        index: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        // Written down on the way out, as is what comes of the whole event.
-        let mut answer = Ok(Ok(()));
-        let is_ready = contained(|| match call.poll(cx) {
-            Poll::Ready(Ok(())) => true,
-            Poll::Ready(error) => {
-                answer = Ok(error);
-                true
-            }
-            Poll::Pending => false,
-        });
-        match is_ready {
-            Ok(true) => {}
-            Ok(false) => return Poll::Pending,
-            Err(panicked) => answer = Err(panicked),
-        }
-        let kind = envelope.event.kind();
-        if !matches!(answer, Ok(Ok(()))) || !self.has_handled(kind) {
-            self.has_answered(self.learn(kind, answer), envelope, index);
-        } else {
-            self.counters.handled();
-        }
-        Poll::Ready(())
-    }
-
-    fn has_answered(&self, answer: Answer, envelope: &Envelope, index: usize) {
+    pub(crate) fn has_answered(&self, answer: Answer, envelope: &Envelope, index: usize) {
         if let Some(failure) = self.conclude(answer, envelope) {
             envelope.note(index, self, &failure);
         }

@@ -10,7 +10,6 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use stackfuture::StackFuture;
 
-use crate::contain::contained;
 use crate::error::{HandlerError, HandlerResult};
 use crate::event::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event, Interest, LlmEnd, LlmError,
@@ -25,25 +24,17 @@ pin_project! {
     /// What an async handler makes of one event, its type forgotten: in place up to 64 bytes, in a box beyond.
     #[must_use = "futures do nothing unless they are polled"]
     pub struct HandlerFuture<'a> {
-        // Absent only while it is dropped.
         #[pin]
-        future: Option<StackFuture<'a, HandlerResult, SLOT>>,
-    }
-
-    impl PinnedDrop for HandlerFuture<'_> {
-        fn drop(this: Pin<&mut Self>) {
-            // A future that panics when it is dropped harms no other.
-            let mut future = this.project().future;
-            let _ = contained(|| future.set(None));
-        }
+        future: StackFuture<'a, HandlerResult, SLOT>,
     }
 }
 
 impl<'a> HandlerFuture<'a> {
     /// Forgets the future's type.
+    #[inline]
     pub fn new(future: impl Future<Output = HandlerResult> + Send + 'a) -> Self {
         Self {
-            future: Some(StackFuture::from_or_box(future)),
+            future: StackFuture::from_or_box(future),
         }
     }
 
@@ -56,8 +47,9 @@ impl<'a> HandlerFuture<'a> {
 impl Future for HandlerFuture<'_> {
     type Output = HandlerResult;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HandlerResult> {
-        self.project().future.as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
+        self.project().future.poll(cx)
     }
 }
 
@@ -147,7 +139,7 @@ forward!(Arc, Box);
 
 /// [`AsyncCallbackHandler`] as the dispatcher keeps it: dyn-compatible.
 pub(crate) trait ErasedAsyncHandler: Send + Sync {
-    /// Never panics: where the method does, the future does when it is polled.
+    /// Panics where the method does, as the future may when it is polled.
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a>;
 
     /// The same, with the future made where it stays: to move it there right after would take as long as to poll it.
@@ -156,26 +148,10 @@ pub(crate) trait ErasedAsyncHandler: Send + Sync {
 
 impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
     fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        // Here, and not around the poll: where the compiler sees that a method cannot panic, which is so for an `async fn`, this costs nothing.
-        put_off(|| self.on_event(event, run))
+        self.on_event(event, run)
     }
 
     fn call_in<'a>(&'a self, event: &'a Event, run: &'a RunInfo, mut place: Pin<&mut Option<HandlerFuture<'a>>>) {
-        place.set(Some(put_off(|| self.on_event(event, run))));
+        place.set(Some(self.on_event(event, run)));
     }
-}
-
-/// Puts a panic off until the future is polled.
-#[cfg(feature = "std")]
-fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
-    use core::panic::AssertUnwindSafe;
-    use std::panic::{catch_unwind, resume_unwind};
-
-    // What the method shares with others is its own affair, as the docs of handlers say.
-    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| HandlerFuture::new(async { resume_unwind(panic) }))
-}
-
-#[cfg(not(feature = "std"))]
-fn put_off<'a>(make: impl FnOnce() -> HandlerFuture<'a>) -> HandlerFuture<'a> {
-    make()
 }

@@ -16,7 +16,7 @@ use crate::context;
 use crate::dispatch::Tickets;
 use crate::engine::OpenRun;
 use crate::error::{EmitError, HandlerFailure, RunError};
-use crate::event::{Event, EventKind, Stamp};
+use crate::event::{Event, EventKind};
 use crate::ledger::Ticket;
 use crate::manager::Setup;
 #[cfg(feature = "std")]
@@ -100,10 +100,10 @@ impl Vehicle {
     /// What came of it is written down on the way out: handed out of where panics are caught, it would be copied right after it was written, in pieces of
     /// another size, which a processor is slow to do.
     #[inline]
-    fn poll(&mut self) -> Option<Poll<Outcome>> {
+    fn poll(&mut self, poll: impl FnOnce(&mut Carrier, &mut Context<'_>) -> Poll<Outcome>) -> Option<Poll<Outcome>> {
         let Self { carrier, waker, .. } = self;
         let mut outcome = Ok(());
-        let is_ready = contained(|| match carrier.poll(&mut Context::from_waker(waker)) {
+        let is_ready = contained(|| match poll(carrier, &mut Context::from_waker(waker)) {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(error) => {
                 outcome = error;
@@ -226,29 +226,26 @@ impl RunCore {
     #[inline]
     fn poll_plain(&self, emission: &mut Emission, cx: &mut Context<'_>) -> Option<Poll<Outcome>> {
         let Emission::New {
-            event: Unsent::Token(token, chunk),
+            event,
             closing: None,
             waiter,
         } = emission
         else {
             return None;
         };
+        let Unsent::Token(token, chunk) = &*event else { return None };
         let timed = self.has_plain_tokens()?;
         if context::is_too_deep() {
             return None;
         }
         let time = if timed { self.facts.setup.engine.clock.now() } else { None };
         let mut vehicle = self.state.with(|state| state.take_off(token, chunk.as_deref()))?;
-        let stamp = Stamp {
-            sequence: vehicle.sequence,
-            time,
-            ..Stamp::default()
-        };
-        let event = Unsent::Token(mem::take(token), chunk.take());
-        vehicle.carrier.load(&self.facts, event, stamp, None, Tickets::default());
-        let (sequence, mut waiter) = (vehicle.sequence, *waiter);
+        let sequence = vehicle.sequence;
+        self.waiting.before_poll();
+        let poll = vehicle.poll(|carrier, cx| carrier.carry(&self.facts, event, sequence, time, cx));
+        let mut waiter = *waiter;
         *emission = Emission::Done;
-        match self.poll_flight(Flight(vehicle), Some(sequence), &mut waiter, cx) {
+        match self.polled(Flight(vehicle), poll, Some(sequence), &mut waiter, cx) {
             Poll::Ready(Some(outcome)) => Some(Poll::Ready(outcome)),
             Poll::Ready(None) | Poll::Pending => {
                 let cut_off = false;
@@ -388,13 +385,8 @@ impl RunCore {
             None => (Some(setup.engine.ledger.open()), Tickets::default()),
         };
         drop(closed);
-        let stamp = Stamp {
-            sequence,
-            time,
-            ..Stamp::default()
-        };
         vehicle.sequence = sequence;
-        vehicle.carrier.load(&self.facts, event.take(), stamp, page, tickets);
+        vehicle.carrier.load(&self.facts, event, sequence, time, page, tickets);
         Acceptance::InFlight {
             flight: Flight(vehicle),
             cut_off,
@@ -472,13 +464,26 @@ impl RunCore {
     fn poll_flight(&self, mut flight: Flight, mine: Option<u64>, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         // Whoever polls last may be dropped: so the event in flight wakes everybody who waits.
         self.waiting.before_poll();
+        let poll = flight.0.poll(Carrier::poll);
+        self.polled(flight, poll, mine, waiter, cx)
+    }
+
+    /// Goes on after the event in flight was polled.
+    #[inline]
+    fn polled(
+        &self,
+        mut flight: Flight,
+        mut poll: Option<Poll<Outcome>>,
+        mine: Option<u64>,
+        waiter: &mut Waiter,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Outcome>> {
         let sequence = flight.0.sequence;
-        let mut poll = flight.0.poll();
         let mut more = false;
         if matches!(poll, Some(Poll::Pending)) && context::may_help() {
             // We are inside a sync handler, on a thread that may be the only one there is for them.
             more = self.facts.setup.help();
-            poll = flight.0.poll();
+            poll = flight.0.poll(Carrier::poll);
         }
         // Handlers' panics are contained where they are called. This one is of the runtime's, and must not leave the run stuck: the calls that it cut
         // short report themselves as the carrier goes.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::mem;
+use core::time::Duration;
 
 use crate::event::{Event, EventKind, LlmNewToken, Stamp};
 use crate::result::LlmChunk;
@@ -38,22 +39,35 @@ impl Unsent {
         }
     }
 
-    /// What is sent now.
+    /// Puts the event where it goes. What was there may be here then.
+    ///
+    /// Number and time come apart, and not as a stamp: so they stay in registers, and are not read from where they were just written in other pieces, which
+    /// a processor is slow to do.
     #[inline]
-    pub(super) fn take(&mut self) -> Self {
-        mem::replace(self, Self::Sent)
-    }
-
-    /// Puts the event where it goes.
-    #[inline]
-    pub(crate) fn send(self, stamp: Stamp, slot: &mut Event) {
+    pub(crate) fn send(&mut self, sequence: u64, time: Option<Duration>, slot: &mut Event) {
         match (self, &mut *slot) {
-            (Self::Token(token, chunk), Event::LlmNewToken(earlier)) => *earlier = LlmNewToken { token, chunk, stamp },
-            (unsent, slot) => *slot = unsent.into_event(stamp),
+            (Self::Token(token, chunk), Event::LlmNewToken(earlier)) => {
+                mem::swap(token, &mut earlier.token);
+                mem::swap(chunk, &mut earlier.chunk);
+                earlier.stamp.sequence = sequence;
+                earlier.stamp.time = time;
+            }
+            (unsent, slot) => *slot = unsent.take().into_event(sequence, time),
         }
     }
 
-    pub(crate) fn into_event(self, stamp: Stamp) -> Event {
+    /// What is sent now.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        mem::replace(self, Self::Sent)
+    }
+
+    pub(crate) fn into_event(self, sequence: u64, time: Option<Duration>) -> Event {
+        let stamp = Stamp {
+            sequence,
+            time,
+            ..Stamp::default()
+        };
         match self {
             Self::Token(token, chunk) => Event::LlmNewToken(LlmNewToken { token, chunk, stamp }),
             Self::Other(mut event) => {

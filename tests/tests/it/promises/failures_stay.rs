@@ -3,9 +3,11 @@
 //!
 //! Errors and panics of handlers that are awaited: see `failures_stay_where_they_are`.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
-use rappel_core::{EmitError, FailureCause};
+use rappel_core::{AsyncCallbackHandler, EmitError, FailureCause, HandlerFuture, RunInfo};
 use rappel_tests::held::{held, held_async};
 use rappel_tests::on_every_runtime;
 
@@ -26,6 +28,20 @@ impl Drop for Bomb {
         if !std::thread::panicking() {
             panic!("dropped");
         }
+    }
+}
+
+/// Its futures are ready at once, and panic when they are dropped. For some events, it panics before that.
+struct Explosive(fn(&Event) -> bool);
+
+impl AsyncCallbackHandler for Explosive {
+    fn on_event<'a>(&'a self, event: &'a Event, _: &'a RunInfo) -> HandlerFuture<'a> {
+        assert!(!(self.0)(event), "called");
+        let bomb = Bomb;
+        HandlerFuture::new(poll_fn(move |_| {
+            let _ = &bomb;
+            Poll::Ready(Ok(()))
+        }))
     }
 }
 
@@ -130,6 +146,25 @@ on_every_runtime! {
         for stats in &callbacks.stats()[..2] {
             assert_eq!((stats.handled, stats.failed), (2, 1));
         }
+    }
+
+    /// Whoever has answered has handled the event, whatever its future does when it is dropped; and those after it are called all the same.
+    async fn an_async_handler_whose_future_panics_when_it_is_dropped(rt) {
+        let log = Log::new();
+        let (callbacks, failures) = reporting(rt.callbacks());
+        let callbacks = callbacks
+            .with_async_handler(Explosive(|_| false))
+            .with_async_handler(Explosive(|event| matches!(event, Event::Text(_))))
+            .with_async_handler(asynchronous(log.clone()));
+        let run = chain(&callbacks, "run").await;
+        for text in ["a", "b"] {
+            run.on_text(text).await.unwrap();
+        }
+        run.end(json!(1)).await.unwrap();
+        assert_eq!(log.lines().len(), 4);
+        assert_eq!(causes(&failures), ["on_text: panicked: called", "on_text: panicked: called"]);
+        let counts: Vec<_> = callbacks.stats().iter().map(|stats| (stats.handled, stats.failed)).collect();
+        assert_eq!(counts, [(4, 0), (2, 2), (4, 0)]);
     }
 
     /// What panics as its time is up does not have the emitter go on before the others are through.
