@@ -1,4 +1,4 @@
-"""The same work by LangChain: a token to handlers that do nothing. Prints what `benches/peers` prints; `report --with-langchain` runs it."""
+"""The same work with LangChain: a token for handlers that do nothing. Prints the same JSON as `benches/peers`. `report --with-langchain` runs it."""
 
 import argparse
 import asyncio

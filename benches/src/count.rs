@@ -1,4 +1,5 @@
-//! Counting allocations: for the binary whose allocator counts. Timing is not done there, as counting costs.
+//! Counts allocations, in the binary whose allocator counts. Nothing is timed there, because
+//! counting takes time.
 
 use std::alloc::System;
 
@@ -10,10 +11,10 @@ use crate::report::{Counts, HeldResult, RowCount};
 use crate::rows::held::{self, Held};
 use crate::rows::panels;
 
-/// How often a row is called for a count.
+/// Calls of a row per count.
 const CALLS: u64 = 3;
 
-/// Adds up what is allocated while a row's call counts, on all threads.
+/// Adds up what all threads allocate during the measured part of a row's call.
 struct Counter {
     allocator: &'static StatsAlloc<System>,
     begun: Stats,
@@ -29,12 +30,12 @@ impl Probe for Counter {
     fn end(&mut self) {
         let grown = self.allocator.stats() - self.begun;
         self.allocations += (grown.allocations + grown.reallocations) as u64;
-        // A buffer that grows where it is, or moves, counts by what it grows.
+        // A reallocated buffer counts with the bytes that it grew by.
         self.bytes += grown.bytes_allocated as u64;
     }
 }
 
-/// Counts for all rows, or those that `only` leaves. That allocator must be the process's own.
+/// Counts for all rows, or those that `only` selects. `allocator` must be the global allocator.
 #[must_use]
 pub fn count(allocator: &'static StatsAlloc<System>, only: Option<&str>) -> Counts {
     let mut counts = Counts::default();
@@ -43,22 +44,16 @@ pub fn count(allocator: &'static StatsAlloc<System>, only: Option<&str>) -> Coun
             counts.rows.push(count_row(allocator, &panel.name, row));
         }
     }
-    let held = held::all()
-        .into_iter()
-        .filter(|held| only.is_none_or(|only| held.name.contains(only)));
+    let held =
+        held::all().into_iter().filter(|held| only.is_none_or(|only| held.name.contains(only)));
     counts.held = held.map(|held| count_held(allocator, &held)).collect();
     counts
 }
 
-/// Counts for one row. That allocator must be the process's own.
+/// Counts for one row. `allocator` must be the global allocator.
 pub fn count_row(allocator: &'static StatsAlloc<System>, panel: &str, row: &mut Row) -> RowCount {
-    let mut counter = Counter {
-        allocator,
-        begun: Stats::default(),
-        allocations: 0,
-        bytes: 0,
-    };
-    // Threads start, and queues get their room.
+    let mut counter = Counter { allocator, begun: Stats::default(), allocations: 0, bytes: 0 };
+    // The first call starts threads and grows queues.
     row.call(&mut counter);
     (counter.allocations, counter.bytes) = (0, 0);
     (0..CALLS).for_each(|_| row.call(&mut counter));
@@ -83,10 +78,7 @@ fn count_held(allocator: &'static StatsAlloc<System>, held: &Held) -> HeldResult
         drop(things);
         (number, bytes)
     };
-    let points: Vec<_> = held::NUMBERS.into_iter().map(bytes_of).collect();
-    HeldResult {
-        name: held.name.clone(),
-        bytes_each: slope(&points.iter().map(|(number, bytes)| (*number as f64, *bytes)).collect::<Vec<_>>()),
-        points,
-    }
+    let points: Vec<_> = held.numbers().into_iter().map(bytes_of).collect();
+    let line: Vec<_> = points.iter().map(|(number, bytes)| (*number as f64, *bytes)).collect();
+    HeldResult { name: held.name.clone(), bytes_each: slope(&line), points }
 }

@@ -1,18 +1,19 @@
-//! Handlers that do next to nothing, so that what is measured is what it takes to call them.
+//! Handlers that do next to nothing, so that rows measure what it takes to call them.
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rappel_core::{
-    AsyncCallbackHandler, Background, CallbackHandler, CallbackManager, EventGroup, HandlerOptions, HandlerResult, Interest, LlmEnd,
-    LlmNewToken, LlmStart, Pipelined, RunInfo,
+    AsyncCallbackHandler, Awaited, Background, CallbackHandler, CallbackManager, EventContext,
+    EventGroup, HandlerResult, Interest, LlmEnd, LlmNewToken, LlmStart, Pipelined, RunInfo,
 };
 
-/// How many events wait for a handler that is not awaited, and in a channel that does the same work.
+/// The queue length of pipelined and background handlers, and of the channels that they are
+/// compared with.
 pub const CAPACITY: usize = 256;
 
 /// Looks at a run's start, tokens and end, and does nothing.
@@ -20,57 +21,57 @@ pub const CAPACITY: usize = 256;
 pub struct Nothing;
 
 impl AsyncCallbackHandler for Nothing {
-    async fn on_llm_start(&self, start: &LlmStart, _: &RunInfo) -> HandlerResult {
+    async fn on_llm_start(&self, start: &LlmStart, _: &EventContext) -> HandlerResult {
         black_box(start);
         Ok(())
     }
 
-    async fn on_llm_new_token(&self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+    async fn on_llm_new_token(&self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
         black_box(token);
         Ok(())
     }
 
-    async fn on_llm_end(&self, end: &LlmEnd, _: &RunInfo) -> HandlerResult {
+    async fn on_llm_end(&self, end: &LlmEnd, _: &EventContext) -> HandlerResult {
         black_box(end);
         Ok(())
     }
 }
 
 impl CallbackHandler for Nothing {
-    fn on_llm_start(&mut self, start: &LlmStart, _: &RunInfo) -> HandlerResult {
+    fn on_llm_start(&mut self, start: &LlmStart, _: &EventContext) -> HandlerResult {
         black_box(start);
         Ok(())
     }
 
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
         black_box(token);
         Ok(())
     }
 
-    fn on_llm_end(&mut self, end: &LlmEnd, _: &RunInfo) -> HandlerResult {
+    fn on_llm_end(&mut self, end: &LlmEnd, _: &EventContext) -> HandlerResult {
         black_box(end);
         Ok(())
     }
 }
 
-/// Does nothing, once nobody holds it: so that a mailbox can be filled.
+/// Does nothing, but blocks in a token while it is held: so that its queue can be filled.
 #[derive(Debug, Clone, Default)]
 pub struct Held(Arc<AtomicBool>);
 
 impl Held {
-    /// From the next token on, waits.
+    /// Blocks from the next token on.
     pub fn hold(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Goes on.
+    /// Stops blocking.
     pub fn release(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
 }
 
 impl CallbackHandler for Held {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
         while self.0.load(Ordering::Relaxed) {
             thread::yield_now();
         }
@@ -79,19 +80,39 @@ impl CallbackHandler for Held {
     }
 }
 
-/// Gives way once at each token.
+/// Yields once in each token.
 #[derive(Debug, Clone, Copy)]
 pub struct Yields;
 
 impl AsyncCallbackHandler for Yields {
-    async fn on_llm_new_token(&self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+    async fn on_llm_new_token(&self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
         futures_lite::future::yield_now().await;
         black_box(token);
         Ok(())
     }
 }
 
-/// Wants to hear of chains only.
+/// Counts its tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(Arc<AtomicU64>);
+
+impl Counts {
+    /// The calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl AsyncCallbackHandler for Counts {
+    async fn on_llm_new_token(&self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
+        black_box(token);
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Is interested in chains only.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainsOnly;
 
@@ -101,21 +122,21 @@ impl AsyncCallbackHandler for ChainsOnly {
     }
 }
 
-/// Keeps its thread for that long at each token.
+/// Blocks its thread for this long in each token.
 #[derive(Debug, Clone, Copy)]
 pub struct Sleeps(pub Duration);
 
 impl CallbackHandler for Sleeps {
-    fn on_llm_new_token(&mut self, _: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, _: &LlmNewToken, _: &EventContext) -> HandlerResult {
         thread::sleep(self.0);
         Ok(())
     }
 }
 
-/// What a handler is without this library: a trait object with a boxed future a call.
+/// A handler without this library: a trait object with a boxed future per call.
 #[async_trait]
 pub trait DynHandler: Send + Sync {
-    /// A token came.
+    /// Handles a token.
     async fn on_llm_new_token(&self, token: &LlmNewToken, run: &RunInfo) -> HandlerResult;
 }
 
@@ -136,25 +157,41 @@ impl DynHandler for Yields {
     }
 }
 
+/// A sync handler without this library.
+pub trait PlainHandler {
+    /// Handles a token.
+    ///
+    /// # Errors
+    /// If the handler fails.
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, run: &RunInfo) -> HandlerResult;
+}
+
+impl PlainHandler for Nothing {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _: &RunInfo) -> HandlerResult {
+        black_box(token);
+        Ok(())
+    }
+}
+
 /// How a row's handlers are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Async ones.
+    /// Async, awaited.
     Async,
-    /// Async ones that give way once.
+    /// Async, awaited, and each call yields once.
     Yielding,
-    /// Sync ones on the emitter's thread.
+    /// Sync, on the emitter's thread.
     Inline,
-    /// Sync ones that emitting waits for.
+    /// Sync, awaited.
     Awaited,
-    /// Sync ones whose mailbox emitting waits for.
+    /// Sync, and the emitter waits for room in its queue only.
     Pipelined,
-    /// Sync ones that nobody waits for.
+    /// Sync, and the emitter never waits.
     Background,
 }
 
 impl Kind {
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -174,7 +211,7 @@ impl Kind {
         format!("{handlers} {} handler{plural}", self.name())
     }
 
-    /// That manager with so many handlers of this kind.
+    /// Adds a number of handlers of this kind.
     #[must_use]
     pub fn register(self, handlers: usize, callbacks: CallbackManager) -> CallbackManager {
         (0..handlers).fold(callbacks, |callbacks, _| self.register_one(callbacks))
@@ -184,24 +221,37 @@ impl Kind {
         match self {
             Self::Async => callbacks.with_async_handler(Nothing),
             Self::Yielding => callbacks.with_async_handler(Yields),
-            Self::Inline | Self::Awaited | Self::Pipelined | Self::Background => self.register_sync(Nothing, callbacks),
+            Self::Inline | Self::Awaited | Self::Pipelined | Self::Background => {
+                self.register_sync(Nothing, callbacks)
+            }
         }
     }
 
-    /// That manager with a sync handler, called as the kind says; an async kind is as good as awaited.
+    /// Adds a sync handler with this kind's delivery. The async kinds count as awaited.
     #[must_use]
-    pub fn register_sync(self, handler: impl CallbackHandler, callbacks: CallbackManager) -> CallbackManager {
-        let options = HandlerOptions::new();
+    pub fn register_sync(
+        self,
+        handler: impl CallbackHandler + Send,
+        callbacks: CallbackManager,
+    ) -> CallbackManager {
+        self.register_sync_with(CAPACITY, handler, callbacks)
+    }
+
+    /// The same, with a queue of this length if the delivery has one.
+    #[must_use]
+    pub fn register_sync_with(
+        self,
+        capacity: usize,
+        handler: impl CallbackHandler + Send,
+        callbacks: CallbackManager,
+    ) -> CallbackManager {
         match self {
-            Self::Inline => callbacks.with_handler_options(handler, options.run_inline(true)),
+            Self::Inline => callbacks.with_handler_options(handler, Awaited::new().inline()),
             Self::Async | Self::Yielding | Self::Awaited => callbacks.with_handler(handler),
-            Self::Pipelined => callbacks.with_handler_options(handler, options.delivery(Pipelined { capacity: CAPACITY })),
+            Self::Pipelined => callbacks.with_handler_options(handler, Pipelined::new(capacity)),
             Self::Background => {
-                let delivery = Background {
-                    capacity: CAPACITY,
-                    open_runs: 1 << 16,
-                };
-                callbacks.with_handler_options(handler, options.delivery(delivery))
+                let delivery = Background::new(capacity).open_traces(1 << 16);
+                callbacks.with_handler_options(handler, delivery)
             }
         }
     }

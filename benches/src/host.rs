@@ -9,16 +9,16 @@ use rappel_core::CallbackManager;
 use rappel_smol::Smol;
 use rappel_tokio::Tokio;
 
-/// A runtime, and a flavour of it.
+/// A runtime in one of its flavours.
 #[derive(Debug, Clone)]
 pub enum Host {
     /// tokio with two worker threads.
     TokioMultiThread(Arc<tokio::runtime::Runtime>),
     /// tokio on the caller's thread.
     TokioCurrentThread(Arc<tokio::runtime::Runtime>),
-    /// async-std, as it comes: a worker thread a processor.
+    /// async-std with its default: a worker thread per processor.
     AsyncStd,
-    /// smol's global executor, as it comes: one thread.
+    /// smol's global executor with its default: one thread.
     Smol,
 }
 
@@ -26,7 +26,7 @@ impl Host {
     /// tokio with two worker threads.
     ///
     /// # Panics
-    /// When the system gives no threads.
+    /// If the system cannot create threads.
     #[must_use]
     pub fn tokio_multi_thread() -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -37,12 +37,16 @@ impl Host {
     /// tokio on the caller's thread.
     ///
     /// # Panics
-    /// When the system gives no event queue.
+    /// If the system cannot create an event queue.
     #[must_use]
     pub fn tokio_current_thread() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self::TokioCurrentThread(Arc::new(runtime.expect("a tokio runtime")))
     }
+
+    /// The names of all of them, in the order of [`all`](Self::all).
+    pub const NAMES: [&str; 4] =
+        ["tokio multi-thread", "tokio current-thread", "async-std", "smol"];
 
     /// All of them.
     #[must_use]
@@ -53,12 +57,13 @@ impl Host {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::TokioMultiThread(_) => "tokio multi-thread",
-            Self::TokioCurrentThread(_) => "tokio current-thread",
-            Self::AsyncStd => "async-std",
-            Self::Smol => "smol",
-        }
+        let at = match self {
+            Self::TokioMultiThread(_) => 0,
+            Self::TokioCurrentThread(_) => 1,
+            Self::AsyncStd => 2,
+            Self::Smol => 3,
+        };
+        Self::NAMES[at]
     }
 
     /// A manager without handlers, on this runtime.
@@ -70,23 +75,25 @@ impl Host {
         match self {
             Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => {
                 let tokio = Tokio::new(runtime.handle().clone());
-                CallbackManager::new(tokio.expect("a runtime with a timer")).erase()
+                CallbackManager::new(tokio.expect("a runtime with a timer"))
             }
-            Self::AsyncStd => CallbackManager::new(AsyncStd::new()).erase(),
-            Self::Smol => CallbackManager::new(Smol::global()).erase(),
+            Self::AsyncStd => CallbackManager::new(AsyncStd::new()),
+            Self::Smol => CallbackManager::new(Smol::global()),
         }
     }
 
     /// Drives a future on the caller's thread.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         match self {
-            Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => runtime.block_on(future),
+            Self::TokioMultiThread(runtime) | Self::TokioCurrentThread(runtime) => {
+                runtime.block_on(future)
+            }
             Self::AsyncStd => async_std::task::block_on(future),
             Self::Smol => smol::block_on(future),
         }
     }
 
-    /// Runs a future as a task, and waits for it: where programs emit.
+    /// Runs a future as a task, as programs do, and waits for it.
     pub fn run<F>(&self, future: F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -95,7 +102,7 @@ impl Host {
         self.block_on(self.spawn(future))
     }
 
-    /// Runs a future as a task. It panics where the task did.
+    /// Runs a future as a task. The returned future panics if the task did.
     pub fn spawn<F>(&self, future: F) -> Pin<Box<dyn Future<Output = F::Output> + Send>>
     where
         F: Future + Send + 'static,

@@ -1,4 +1,5 @@
-//! The lines of the budget that are known to be missed, with how much they are: so that the gate stays shut for all that is not, and for what gets worse.
+//! The lines of the budget that are known to be missed, with their figures. The gate still fails
+//! for all other lines, and for a known line that gets worse.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,18 +9,19 @@ use std::path::PathBuf;
 use crate::outside::home;
 use crate::report::Verdict;
 
-/// How much more than what is recorded passes, of what another allocator or another thread's turn makes of it.
+/// A known line passes up to this factor of its recorded figure: allocators and thread schedules
+/// differ.
 const MARGIN: f64 = 1.05;
 
-/// What is recorded, by the line.
+/// The recorded figures, by line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known(BTreeMap<String, f64>);
 
 impl Known {
-    /// What the file says; nothing is known to be missed where there is none.
+    /// Reads the file. Without a file, no line is known to be missed.
     ///
     /// # Errors
-    /// When it cannot be read, or is no record.
+    /// If the file cannot be read, or is not valid.
     pub fn read() -> io::Result<Self> {
         match fs::read_to_string(file()) {
             Ok(text) => Ok(Self(serde_json::from_str(&text)?)),
@@ -28,17 +30,17 @@ impl Known {
         }
     }
 
-    /// The lines that are missed now.
+    /// The lines of `budget` that are missed.
     #[must_use]
     pub fn of(budget: &[Verdict]) -> Self {
         let missed = budget.iter().filter(|line| line.is_missed());
         Self(missed.filter_map(|line| Some((line.name(), line.measured?))).collect())
     }
 
-    /// Writes the file, or removes it where nothing is missed.
+    /// Writes the file, or removes it if no line is missed.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self) -> io::Result<()> {
         if !self.0.is_empty() {
             return fs::write(file(), serde_json::to_string_pretty(&self.0)? + "\n");
@@ -49,7 +51,7 @@ impl Known {
         }
     }
 
-    /// The budget, widened by what is known to be missed.
+    /// The budget with the limits of the known lines raised to their recorded figures.
     #[must_use]
     pub fn widen(&self, budget: &[Verdict]) -> Vec<Verdict> {
         let widened = |line: &Verdict| Verdict {
@@ -77,19 +79,22 @@ mod tests {
             at_most,
             measured: Some(measured),
             unit: "bytes".to_owned(),
+            version1: None,
+            version1_is_measured: false,
         }
     }
 
     #[test]
-    fn what_is_known_passes_until_it_gets_worse() {
+    fn a_known_line_passes_until_it_gets_worse() {
         let known = Known::of(&[line("holds", 1.0, 0.5), line("missed", 1.0, 4.0)]);
-        let missed = |lines: &[Verdict]| known.widen(lines).iter().filter(|line| line.is_missed()).count();
+        let missed =
+            |lines: &[Verdict]| known.widen(lines).iter().filter(|line| line.is_missed()).count();
         assert_eq!(missed(&[line("holds", 1.0, 1.0), line("missed", 1.0, 4.1)]), 0);
         assert_eq!(missed(&[line("holds", 1.0, 1.1), line("missed", 1.0, 4.3)]), 2);
     }
 
     #[test]
-    fn what_is_not_a_number_is_missed() {
+    fn a_figure_that_is_not_a_number_is_missed() {
         assert!(line("nothing", 1.0, f64::NAN).is_missed());
     }
 }

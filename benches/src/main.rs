@@ -21,15 +21,15 @@ struct Cli {
 enum Command {
     /// Measures everything in turn, prints tables, and writes report.json and pictures.
     Report(ReportArgs),
-    /// Takes one path with so many events: for callgrind.
+    /// Sends a number of events along one path, for callgrind.
     Path {
-        /// Which one.
+        /// The path.
         path: Path,
-        /// How many.
+        /// The number of events.
         #[arg(long)]
         events: u64,
     },
-    /// Serves answers of so many chunks until standard input ends: for the paths of a chat.
+    /// Serves answers of a number of chunks until standard input ends, for the paths of a chat.
     #[command(hide = true)]
     Serve {
         #[arg(long)]
@@ -39,22 +39,25 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ReportArgs {
-    /// Takes less than a minute, and leaves out instructions.
+    /// Takes about a minute, and skips instructions.
     #[arg(long)]
     quick: bool,
-    /// Leaves what has this in its name, and what that is compared with.
+    /// Measures only the rows with this in their name, and what they are compared with.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Fails with each line of the budget that is missed.
     #[arg(long)]
     check: bool,
-    /// Builds and runs benches/peers, the same work by other libraries.
+    /// Builds and runs benches/peers: the same work with other libraries.
     #[arg(long)]
     peers: bool,
-    /// Measures LangChain, where python3 has langchain-core.
+    /// Builds version 1 from git and measures it before everything else.
+    #[arg(long)]
+    version1: bool,
+    /// Measures LangChain, if python3 has langchain-core.
     #[arg(long)]
     with_langchain: bool,
-    /// Where report.json and the pictures go; beside this crate's sources by default.
+    /// The directory for report.json and the pictures. Default: beside this crate's sources.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
 }
@@ -63,7 +66,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Report(args) => report(args),
         Command::Path { path, events } => path.take(events).map(|()| true).map_err(Into::into),
-        Command::Serve { chunks } => serve_until_stdin_ends(chunks).map(|()| true).map_err(Into::into),
+        Command::Serve { chunks } => {
+            serve_until_stdin_ends(chunks).map(|()| true).map_err(Into::into)
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -75,12 +80,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well: always, if nothing is to be checked.
+/// Returns `false` if `--check` finds a missed line.
 fn report(args: ReportArgs) -> Result<bool, Box<dyn Error>> {
     let wanted = Wanted {
         quick: args.quick,
         only: args.only,
         peers: args.peers,
+        version1: args.version1,
         langchain: args.with_langchain,
     };
     let report = run(&wanted)?;

@@ -1,28 +1,29 @@
-//! How rows are measured: in short slices, in turn, so that whatever else the machine does falls on all rows of a panel alike.
+//! How rows are measured: in short slices, in turn, so that other load on the machine affects all
+//! rows of a panel alike.
 
 use std::time::{Duration, Instant};
 
 use crate::report::{RowResult, Spread};
 
-/// Told when the part of a call that counts begins, and when it ends: a clock, or a counter of allocations.
+/// Measures a part of a call: a clock, or a counter of allocations.
 pub trait Probe {
-    /// It begins.
+    /// The measured part begins.
     fn begin(&mut self);
-    /// It ends.
+    /// The measured part ends.
     fn end(&mut self);
 }
 
-/// What a row's call measures with.
+/// Given to a row's call, to mark the part that is measured.
 #[allow(missing_debug_implementations, reason = "a probe is anything")]
 pub struct Meter<'a>(&'a mut dyn Probe);
 
 impl<'a> Meter<'a> {
-    /// A meter over that probe.
+    /// A meter that uses `probe`.
     pub fn new(probe: &'a mut dyn Probe) -> Self {
         Self(probe)
     }
 
-    /// Measures `part`, and nothing else of the call.
+    /// Runs and measures `part`. Nothing else of the call is measured.
     pub fn around<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.0.begin();
         let output = part();
@@ -31,25 +32,29 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// Something that can be measured again and again.
+/// Something that can be measured repeatedly.
 #[allow(missing_debug_implementations, reason = "its call is a closure")]
 pub struct Row {
-    /// What it does, in words that stand alone.
+    /// What it does. Unique in its panel.
     pub name: String,
-    /// The events that one call measures.
+    /// Number of events in the measured part of one call.
     pub events: u64,
     /// The row of the same panel that it is compared with.
     pub reference: Option<String>,
-    /// Where the row stands on the panel's axis, if it has one.
+    /// The row's place on the panel's axis, if the panel has one.
     pub x: Option<f64>,
-    /// Whether it is rappel that does it.
+    /// Whether this is rappel, and not something that it is compared with.
     pub ours: bool,
     call: Box<dyn FnMut(&mut Meter<'_>)>,
 }
 
 impl Row {
-    /// A row whose call measures so many events.
-    pub fn new(name: impl Into<String>, events: u64, call: impl FnMut(&mut Meter<'_>) + 'static) -> Self {
+    /// A row whose call measures this many events.
+    pub fn new(
+        name: impl Into<String>,
+        events: u64,
+        call: impl FnMut(&mut Meter<'_>) + 'static,
+    ) -> Self {
         Self {
             name: name.into(),
             events,
@@ -60,21 +65,21 @@ impl Row {
         }
     }
 
-    /// Compares it with another row of the panel.
+    /// Compares the row with another row of the panel.
     #[must_use]
     pub fn against(mut self, reference: impl Into<String>) -> Self {
         self.reference = Some(reference.into());
         self
     }
 
-    /// Puts it on the panel's axis.
+    /// Puts the row on the panel's axis.
     #[must_use]
     pub fn at(mut self, x: f64) -> Self {
         self.x = Some(x);
         self
     }
 
-    /// Calls it once.
+    /// Calls the row once.
     pub fn call(&mut self, probe: &mut dyn Probe) {
         (self.call)(&mut Meter::new(probe));
     }
@@ -83,30 +88,24 @@ impl Row {
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How often all panels are built anew and gone through: what a slow minute of the machine, or a lucky heap, does, it does to a part only.
+    /// How often all panels are built anew and measured. So a slow minute of the machine, or a
+    /// lucky layout of the heap, affects only a part of the slices.
     pub passes: usize,
-    /// The slices of each row in a pass.
+    /// Slices of each row per pass.
     pub slices: usize,
-    /// How long a slice is, unless a single call is longer.
+    /// The length of a slice, unless a single call takes longer.
     pub slice: Duration,
 }
 
 impl Pace {
-    /// Minutes.
-    pub const FULL: Self = Self {
-        passes: 3,
-        slices: 7,
-        slice: Duration::from_millis(20),
-    };
-    /// Less than a minute.
-    pub const QUICK: Self = Self {
-        passes: 1,
-        slices: 15,
-        slice: Duration::from_millis(1),
-    };
+    /// Some minutes.
+    pub const FULL: Self = Self { passes: 3, slices: 7, slice: Duration::from_millis(20) };
+    /// About a minute.
+    pub const QUICK: Self = Self { passes: 1, slices: 15, slice: Duration::from_millis(1) };
 }
 
-/// Measures each row of a panel in `pace.slices` slices, one of each row in turn: nanoseconds an event.
+/// Measures each row of a panel in `pace.slices` slices, one slice of each row in turn. Returns
+/// nanoseconds per event.
 pub fn slices(rows: &mut [Row], pace: Pace) -> Vec<Vec<f64>> {
     let calls: Vec<u32> = rows.iter_mut().map(|row| calls_in_a_slice(row, pace.slice)).collect();
     let mut measured = vec![Vec::with_capacity(pace.slices); rows.len()];
@@ -120,7 +119,7 @@ pub fn slices(rows: &mut [Row], pace: Pace) -> Vec<Vec<f64>> {
     measured
 }
 
-/// Warms a row up, and finds how many calls fill a slice, what is not measured in them included.
+/// Warms a row up, and returns how many calls fill a slice, with their unmeasured parts.
 fn calls_in_a_slice(row: &mut Row, slice: Duration) -> u32 {
     let mut clock = Stopwatch::default();
     row.call(&mut clock);
@@ -153,10 +152,12 @@ impl Probe for Stopwatch {
     }
 }
 
-/// The results of a panel's rows: each with the ratios to its reference, slice by slice, since those were measured side by side.
+/// The results of a panel's rows, each with its ratio to its reference. Ratios are taken slice by
+/// slice, because those slices were measured one after the other.
 #[must_use]
 pub fn results(rows: &[Row], measured: &[Vec<f64>]) -> Vec<RowResult> {
-    let slices_of = |name: &str| rows.iter().position(|row| row.name == name).map(|at| &measured[at]);
+    let slices_of =
+        |name: &str| rows.iter().position(|row| row.name == name).map(|at| &measured[at]);
     let result = |(row, slices): (&Row, &Vec<f64>)| RowResult {
         name: row.name.clone(),
         x: row.x,
@@ -175,7 +176,7 @@ pub fn results(rows: &[Row], measured: &[Vec<f64>]) -> Vec<RowResult> {
     rows.iter().zip(measured).map(result).collect()
 }
 
-/// One by the other, pair by pair.
+/// Divides pair by pair.
 #[must_use]
 pub fn quotients(slices: &[f64], reference: &[f64]) -> Vec<f64> {
     slices.iter().zip(reference).map(|(one, other)| one / other).collect()

@@ -1,24 +1,25 @@
-//! What is measured in processes of their own: allocations, instructions, other libraries.
+//! What is measured in other processes: allocations, instructions, other libraries, version 1.
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
 
-use crate::report::{Counts, PathCount, PeerRow, Peers};
+use crate::report::{Counts, PathCount, PeerRow, Peers, Report};
 
-/// Why another process told nothing.
+/// Why another process has no result.
 #[derive(Debug)]
 pub enum OutsideError {
     /// It could not be started.
     Start(String, io::Error),
-    /// It failed, and has said why on standard error.
+    /// It failed. Its standard error says why.
     Failed(String),
-    /// What it printed is not what was asked for.
+    /// Its output is not valid.
     Output(String, String),
 }
 
@@ -27,67 +28,71 @@ impl fmt::Display for OutsideError {
         match self {
             Self::Start(what, error) => write!(f, "{what} does not start: {error}"),
             Self::Failed(what) => write!(f, "{what} failed"),
-            Self::Output(what, why) => write!(f, "{what} printed something else: {why}"),
+            Self::Output(what, why) => write!(f, "the output of {what} is not valid: {why}"),
         }
     }
 }
 
 impl std::error::Error for OutsideError {}
 
-/// Where this crate is: the report is a tool of the source tree.
+/// The directory of this crate: the report is a tool of the source tree.
 #[must_use]
 pub fn home() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The cargo that started this, or the one that is found.
+/// A `cargo run` by the cargo that started this process, or the one in the path.
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(["run", "--release", "--quiet"]);
-    // What this cargo tells of this package would have build scripts of others run again.
+    without_own_package(&mut command);
+    command
+}
+
+/// Removes the variables that cargo sets for this package. With them, build scripts of other
+/// packages would run again.
+fn without_own_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
-        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
-        if name.to_str().is_some_and(|name| told.iter().any(|told| name.starts_with(told))) {
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+        if name.to_str().is_some_and(|name| own.iter().any(|own| name.starts_with(own))) {
             command.env_remove(&name);
         }
     }
-    command
 }
 
 /// Counts allocations, in the binary whose allocator counts.
 ///
 /// # Errors
-/// When that cannot be built, or fails.
+/// If it cannot be built, or fails.
 pub fn allocations(only: Option<&str>) -> Result<Counts, OutsideError> {
     allocations_of(&home(), only)
 }
 
-/// The same, of the crate in that directory, which has such a binary, too.
+/// The same with the `allocations` binary of the crate in that directory.
 ///
 /// # Errors
-/// When that cannot be built, or fails.
+/// If it cannot be built, or fails.
 pub fn allocations_of(home: &Path, only: Option<&str>) -> Result<Counts, OutsideError> {
     let mut command = cargo();
-    command
-        .arg("--manifest-path")
-        .arg(home.join("Cargo.toml"))
-        .args(["--bin", "allocations", "--", "--json"]);
+    command.arg("--manifest-path").arg(home.join("Cargo.toml")).args([
+        "--bin",
+        "allocations",
+        "--",
+        "--json",
+    ]);
     if let Some(only) = only {
         command.args(["--only", only]);
     }
     json("the count of allocations", &mut command)
 }
 
-/// Builds and runs the other libraries' crate.
+/// Builds and runs `benches/peers`.
 ///
 /// # Errors
-/// When that cannot be built, or fails.
+/// If it cannot be built, or fails.
 pub fn peers(quick: bool) -> Result<Vec<PeerRow>, OutsideError> {
     let mut command = cargo();
-    command
-        .arg("--manifest-path")
-        .arg(home().join("peers/Cargo.toml"))
-        .args(["--", "--json"]);
+    command.arg("--manifest-path").arg(home().join("peers/Cargo.toml")).args(["--", "--json"]);
     if quick {
         command.arg("--quick");
     }
@@ -95,10 +100,31 @@ pub fn peers(quick: bool) -> Result<Vec<PeerRow>, OutsideError> {
     Ok(peers.rows)
 }
 
-/// Measures LangChain in Python; nothing where there is no `python3` that has it.
+/// Builds version 1 of this project and measures it with its own report.
 ///
 /// # Errors
-/// When the script fails.
+/// If version 1 is not in the history, cannot be built, or fails.
+pub fn version1(quick: bool, peers: bool) -> Result<Report, OutsideError> {
+    let what = "benches/version1";
+    let mut command = Command::new("bash");
+    without_own_package(command.arg(home().join("version1")));
+    if quick {
+        command.arg("--quick");
+    }
+    if peers {
+        command.arg("--peers");
+    }
+    let printed = output(what, &mut command)?;
+    let path = printed.lines().last().unwrap_or_default();
+    let invalid = |why: String| OutsideError::Output(what.to_owned(), why);
+    let report = fs::read_to_string(path).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_str(&report).map_err(|error| invalid(error.to_string()))
+}
+
+/// Measures LangChain in Python. Returns `None` if `python3` does not have it.
+///
+/// # Errors
+/// If the script fails.
 pub fn langchain(quick: bool) -> Result<Option<Vec<PeerRow>>, OutsideError> {
     let has_langchain = Command::new("python3")
         .args(["-c", "import langchain_core"])
@@ -116,10 +142,10 @@ pub fn langchain(quick: bool) -> Result<Option<Vec<PeerRow>>, OutsideError> {
     Ok(Some(peers.rows))
 }
 
-/// Counts the instructions of the main paths; nothing where there is no valgrind.
+/// Counts the instructions of the main paths. Returns `None` without valgrind.
 ///
 /// # Errors
-/// When the script fails.
+/// If the script fails.
 pub fn instructions() -> Result<Option<Vec<PathCount>>, OutsideError> {
     let has_valgrind = Command::new("valgrind")
         .arg("--version")
@@ -137,17 +163,15 @@ pub fn instructions() -> Result<Option<Vec<PathCount>>, OutsideError> {
     let path = |line: &str| {
         let (path, instructions) = line.split_once('=')?;
         let instructions = instructions.trim().parse().ok()?;
-        Some(PathCount {
-            path: path.trim().to_owned(),
-            instructions,
-        })
+        Some(PathCount { path: path.trim().to_owned(), instructions })
     };
     Ok(Some(lines.lines().filter_map(path).collect()))
 }
 
 fn json<T: DeserializeOwned>(what: &str, command: &mut Command) -> Result<T, OutsideError> {
     let text = output(what, command)?;
-    serde_json::from_str(&text).map_err(|error| OutsideError::Output(what.to_owned(), error.to_string()))
+    serde_json::from_str(&text)
+        .map_err(|error| OutsideError::Output(what.to_owned(), error.to_string()))
 }
 
 fn output(what: &str, command: &mut Command) -> Result<String, OutsideError> {
@@ -156,5 +180,6 @@ fn output(what: &str, command: &mut Command) -> Result<String, OutsideError> {
     if !output.status.success() {
         return Err(OutsideError::Failed(what.to_owned()));
     }
-    String::from_utf8(output.stdout).map_err(|error| OutsideError::Output(what.to_owned(), error.to_string()))
+    String::from_utf8(output.stdout)
+        .map_err(|error| OutsideError::Output(what.to_owned(), error.to_string()))
 }

@@ -1,4 +1,5 @@
-//! Single paths, for callgrind to count the instructions of: as many events as one asks for, and nothing beside them that grows.
+//! Single paths whose instructions callgrind counts: as many events as asked for, and nothing else
+//! that grows with that number.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,7 +12,7 @@ use crate::handlers::Kind;
 use crate::host::Host;
 use crate::rows::{Chat, Model, emit, serve, start};
 
-/// A path that an event takes.
+/// The path of an event.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Path {
@@ -35,10 +36,10 @@ pub enum Path {
 }
 
 impl Path {
-    /// Takes that path with so many events: tokens of one run, or chunks of one answer.
+    /// Sends a number of events along this path: tokens of one run, or chunks of one answer.
     ///
     /// # Errors
-    /// When the chat's server cannot be started.
+    /// If the chat's server cannot be started.
     pub fn take(self, events: u64) -> io::Result<()> {
         match self {
             Self::Nobody => tokens(Kind::Async, 0, events),
@@ -61,21 +62,21 @@ fn tokens(kind: Kind, handlers: usize, events: u64) {
     let host = Host::tokio_current_thread();
     let callbacks = kind.register(handlers, host.callbacks());
     host.block_on(async {
-        let run = start(&callbacks).await;
-        emit(&run, events).await;
+        let mut run = start(&callbacks).await;
+        emit(&mut run, events).await;
         run.end(LlmResult::new()).await.expect("an open run ends");
     });
 }
 
-/// Tokens for a sync handler whose calls are made on the same thread, one after each token. Between two threads the count would be the scheduler's: how often
-/// one of them goes to sleep, and is woken, differs by half.
+/// Tokens for a sync handler that is called on the emitter's thread, once after each token. Between
+/// two threads, how often one of them sleeps and is woken would differ from run to run by half.
 fn tokens_in_turn(kind: Kind, events: u64) {
     let (callbacks, driver) = CallbackManager::pair();
-    let callbacks = kind.register(1, callbacks.erase());
+    let callbacks = kind.register(1, callbacks);
     let emitter = async move {
-        let run = start(&callbacks).await;
+        let mut run = start(&callbacks).await;
         for _ in 0..events {
-            emit(&run, 1).await;
+            emit(&mut run, 1).await;
             yield_now().await;
         }
         run.end(LlmResult::new()).await.expect("an open run ends");
@@ -95,7 +96,7 @@ fn chat(model: Model, chunks: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A server in a process of its own, whose instructions do not count. It ends with its standard input.
+/// A server in its own process, whose instructions do not count. It ends with its standard input.
 struct ServerProcess {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -124,10 +125,11 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Serves answers of so many chunks until standard input ends; the first line of output is the base URL.
+/// Serves answers of a number of chunks until standard input ends. The first line of output is the
+/// base URL.
 ///
 /// # Errors
-/// When there is no port, or nobody reads.
+/// If there is no port, or standard output is closed.
 pub fn serve_until_stdin_ends(chunks: u64) -> io::Result<()> {
     let server = serve(chunks)?;
     println!("{}", server.base_url());

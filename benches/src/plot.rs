@@ -1,4 +1,4 @@
-//! A report as pictures: bars for what is compared, lines for what grows.
+//! Reports as pictures: bars for comparisons, lines for growth.
 
 use std::error::Error;
 use std::fs;
@@ -19,10 +19,10 @@ const FONT: &str = "sans-serif";
 const OURS: RGBColor = RGBColor(31, 119, 180);
 const THEIRS: RGBColor = RGBColor(160, 160, 160);
 
-/// Draws each panel into a file of that directory.
+/// Draws each panel to a file in `directory`.
 ///
 /// # Errors
-/// When a file cannot be written, or a picture cannot be drawn.
+/// If a file cannot be written, or a picture cannot be drawn.
 pub fn all(report: &Report, directory: &Path) -> Drawn {
     fs::create_dir_all(directory)?;
     for panel in &report.panels {
@@ -36,16 +36,14 @@ pub fn all(report: &Report, directory: &Path) -> Drawn {
     Ok(())
 }
 
-/// The panel's name in what every file system takes.
+/// The panel's name as a file name for every file system.
 fn file_name(panel: &str) -> String {
-    let words: String = panel
-        .chars()
-        .map(|char| if char.is_ascii_alphanumeric() { char } else { ' ' })
-        .collect();
+    let words: String =
+        panel.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { ' ' }).collect();
     format!("{}.svg", words.split_whitespace().collect::<Vec<_>>().join("-"))
 }
 
-/// A bar a row, on a logarithmic scale, with the quartiles.
+/// One bar per row on a logarithmic scale, with the quartiles.
 fn bars(panel: &PanelResult, file: &Path) -> Drawn {
     let rows = &panel.rows;
     let area = SVGBackend::new(file, (WIDTH, MARGIN + BAR * rows.len() as u32)).into_drawing_area();
@@ -56,17 +54,22 @@ fn bars(panel: &PanelResult, file: &Path) -> Drawn {
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(380)
-        .build_cartesian_2d((lowest / 2.0..highest * 4.0).log_scale(), (0..rows.len()).into_segmented())?;
+        .build_cartesian_2d(
+            (lowest / 2.0..highest * 4.0).log_scale(),
+            (0..rows.len()).into_segmented(),
+        )?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .y_labels(rows.len() + 1)
         .y_label_formatter(&|at| match at {
-            SegmentValue::CenterOf(at) if *at < rows.len() => rows[rows.len() - 1 - at].name.clone(),
+            SegmentValue::CenterOf(at) if *at < rows.len() => {
+                rows[rows.len() - 1 - at].name.clone()
+            }
             _ => String::new(),
         })
         .x_label_formatter(&|ns| time(*ns))
-        .x_desc("time an event (median, quartiles)")
+        .x_desc("time per event (median, quartiles)")
         .label_style((FONT, 13))
         .draw()?;
     for (at, row) in rows.iter().rev().enumerate() {
@@ -90,14 +93,13 @@ fn bars(panel: &PanelResult, file: &Path) -> Drawn {
     Ok(())
 }
 
-/// A line through the medians, both scales logarithmic: so 0 has no place on it.
+/// A line through the medians. Both scales are logarithmic, so a row at 0 is left out.
 fn lines(panel: &PanelResult, file: &Path) -> Drawn {
-    let Some(growth) = &panel.growth else { return Ok(()) };
-    let points: Vec<_> = panel
-        .rows
-        .iter()
-        .filter_map(|row| Some((row.x.filter(|x| *x >= 1.0)?, row.ns)))
-        .collect();
+    let Some(growth) = &panel.growth else {
+        return Ok(());
+    };
+    let points: Vec<_> =
+        panel.rows.iter().filter_map(|row| Some((row.x.filter(|x| *x >= 1.0)?, row.ns))).collect();
     let area = SVGBackend::new(file, (WIDTH, 420)).into_drawing_area();
     area.fill(&WHITE)?;
     let last = points.last().map_or(1.0, |(x, _)| *x);
@@ -108,24 +110,33 @@ fn lines(panel: &PanelResult, file: &Path) -> Drawn {
         .margin_right(30)
         .x_label_area_size(40)
         .y_label_area_size(80)
-        .build_cartesian_2d((1.0..last * 1.2).log_scale(), (lowest / 3.0..highest * 3.0).log_scale())?;
+        .build_cartesian_2d(
+            (1.0..last * 1.2).log_scale(),
+            (lowest / 3.0..highest * 3.0).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .x_desc(&growth.axis)
-        .y_desc("time an event")
+        .y_desc("time per event")
         .y_label_formatter(&|ns| time(*ns))
         .label_style((FONT, 13))
         .draw()?;
-    chart.draw_series(LineSeries::new(points.iter().map(|(x, ns)| (*x, ns.median)), OURS.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(
+        points.iter().map(|(x, ns)| (*x, ns.median)),
+        OURS.stroke_width(2),
+    ))?;
     for (x, ns) in &points {
-        chart.draw_series([PathElement::new([(*x, ns.low), (*x, ns.high)], BLACK.stroke_width(2))])?;
+        chart.draw_series([PathElement::new(
+            [(*x, ns.low), (*x, ns.high)],
+            BLACK.stroke_width(2),
+        )])?;
         chart.draw_series([Circle::new((*x, ns.median), 4, OURS.filled())])?;
     }
     area.present()?;
     Ok(())
 }
 
-/// The least and the largest time of a panel, fit for a logarithm.
+/// The lowest and the highest time of a panel, above zero for the logarithm.
 fn bounds(panel: &PanelResult) -> (f64, f64) {
     let lowest = panel.rows.iter().map(|row| row.ns.low).fold(f64::INFINITY, f64::min);
     let highest = panel.rows.iter().map(|row| row.ns.high).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! Measuring all there is, and making a report of it.
+//! Measures everything, and makes a report of it.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,22 +13,30 @@ use crate::rows::{Panel, panels, stall};
 /// What to measure.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// In a hurry.
+    /// Fewer and shorter slices, and no instructions.
     pub quick: bool,
     /// Only what has this in its name.
     pub only: Option<String>,
-    /// The other libraries, too.
+    /// Other libraries too.
     pub peers: bool,
-    /// LangChain in Python, too.
+    /// Version 1 too.
+    pub version1: bool,
+    /// LangChain in Python too.
     pub langchain: bool,
 }
 
-/// Measures what is wanted, and tells on standard error how far it is.
+/// Measures what is wanted, and shows its progress on standard error.
 ///
 /// # Errors
-/// When a process that measures a part fails.
+/// If a process that measures a part fails.
 pub fn run(wanted: &Wanted) -> Result<Report, OutsideError> {
     let only = wanted.only.as_deref();
+    let version1 = if wanted.version1 {
+        eprintln!("version 1");
+        Some(outside::version1(wanted.quick, wanted.peers)?)
+    } else {
+        None
+    };
     eprintln!("allocations, in a process that counts them");
     let counts = outside::allocations(only)?;
     let mut report = Report {
@@ -46,7 +54,7 @@ pub fn run(wanted: &Wanted) -> Result<Report, OutsideError> {
         eprintln!("instructions, by callgrind");
         match outside::instructions()? {
             Some(counts) => report.instructions = counts,
-            None => eprintln!("THERE IS NO valgrind HERE: instructions are not counted"),
+            None => eprintln!("valgrind is not installed: INSTRUCTIONS ARE NOT COUNTED"),
         }
     }
     if wanted.peers {
@@ -57,14 +65,14 @@ pub fn run(wanted: &Wanted) -> Result<Report, OutsideError> {
         eprintln!("LangChain, in Python");
         match outside::langchain(wanted.quick)? {
             Some(rows) => report.peers.extend(rows),
-            None => eprintln!("THERE IS NO python3 WITH langchain-core HERE: it is left out"),
+            None => eprintln!("python3 has no langchain-core: LANGCHAIN IS NOT MEASURED"),
         }
     }
-    report.budget = budget::verdicts(&report, &counts);
+    report.budget = budget::verdicts(&report, &counts, version1.as_ref());
     Ok(report)
 }
 
-/// The times of all rows, pass by pass, with what they allocate.
+/// The times of all rows, pass by pass, with their allocations.
 fn timed(wanted: &Wanted, counts: &Counts) -> Vec<PanelResult> {
     let pace = if wanted.quick { Pace::QUICK } else { Pace::FULL };
     let mut slices_of_panels: Vec<Vec<Vec<f64>>> = Vec::new();
@@ -72,14 +80,15 @@ fn timed(wanted: &Wanted, counts: &Counts) -> Vec<PanelResult> {
     for pass in 1..=pace.passes {
         let panels = panels(wanted.only.as_deref());
         slices_of_panels.resize_with(panels.len(), Vec::new);
-        let one_by_one = panels.into_iter().zip(&mut slices_of_panels).map(|(mut panel, so_far)| {
-            eprintln!("pass {pass} of {}: {}", pace.passes, panel.name);
-            so_far.resize_with(panel.rows.len(), Vec::new);
-            for (so_far, new) in so_far.iter_mut().zip(slices(&mut panel.rows, pace)) {
-                so_far.extend(new);
-            }
-            panel_result(&panel, so_far, counts)
-        });
+        let one_by_one =
+            panels.into_iter().zip(&mut slices_of_panels).map(|(mut panel, so_far)| {
+                eprintln!("pass {pass} of {}: {}", pace.passes, panel.name);
+                so_far.resize_with(panel.rows.len(), Vec::new);
+                for (so_far, new) in so_far.iter_mut().zip(slices(&mut panel.rows, pace)) {
+                    so_far.extend(new);
+                }
+                panel_result(&panel, so_far, counts)
+            });
         timed = one_by_one.collect();
     }
     timed
@@ -88,7 +97,9 @@ fn timed(wanted: &Wanted, counts: &Counts) -> Vec<PanelResult> {
 fn panel_result(panel: &Panel, slices: &[Vec<f64>], counts: &Counts) -> PanelResult {
     let mut rows = results(&panel.rows, slices);
     for row in &mut rows {
-        if let Some(count) = counts.rows.iter().find(|count| count.panel == panel.name && count.row == row.name) {
+        let is_of_row =
+            |count: &&crate::report::RowCount| count.panel == panel.name && count.row == row.name;
+        if let Some(count) = counts.rows.iter().find(is_of_row) {
             (row.allocations, row.bytes) = (Some(count.allocations), Some(count.bytes));
         }
     }
@@ -107,9 +118,9 @@ fn stalled(wanted: &Wanted) -> Vec<StallResult> {
 }
 
 fn machine() -> Machine {
-    // Where the system tells it, as Linux does.
-    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let named = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    // Linux has this file.
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     Machine {
         processor: named.map_or("unknown", |(_, name)| name.trim()).to_owned(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),

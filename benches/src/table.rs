@@ -1,4 +1,4 @@
-//! A report as text.
+//! Reports as text.
 
 use std::fmt::Write;
 
@@ -21,17 +21,25 @@ pub fn all(report: &Report) -> String {
             "A 1 ms ticker on tokio current-thread: milliseconds from tick to tick.",
         );
         let rows = report.stall.iter().map(|stall| {
-            let times = [stall.p50, stall.p99, stall.p999].map(|ms| format!("{ms:.2}"));
-            let [p50, p99, p999] = times;
-            vec![stall.name.clone(), p50, p99, p999, times_of(&stall.ratio)]
+            let [p50, p99, p999] = [stall.p50, stall.p99, stall.p999].map(|ms| format!("{ms:.2}"));
+            let row = stall.row_without_turn.map_or(String::new(), |row| number(row.median));
+            vec![stall.name.clone(), p50, p99, p999, times_of(&stall.ratio), row]
         });
-        push(&mut text, &["beside it", "p50", "p99", "p99.9", "p99, times that without"], rows);
+        let header = [
+            "beside it",
+            "p50",
+            "p99",
+            "p99.9",
+            "p99, times that without",
+            "tokens in a row without a background call",
+        ];
+        push(&mut text, &header, rows);
     }
     if !report.held.is_empty() {
         title(
             &mut text,
             "idle",
-            "What one more keeps allocated: the slope of a line through 256, 1,024 and 4,096 of them.",
+            "Bytes that one of them keeps allocated: the slope of a line through three numbers of them.",
         );
         let rows = report
             .held
@@ -40,7 +48,7 @@ pub fn all(report: &Report) -> String {
         push(&mut text, &["what", "bytes"], rows);
     }
     if !report.instructions.is_empty() {
-        title(&mut text, "instructions", "By callgrind, an event.");
+        title(&mut text, "instructions", "Per event, counted by callgrind.");
         let rows = report
             .instructions
             .iter()
@@ -61,25 +69,46 @@ pub fn peers_table(text: &mut String, peers: &[PeerRow]) {
     push(text, &header, peers.iter().map(peer_row));
 }
 
-/// The budget's table.
+/// The budget's table: the figure of each line, its limit, and the figure of version 1.
 pub fn budget_table(text: &mut String, budget: &[Verdict]) {
-    title(text, "budget", "");
+    title(text, "budget", "Version 1's figures are recorded ones, except those with an asterisk.");
     let rows = budget.iter().map(|line| {
-        let measured = line.measured.map_or("-".to_owned(), |measured| format!("{measured:.3}"));
-        let verdict = match line.measured {
-            None => "not measured",
-            Some(_) if line.is_missed() => "MISSED",
-            Some(_) => "holds",
-        };
+        let asterisk = if line.version1_is_measured { " *" } else { "" };
+        let version1 = line.version1.map(|figure| format!("{}{asterisk}", number(figure)));
         vec![
             line.what.clone(),
-            format!("{:.3}", line.at_most),
-            measured,
+            line.measured.map_or("-".to_owned(), number),
+            number(line.at_most),
+            version1.unwrap_or_default(),
             line.unit.clone(),
-            verdict.to_owned(),
+            verdict(line),
         ]
     });
-    push(text, &["what", "at most", "is", "", ""], rows);
+    push(text, &["what", "is", "at most", "version 1", "", ""], rows);
+}
+
+/// "holds", "MISSED, 40 % below version 1" or "not measured".
+fn verdict(line: &Verdict) -> String {
+    if line.measured.is_none() {
+        return "not measured".to_owned();
+    }
+    if !line.is_missed() {
+        return "holds".to_owned();
+    }
+    let beside = line.gain().map(|gain| match gain * 100.0 {
+        gain if gain >= 0.0 => format!(", {gain:.0} % below version 1"),
+        gain => format!(", {:.0} % above version 1", -gain),
+    });
+    format!("MISSED{}", beside.unwrap_or_default())
+}
+
+/// A figure with four significant digits or so.
+fn number(number: f64) -> String {
+    match number.abs() {
+        size if size >= 100.0 => format!("{number:.0}"),
+        size if size >= 10.0 => format!("{number:.1}"),
+        _ => format!("{number:.3}"),
+    }
 }
 
 fn panel_table(text: &mut String, panel: &PanelResult) {
@@ -98,7 +127,7 @@ fn panel_table(text: &mut String, panel: &PanelResult) {
     if let Some(growth) = &panel.growth {
         let _ = writeln!(
             text,
-            "\nOver {}: the exponent is {:.3} (log-log, from {} on); one more costs {:.4} ns (linear).",
+            "\nOver {}: the exponent is {:.3} (log-log, from {} on). One more takes {:.4} ns (linear).",
             growth.axis, growth.log_log_slope, growth.from, growth.linear_slope
         );
     }
@@ -133,7 +162,7 @@ fn times_of(ratio: &Spread) -> String {
     format!("{:.2} ({:.2} – {:.2})", ratio.median, ratio.low, ratio.high)
 }
 
-/// Nanoseconds, in a unit that leaves few digits.
+/// Formats nanoseconds in a unit that leaves few digits.
 #[must_use]
 pub fn time(ns: f64) -> String {
     match ns {
@@ -168,17 +197,18 @@ fn push(text: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<Strin
     let _ = writeln!(text, "{table}");
 }
 
-/// Names each line of the budget that is missed, on standard error, and says whether there is none; and how many were not measured.
+/// Returns `true` if no line of the budget is missed. Prints the missed lines, and the number of
+/// lines that were not measured, to standard error.
 #[must_use]
 pub fn is_kept(budget: &[Verdict]) -> bool {
     let missed: Vec<_> = budget.iter().filter(|line| line.is_missed()).collect();
     for line in &missed {
-        let measured = line.measured.unwrap_or(f64::NAN);
-        eprintln!("MISSED: {}: {measured:.3} {}, and may be {:.3}", line.what, line.unit, line.at_most);
+        let (measured, at_most) = (line.measured.unwrap_or(f64::NAN), line.at_most);
+        eprintln!("MISSED: {}: {measured:.3} {}, limit {at_most:.3}", line.what, line.unit);
     }
     let unmeasured = budget.iter().filter(|line| line.measured.is_none()).count();
     if unmeasured > 0 {
-        eprintln!("not measured: {unmeasured} lines of the budget, of {}", budget.len());
+        eprintln!("not measured: {unmeasured} of {} lines of the budget", budget.len());
     }
     missed.is_empty()
 }

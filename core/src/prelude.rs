@@ -1,9 +1,13 @@
-//! What most programs need: `use rappel_tokio::prelude::*;`, or that of another runtime's adapter.
+//! The names that handlers and emitters need most: `use rappel_tokio::prelude::*;`, or the prelude
+//! of another adapter.
 
 pub use crate::{
-    AgentAction, AgentFinish, AsyncCallbackHandler, Background, CallOptions, CallbackHandler, CallbackManager, ChainEnd, ChainError,
-    ChainStart, ChatModel, ChatModelStart, CustomEvent, Event, EventKind, HandlerError, HandlerOptions, HandlerResult, InRun,
-    IntoCallbacks, LlmChunk, LlmEnd, LlmError, LlmNewToken, LlmResult, LlmStart, Message, Overflow, Pipelined, RetrieverEnd,
-    RetrieverError, RetrieverStart, Retry, Role, RunError, RunInfo, Text, ToolEnd, ToolError, ToolStart, WithCallbacks, async_handler_fn,
-    handler_fn,
+    AgentAction, AgentFinish, AsyncCallbackHandler, Awaited, Background, CallOptions,
+    CallbackHandler, CallbackManager, ChainEnd, ChainError, ChainRun, ChainStart, ChatModel,
+    ChatModelExt, ChatModelStart, CustomEvent, Delivery, Document, EmitError, Event, EventContext,
+    EventKind, HandlerError, HandlerFailure, HandlerOptions, HandlerResult, InCurrentRun, InRun,
+    Interest, LlmChunk, LlmEnd, LlmError, LlmNewToken, LlmResult, LlmRun, LlmStart, Message,
+    Overflow, Pipelined, RetrieverEnd, RetrieverError, RetrieverRun, RetrieverStart, Retry, Role,
+    RunError, RunId, RunInfo, Text, Token, TokenUsage, ToolEnd, ToolError, ToolRun, ToolStart,
+    WithCallbacks, async_handler_fn, handler_fn,
 };

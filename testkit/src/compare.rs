@@ -1,24 +1,24 @@
-//! Comparing what was heard with what was expected, line by line.
+//! Compares recorded runs with expected ones, line by line.
 
 use rappel_core::{Event, RunId, RunInfo};
 
 use crate::expect::{Expected, Step, heading};
-use crate::recorder::Recorded;
 use crate::text::line;
 
-/// The events by run.
+/// The recorded runs, in the order of their first events.
 pub(crate) struct Runs<'a>(Vec<Run<'a>>);
 
-/// A run that was heard of.
+/// A recorded run.
 pub(crate) struct Run<'a> {
     info: &'a RunInfo,
     events: Vec<&'a Event>,
 }
 
 impl<'a> Runs<'a> {
-    pub(crate) fn new(events: &'a [Recorded]) -> Self {
+    /// Groups events by their runs.
+    pub(crate) fn new(events: impl IntoIterator<Item = (&'a RunInfo, &'a Event)>) -> Self {
         let mut runs: Vec<Run<'a>> = Vec::new();
-        for Recorded { event, run: info } in events {
+        for (info, event) in events {
             match runs.iter_mut().find(|run| run.info.id() == info.id()) {
                 Some(run) => run.events.push(event),
                 None => runs.push(Run { info, events: vec![event] }),
@@ -31,47 +31,59 @@ impl<'a> Runs<'a> {
         self.0.iter()
     }
 
-    /// Those that are inside none that was heard of.
+    /// The runs whose parent was not recorded.
     pub(crate) fn roots(&self) -> Vec<&Run<'a>> {
         let known = |id: RunId| self.0.iter().any(|run| run.info.id() == id);
-        self.all().filter(|run| !run.info.parent_id().is_some_and(known)).collect()
+        let is_root = |run: &&Run<'a>| !run.info.parent_id().is_some_and(known);
+        self.all().filter(is_root).collect()
     }
 
-    fn inside(&self, parent: &Run<'a>) -> Vec<&Run<'a>> {
-        self.all().filter(|run| run.info.parent_id() == Some(parent.info.id())).collect()
+    fn children(&self, parent: &Run<'a>) -> Vec<&Run<'a>> {
+        let parent = Some(parent.info.id());
+        self.all().filter(|run| run.info.parent_id() == parent).collect()
     }
 }
 
-/// Compares runs with those expected, in order.
+/// Compares recorded runs with the expected ones, in order.
 ///
 /// # Errors
-/// All lines, those that differ marked.
-pub(crate) fn compare(expected: &[&Expected], heard: &[&Run<'_>], runs: &Runs<'_>) -> Result<(), String> {
+/// The lines that differ, with those around them.
+pub(crate) fn compare(
+    expected: &[&Expected],
+    recorded: &[&Run<'_>],
+    runs: &Runs<'_>,
+) -> Result<(), String> {
     let mut lines = Lines::default();
-    lines.runs(expected, heard, false, runs, 0);
+    lines.runs(expected, recorded, false, runs, 0);
     lines.verdict()
 }
 
-/// What is expected and was heard, what is only expected, and what was only heard.
+/// Whether a line is expected and recorded, only expected, or only recorded.
 #[derive(Clone, Copy, PartialEq)]
 enum Mark {
     Same,
     Expected,
-    Heard,
+    Recorded,
 }
 
 #[derive(Default)]
 struct Lines(Vec<(Mark, usize, String)>);
 
 impl Lines {
-    fn runs(&mut self, expected: &[&Expected], heard: &[&Run<'_>], others: bool, runs: &Runs<'_>, depth: usize) {
-        let mut heard = heard.iter();
+    fn runs(
+        &mut self,
+        expected: &[&Expected],
+        recorded: &[&Run<'_>],
+        others: bool,
+        runs: &Runs<'_>,
+        depth: usize,
+    ) {
+        let mut recorded = recorded.iter();
         for expected in expected {
             let run = if others {
-                // The next one that is it.
-                heard.find(|run| compare(&[expected], &[run], runs).is_ok())
+                recorded.find(|run| compare(&[expected], &[run], runs).is_ok())
             } else {
-                heard.next()
+                recorded.next()
             };
             match run {
                 Some(run) => self.run(expected, run, runs, depth),
@@ -79,7 +91,7 @@ impl Lines {
             }
         }
         if !others {
-            heard.for_each(|run| self.unexpected(run, runs, depth));
+            recorded.for_each(|run| self.unexpected(run, runs, depth));
         }
     }
 
@@ -89,11 +101,12 @@ impl Lines {
             self.push(Mark::Same, depth, named);
         } else {
             self.push(Mark::Expected, depth, expected.heading());
-            self.push(Mark::Heard, depth, named);
+            self.push(Mark::Recorded, depth, named);
         }
         self.events(&expected.steps, &run.events, depth + 1);
         let inside: Vec<&Expected> = expected.inside.iter().collect();
-        self.runs(&inside, &runs.inside(run), expected.others_inside, runs, depth + 1);
+        let children = runs.children(run);
+        self.runs(&inside, &children, expected.others_inside, runs, depth + 1);
     }
 
     fn missing(&mut self, expected: &Expected, depth: usize) {
@@ -107,21 +120,25 @@ impl Lines {
     }
 
     fn unexpected(&mut self, run: &Run<'_>, runs: &Runs<'_>, depth: usize) {
-        self.push(Mark::Heard, depth, heading(run.info.name(), run.info.tags()));
+        self.push(Mark::Recorded, depth, heading(run.info.name(), run.info.tags()));
         for event in &run.events {
-            self.push(Mark::Heard, depth + 1, line(event));
+            self.push(Mark::Recorded, depth + 1, line(event));
         }
-        for child in runs.inside(run) {
+        for child in runs.children(run) {
             self.unexpected(child, runs, depth + 1);
         }
     }
 
     fn events(&mut self, steps: &[Step], events: &[&Event], depth: usize) {
-        // What is the same before and behind stays out of the search, which takes as much memory as both are long, times each other.
-        let same = |(step, event): &(&Step, &&Event)| step.is_one() && !step.lengths(&[**event]).is_empty();
+        // The search needs memory for each pair of a step and an event. So it gets only what is left
+        // after the equal beginnings and ends.
+        let same = |(step, event): &(&Step, &&Event)| {
+            step.is_one() && !step.lengths(&[**event]).is_empty()
+        };
         let before = steps.iter().zip(events).take_while(same).count();
         let (steps, rest) = (&steps[before..], &events[before..]);
-        let behind = steps.iter().rev().zip(rest.iter().rev()).take_while(same).count();
+        let ends = steps.iter().rev().zip(rest.iter().rev());
+        let behind = ends.take_while(same).count();
         let (middle, end) = rest.split_at(rest.len() - behind);
         self.same(&events[..before], depth);
         self.closest(&steps[..steps.len() - behind], middle, depth);
@@ -134,7 +151,7 @@ impl Lines {
         }
     }
 
-    /// The events, in the way that has the fewest differences.
+    /// Matches events with steps in the way that has the fewest differences.
     fn closest(&mut self, steps: &[Step], events: &[&Event], depth: usize) {
         let costs = Costs::new(steps, events);
         let (mut step, mut event) = (0, 0);
@@ -154,7 +171,7 @@ impl Lines {
                     step += 1;
                 }
                 Way::Unexpected => {
-                    self.push(Mark::Heard, depth, line(events[event]));
+                    self.push(Mark::Recorded, depth, line(events[event]));
                     event += 1;
                 }
             }
@@ -166,56 +183,61 @@ impl Lines {
     }
 
     fn verdict(self) -> Result<(), String> {
-        /// How many lines that are as expected are shown beside one that is not.
+        /// How many equal lines are shown before and after one that differs.
         const AROUND: usize = 3;
-        let differing: Vec<usize> = (0..self.0.len()).filter(|index| self.0[*index].0 != Mark::Same).collect();
+        let differs = |index: &usize| self.0[*index].0 != Mark::Same;
+        let differing: Vec<usize> = (0..self.0.len()).filter(differs).collect();
         if differing.is_empty() {
             return Ok(());
         }
         let mut text = String::new();
         let mut left_out = 0;
         for (index, (mark, depth, line)) in self.0.iter().enumerate() {
-            let nearest = differing.partition_point(|differing| *differing < index.saturating_sub(AROUND));
-            let is_near = differing.get(nearest).is_some_and(|differing| *differing <= index + AROUND);
-            // The run that it is in is always shown.
+            let first = index.saturating_sub(AROUND);
+            let nearest = differing.partition_point(|differing| *differing < first);
+            let is_near =
+                differing.get(nearest).is_some_and(|differing| *differing <= index + AROUND);
+            // The headings of runs are always shown.
             if !is_near && !line.starts_with("run ") {
                 left_out += 1;
                 continue;
             }
-            tell_left_out(&mut text, &mut left_out);
+            print_left_out(&mut text, &mut left_out);
             let mark = match mark {
                 Mark::Same => ' ',
                 Mark::Expected => '-',
-                Mark::Heard => '+',
+                Mark::Recorded => '+',
             };
             text += &format!("{mark} {:indent$}{line}\n", "", indent = 2 * depth);
         }
-        tell_left_out(&mut text, &mut left_out);
+        print_left_out(&mut text, &mut left_out);
         Err(text)
     }
 }
 
-fn tell_left_out(text: &mut String, left_out: &mut usize) {
+fn print_left_out(text: &mut String, left_out: &mut usize) {
     if *left_out > 0 {
         *text += &format!("    … {left_out} more as expected\n");
         *left_out = 0;
     }
 }
 
-/// What to do next with the events that are left, and the steps.
+/// The next move through the steps and the events.
 #[derive(Clone, Copy)]
 enum Way {
-    /// The step is so many events.
+    /// The step covers this many events.
     Same(usize),
-    /// The event does not matter to the step, which stays.
+    /// The step is `anything` and covers the event. The step stays.
     Skip,
-    /// The step is nothing.
+    /// The step is `anything` and covers no more events.
     Nothing,
+    /// No event matches the step.
     Missing,
+    /// No step matches the event.
     Unexpected,
 }
 
-/// How many lines differ at least from each point on, and the way there.
+/// The fewest differing lines from each pair of a step and an event on, and the next move there.
 struct Costs {
     width: usize,
     ways: Vec<(usize, Way)>,
@@ -224,10 +246,7 @@ struct Costs {
 impl Costs {
     fn new(steps: &[Step], events: &[&Event]) -> Self {
         let width = events.len() + 1;
-        let mut costs = Self {
-            width,
-            ways: vec![(0, Way::Missing); width * (steps.len() + 1)],
-        };
+        let mut costs = Self { width, ways: vec![(0, Way::Missing); width * (steps.len() + 1)] };
         for step in (0..=steps.len()).rev() {
             for event in (0..=events.len()).rev() {
                 if step < steps.len() || event < events.len() {
@@ -249,14 +268,16 @@ impl Costs {
                 }
             } else {
                 let lengths = next.lengths(&events[event..]).into_iter();
-                ways.extend(lengths.map(|count| (cost(step + 1, event + count), Way::Same(count))));
+                let same = |count| (cost(step + 1, event + count), Way::Same(count));
+                ways.extend(lengths.map(same));
                 ways.push((cost(step + 1, event) + 1, Way::Missing));
             }
         }
         if event < events.len() {
             ways.push((cost(step, event + 1) + 1, Way::Unexpected));
         }
-        ways.into_iter().min_by_key(|(cost, _)| *cost).unwrap_or((0, Way::Missing))
+        let best = ways.into_iter().min_by_key(|(cost, _)| *cost);
+        best.unwrap_or((0, Way::Missing))
     }
 
     fn way(&self, step: usize, event: usize) -> Way {

@@ -1,4 +1,4 @@
-//! What a run is expected to be, as a value.
+//! The expectation of a run, as a value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use rappel_core::{Event, EventKind, RunError, RunInfo};
 
 use crate::text::{says, title};
 
-/// Expects a run: its events are added in order, beginning with its start.
+/// Makes an expectation of a run. Add its events in order, beginning with its start.
 ///
 /// ```
 /// use rappel_testkit::expect;
@@ -15,12 +15,13 @@ use crate::text::{says, title};
 /// let expected = expect().chat_model_start().tokens(["a", "b"]).end();
 /// ```
 ///
-/// Every event is expected, and none beside: leave some out with [`anything`](Expected::anything).
+/// The run must have exactly these events. [`anything`](Expected::anything) stands for events that do
+/// not matter.
 pub fn expect() -> Expected {
     Expected::default()
 }
 
-/// What a run is expected to be: see [`expect`].
+/// The expectation of a run: see [`expect`].
 #[derive(Clone, Default)]
 #[must_use = "an expectation does nothing until a recorder asserts it"]
 pub struct Expected {
@@ -31,7 +32,7 @@ pub struct Expected {
     pub(crate) others_inside: bool,
 }
 
-/// An event, or several.
+/// The expectation of one event, or of several.
 #[derive(Clone)]
 pub(crate) struct Step {
     what: What,
@@ -40,14 +41,14 @@ pub(crate) struct Step {
     check: Option<Check>,
 }
 
-/// What is asked of an event beside, and in words.
+/// A further condition, and its description.
 #[derive(Clone)]
 struct Check(String, Arc<dyn Fn(&Event) -> bool + Send + Sync>);
 
 #[derive(Clone)]
 enum What {
     Kind(EventKind),
-    /// Tokens, as many as it takes, that make this text together.
+    /// Any number of tokens that make this text together.
     Text(String),
     End,
     Error(Option<Outcome>),
@@ -57,6 +58,7 @@ enum What {
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
     Cancelled,
+    Panicked,
     Stopped,
     Failed,
 }
@@ -71,109 +73,115 @@ macro_rules! kinds {
     };
 }
 kinds! {
-    /// A text model's start.
+    /// The start of a text model.
     llm_start: LlmStart;
-    /// A chat model's start.
+    /// The start of a chat model.
     chat_model_start: ChatModelStart;
-    /// A chain's start.
+    /// The start of a chain.
     chain_start: ChainStart;
-    /// A tool's start.
+    /// The start of a tool.
     tool_start: ToolStart;
-    /// A retriever's start.
+    /// The start of a retriever.
     retriever_start: RetrieverStart;
-    /// An agent's choice of a tool.
+    /// The choice of a tool by an agent.
     agent_action: AgentAction;
-    /// An agent's end; the run goes on.
+    /// The end of an agent. The run goes on.
     agent_finish: AgentFinish;
     /// A text.
     text: Text;
     /// A retry.
     retry: Retry;
-    /// An event of the application's own.
+    /// An event that the application defines.
     custom_event: CustomEvent;
 }
 
 impl Expected {
-    /// An event of that kind.
+    /// An event of this kind.
     pub fn event(self, kind: EventKind) -> Self {
         self.step(What::Kind(kind))
     }
 
-    /// A token of that text. That of a tool call is empty.
+    /// A token with this text. The token of a tool call is empty.
     pub fn token(self, text: impl Into<String>) -> Self {
         self.event(EventKind::LlmNewToken).saying(text)
     }
 
-    /// Tokens of these texts, an event each.
+    /// Tokens with these texts, one event each.
     pub fn tokens<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Self {
         texts.into_iter().fold(self, Self::token)
     }
 
-    /// Tokens, however many, that make this text together.
+    /// Any number of tokens that make this text together.
     pub fn tokens_making(self, text: impl Into<String>) -> Self {
         self.step(What::Text(text.into()))
     }
 
-    /// The end of whatever kind of run it is.
+    /// The end of a run of any kind.
     pub fn end(self) -> Self {
         self.step(What::End)
     }
 
-    /// An error as the run's end, whatever it is.
+    /// Any error as the end of the run.
     pub fn error(self) -> Self {
         self.step(What::Error(None))
     }
 
-    /// The run's end as cancelled: it was dropped.
+    /// The end of a run that was cancelled: it was dropped, or its parent ended.
     pub fn cancelled(self) -> Self {
         self.step(What::Error(Some(Outcome::Cancelled)))
     }
 
-    /// The run's end by a handler with `raise_error`.
+    /// The end of a run whose code panicked.
+    pub fn panicked(self) -> Self {
+        self.step(What::Error(Some(Outcome::Panicked)))
+    }
+
+    /// The end of a run that a handler with `raise_error` stopped.
     pub fn stopped(self) -> Self {
         self.step(What::Error(Some(Outcome::Stopped)))
     }
 
-    /// The run's end by a failure of what ran.
+    /// The end of a run whose code failed.
     pub fn failed(self) -> Self {
         self.step(What::Error(Some(Outcome::Failed)))
     }
 
-    /// Events that do not matter, or none.
+    /// Any number of events, or none.
     pub fn anything(self) -> Self {
         self.step(What::Anything)
     }
 
     fn step(mut self, what: What) -> Self {
-        self.steps.push(Step {
-            what,
-            says: None,
-            partial: None,
-            check: None,
-        });
+        self.steps.push(Step { what, says: None, partial: None, check: None });
         self
     }
 
-    /// What the last event says: a start its prompt, its messages (`Human: Why?`, one a line) or its inputs, an end the answer's text, or the outputs, an error
-    /// its text, an agent's action or a custom event its name. What is JSON is written as JSON, without spaces.
+    /// The text of the last event:
+    ///
+    /// - of a start: its prompt, its messages (`Human: Why?`, one per line), its inputs or its query;
+    /// - of an end: the text of the answer, the outputs, or the documents (one per line);
+    /// - of an error: its message;
+    /// - of an agent's action or a custom event: its name.
+    ///
+    /// JSON is written without spaces.
     ///
     /// # Panics
-    /// When there is no event before it.
+    /// If no event was added before.
     pub fn saying(mut self, what: impl Into<String>) -> Self {
         self.last().says = Some(what.into());
         self
     }
 
-    /// The text that a model's error says there was by then.
+    /// The text that the model had streamed before its error, which is the last event.
     ///
     /// # Panics
-    /// When there is no event before it.
+    /// If no event was added before.
     pub fn with_partial(mut self, text: impl Into<String>) -> Self {
         self.last().partial = Some(text.into());
         self
     }
 
-    /// What else is asked of the last event, and in words for who reads the difference.
+    /// A condition on the last event, and its description for the report.
     ///
     /// ```
     /// # use rappel_core::{Event, FinishReason};
@@ -185,36 +193,40 @@ impl Expected {
     /// ```
     ///
     /// # Panics
-    /// When there is no event before it.
-    pub fn such_that(mut self, words: impl Into<String>, holds: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+    /// If no event was added before.
+    pub fn such_that(
+        mut self,
+        words: impl Into<String>,
+        holds: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.last().check = Some(Check(words.into(), Arc::new(holds)));
         self
     }
 
     fn last(&mut self) -> &mut Step {
-        self.steps.last_mut().expect("an event that this is said of")
+        self.steps.last_mut().expect("add an event before a condition on it")
     }
 
-    /// The run's name.
+    /// The name of the run.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// A tag that the run has, perhaps beside others.
+    /// A tag of the run. It may have more.
     pub fn tagged(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// A run inside this one, which has it as its parent. Several are expected in the order of their starts. Between the events of the two nothing is said
-    /// of the order.
+    /// A child run of this run. Add several in the order of their starts. The order between the events
+    /// of two runs is not checked.
     pub fn inside(mut self, child: Self) -> Self {
         self.inside.push(child);
         self
     }
 
-    /// Runs inside this one that are not expected do not matter.
+    /// Allows more child runs than the expected ones.
     pub fn others_inside(mut self) -> Self {
         self.others_inside = true;
         self
@@ -242,12 +254,12 @@ impl Step {
         matches!(self.what, What::Anything)
     }
 
-    /// Whether it is one event, no more and no less.
+    /// Whether the step is exactly one event.
     pub(crate) fn is_one(&self) -> bool {
         !matches!(self.what, What::Anything | What::Text(_))
     }
 
-    /// How many of the events, from the first on, it can be.
+    /// How many events the step can cover, counted from the first one.
     pub(crate) fn lengths(&self, events: &[&Event]) -> Vec<usize> {
         if let What::Text(text) = &self.what {
             return lengths_of_text(text, events);
@@ -262,7 +274,8 @@ impl Step {
         let kind = match &self.what {
             What::Kind(kind) => event.kind() == *kind,
             What::End => event.kind().is_end() && error_of(event).is_none(),
-            What::Error(outcome) => error_of(event).is_some_and(|error| outcome.is_none() || *outcome == outcome_of(error)),
+            What::Error(outcome) => error_of(event)
+                .is_some_and(|error| outcome.is_none() || *outcome == outcome_of(error)),
             What::Text(_) | What::Anything => false,
         };
         let partial = match (&self.partial, event) {
@@ -279,8 +292,12 @@ impl Step {
 fn lengths_of_text(text: &str, events: &[&Event]) -> Vec<usize> {
     let (mut rest, mut lengths) = (text, Vec::new());
     for (index, event) in events.iter().enumerate() {
-        let Event::LlmNewToken(token) = event else { break };
-        let Some(left) = rest.strip_prefix(&*token.token) else { break };
+        let Event::LlmNewToken(token) = event else {
+            break;
+        };
+        let Some(left) = rest.strip_prefix(&*token.token) else {
+            break;
+        };
         rest = left;
         if rest.is_empty() {
             lengths.push(index + 1);
@@ -302,6 +319,7 @@ fn error_of(event: &Event) -> Option<&RunError> {
 fn outcome_of(error: &RunError) -> Option<Outcome> {
     match error {
         RunError::Cancelled => Some(Outcome::Cancelled),
+        RunError::Panicked(_) => Some(Outcome::Panicked),
         RunError::Stopped(_) => Some(Outcome::Stopped),
         RunError::Failed(_) => Some(Outcome::Failed),
         _ => None,
@@ -316,6 +334,7 @@ impl fmt::Display for Step {
             What::End => f.write_str("end")?,
             What::Error(None) => f.write_str("error")?,
             What::Error(Some(Outcome::Cancelled)) => f.write_str("error, cancelled")?,
+            What::Error(Some(Outcome::Panicked)) => f.write_str("error, panicked")?,
             What::Error(Some(Outcome::Stopped)) => f.write_str("error, stopped")?,
             What::Error(Some(Outcome::Failed)) => f.write_str("error, failed")?,
             What::Anything => f.write_str("…")?,

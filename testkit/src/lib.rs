@@ -1,9 +1,11 @@
-//! Tests of what uses [rappel](rappel_core), callbacks for LLM applications: on any runtime, without a network, a clock or a sleep.
+//! Tests for programs that use [rappel](rappel_core), callbacks for LLM applications. They run on any
+//! runtime, without a network, a clock or a sleep.
 //!
-//! - [`Recorder`] is a handler that writes down what it hears, and compares it with an expectation, a value made with [`expect`].
-//! - [`ScriptedChatModel`] answers as it is told, and keeps what it was asked.
-//! - [`FaultyChatModel`] asks another model, and fails, hangs, breaks off or is slow where it is told.
-//! - [`runtime_suite!`] holds a runtime of your own to what rappel asks of it.
+//! - [`Recorder`] is a handler that records its events and compares them with an expectation
+//!   ([`expect`]).
+//! - [`ScriptedChatModel`] gives the answers of a script, and records its requests.
+//! - [`FaultyChatModel`] calls another model, and fails, hangs, breaks off or is slow by a script.
+//! - [`runtime_suite!`] tests a runtime of yours.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,21 +1,24 @@
-//! A handler that writes down what it hears.
+//! A handler that records its events.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rappel_core::{AsyncCallbackHandler, CallbackHandler, Event, HandlerFuture, HandlerResult, RunInfo};
+use rappel_core::{
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, HandlerFuture, HandlerResult,
+};
 
 use crate::compare::{Runs, compare};
 use crate::expect::Expected;
 
-/// A handler that writes down every event, and compares them with what is expected. Clones share what they have heard: keep one.
+/// A handler that records all events and compares them with an expectation. Clones share the
+/// recording, so register a clone.
 ///
-/// It is a sync and an async handler, and goes wherever one goes.
+/// It is a sync handler and an async handler.
 ///
 /// ```
 /// use rappel_core::prelude::*;
-/// use rappel_core::Threads;
 /// use rappel_testkit::{Recorder, expect};
+/// use rappel_threads::Threads;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// let threads = Threads::new();
@@ -23,12 +26,11 @@ use crate::expect::Expected;
 /// let callbacks = CallbackManager::new(threads.clone()).with_handler(recorder.clone());
 /// threads.block_on(async {
 ///     let chain = callbacks.on_chain_start(ChainStart::new("answer", "Why?")).await?;
-///     let run = chain.child(None).on_llm_start(LlmStart::new("my-model", "Why?")).await?;
+///     let mut run = chain.child().on_llm_start(LlmStart::new("my-model", "Why?")).await?;
 ///     for token in ["a", "b"] {
 ///         run.on_llm_new_token(token).await?;
 ///     }
-///     drop(run); // given up
-///     callbacks.flush().await;
+///     drop(run); // cancelled
 ///     chain.end("ab").await?;
 ///     Ok::<_, RunError>(())
 /// })?;
@@ -39,51 +41,53 @@ use crate::expect::Expected;
 /// # }
 /// ```
 ///
-/// What nobody waits for is not there yet: `flush` the manager before you look, where the recorder is not awaited, or a run was dropped.
+/// Before you compare, [`flush`](rappel_core::CallbackManager::flush) the manager if the recorder is
+/// not awaited or a run was dropped. Otherwise events may still be queued.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Vec<Recorded>>>);
 
-/// An event that was heard, and of which run.
+/// A recorded event.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Recorded {
     /// The event.
     pub event: Event,
-    /// The run that it belongs to.
-    pub run: RunInfo,
+    /// The run that it belongs to, and the number, time and losses of the delivery.
+    pub cx: EventContext,
 }
 
 impl Recorder {
-    /// A recorder that has heard nothing.
+    /// Makes a recorder without events.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All events, in the order in which they were heard.
+    /// Returns all events, in the order in which the recorder was called.
     #[must_use]
     pub fn events(&self) -> Vec<Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
-    /// Forgets what was heard.
+    /// Removes all events.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock().clear();
     }
 
-    /// Asserts that one run was heard of, the expected one, with what is expected inside.
+    /// Asserts that the events are those of the expected run, and of the runs that it expects inside.
     ///
     /// # Panics
-    /// When it was another, with what differs, line by line.
+    /// If they are not. The message has the difference, line by line.
     #[track_caller]
     pub fn assert(&self, expected: Expected) {
         self.assert_runs([expected]);
     }
 
-    /// Asserts that these runs were heard of, and no others beside what is inside them, in the order of their starts.
+    /// Asserts that the events are those of the expected runs, in the order of their starts, and of
+    /// the runs that they expect inside.
     ///
     /// # Panics
-    /// When it were others, with what differs, line by line.
+    /// If they are not. The message has the difference, line by line.
     #[track_caller]
     pub fn assert_runs(&self, expected: impl IntoIterator<Item = Expected>) {
         let expected: Vec<Expected> = expected.into_iter().collect();
@@ -92,10 +96,10 @@ impl Recorder {
         }
     }
 
-    /// Asserts that among all runs, also those inside others, there is the expected one.
+    /// Asserts that one of the runs is the expected one. It may be a child of another run.
     ///
     /// # Panics
-    /// When there is not.
+    /// If none is.
     #[track_caller]
     pub fn assert_has(&self, expected: Expected) {
         if let Err(mismatch) = self.check_has(&expected) {
@@ -103,71 +107,75 @@ impl Recorder {
         }
     }
 
-    /// What [`assert_has`](Self::assert_has) asserts, as a result.
+    /// As [`assert_has`](Self::assert_has), with a result.
     ///
     /// # Errors
-    /// What differs from the outermost runs, line by line.
+    /// The difference to the outermost runs.
     pub fn check_has(&self, expected: &Expected) -> Result<(), Mismatch> {
         let events = self.events();
-        let runs = Runs::new(&events);
-        match runs.all().any(|run| compare(&[expected], &[run], &runs).is_ok()) {
-            true => Ok(()),
-            false => compare(&[expected], &runs.roots(), &runs).map_err(Mismatch),
+        let runs = runs(&events);
+        if runs.all().any(|run| compare(&[expected], &[run], &runs).is_ok()) {
+            return Ok(());
         }
+        compare(&[expected], &runs.roots(), &runs).map_err(Mismatch)
     }
 
-    /// What [`assert_runs`](Self::assert_runs) asserts, as a result.
+    /// As [`assert_runs`](Self::assert_runs), with a result.
     ///
     /// # Errors
-    /// What differs, line by line.
+    /// The difference.
     pub fn check_runs(&self, expected: &[Expected]) -> Result<(), Mismatch> {
         let events = self.events();
-        let runs = Runs::new(&events);
+        let runs = runs(&events);
         let expected: Vec<&Expected> = expected.iter().collect();
         compare(&expected, &runs.roots(), &runs).map_err(Mismatch)
     }
+
+    fn record(&self, event: &Event, cx: &EventContext) {
+        let (event, cx) = (event.clone(), cx.clone());
+        self.lock().push(Recorded { event, cx });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Recorded>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn runs(events: &[Recorded]) -> Runs<'_> {
+    Runs::new(events.iter().map(|recorded| (&*recorded.cx, &recorded.event)))
 }
 
 impl CallbackHandler for Recorder {
-    fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-        self.record(event, run);
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        self.record(event, cx);
         Ok(())
     }
 }
 
 impl AsyncCallbackHandler for Recorder {
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
         HandlerFuture::new(async {
-            self.record(event, run);
+            self.record(event, cx);
             Ok(())
         })
     }
 }
 
-impl Recorder {
-    fn record(&self, event: &Event, run: &RunInfo) {
-        let recorded = Recorded {
-            event: event.clone(),
-            run: run.clone(),
-        };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
-    }
-}
-
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let events = self.lock().len();
         f.debug_struct("Recorder").field("events", &events).finish()
     }
 }
 
-/// The runs that were heard of are not the expected ones: what differs, line by line.
+/// The recorded runs are not the expected ones. Its message has the difference, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch(String);
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "these are not the runs that were expected (- expected, + heard)\n{}", self.0)
+        let difference = &self.0;
+        write!(f, "the runs are not the expected ones (- expected, + recorded)\n{difference}")
     }
 }
 

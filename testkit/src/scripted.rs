@@ -1,4 +1,4 @@
-//! A chat model that answers as it is told.
+//! A chat model that answers by a script.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -9,33 +9,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream;
 use rappel_core::{
-    CallOptions, ChatModel, FinishReason, IntoCallbacks, LlmChunk, LlmResult, LlmStream, Message, RunError, TokenUsage, ToolCall,
-    ToolCallChunk,
+    CallOptions, CallbackManager, ChatModel, FinishReason, LlmChunk, LlmResult, LlmStream, Message,
+    RunError, TokenUsage, ToolCall, ToolCallChunk,
 };
 
 use crate::model::{Chunks, Front};
 
-/// A chat model that gives one answer after the other, as it was told, and keeps what it was asked.
+/// A chat model that gives the answers of a script, in order, and records its requests.
 ///
-/// Its handlers hear what those of a model behind a server hear: a start, a token for every chunk, before that is handed on, and an end with the result, or an
-/// error with what there was by then. It runs on any runtime, as it waits for nothing. Clones share their script and their requests.
+/// Its handlers get the events of a model with a server: a start, a token for each chunk, and an end
+/// with the result or an error with the partial result. It waits for nothing but handlers, so it runs
+/// on any runtime. Clones share the script and the requests.
 ///
 /// ```
 /// use futures_executor::block_on;
 /// use rappel_core::prelude::*;
-/// use rappel_core::Threads;
 /// use rappel_testkit::{Answer, Recorder, ScriptedChatModel, expect};
+/// use rappel_threads::Threads;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// let recorder = Recorder::new();
 /// let callbacks = CallbackManager::new(Threads::new()).with_handler(recorder.clone());
 /// let model = ScriptedChatModel::new([Answer::tokens(["Why", " not", "?"])]).callbacks(callbacks);
 ///
-/// let answer = block_on(model.generate(vec![vec![Message::human("Tell me a joke")]])).remove(0)?;
+/// let answer = block_on(model.invoke("Tell me a joke"))?;
 /// assert_eq!(answer.text(), "Why not?");
 ///
 /// assert_eq!(model.requests()[0].messages, [Message::human("Tell me a joke")]);
-/// recorder.assert(expect().chat_model_start().saying("Human: Tell me a joke").tokens(["Why", " not", "?"]).end());
+/// let run = expect().chat_model_start().saying("Human: Tell me a joke");
+/// recorder.assert(run.tokens(["Why", " not", "?"]).end());
 /// # Ok(())
 /// # }
 /// ```
@@ -50,46 +52,40 @@ struct Script {
     requests: Vec<Request>,
 }
 
-/// What a model was asked.
+/// A request to a model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request {
     /// The conversation.
     pub messages: Vec<Message>,
-    /// What the call said beside.
+    /// The options of the call.
     pub options: CallOptions,
-    /// Whether it was asked for a stream, by [`stream_with`](ChatModel::stream_with).
+    /// Whether it was a call of [`stream_with`](ChatModel::stream_with).
     pub stream: bool,
 }
 
 impl ScriptedChatModel {
-    /// A model with these answers. One that is asked for more fails with [`EndOfScript`].
+    /// Makes a model with these answers. Further requests fail with [`EndOfScript`].
     pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let script = Script {
-            answers: answers.into_iter().collect(),
-            requests: Vec::new(),
-        };
-        Self {
-            front: Front::new("scripted"),
-            script: Arc::new(Mutex::new(script)),
-        }
+        let script = Script { answers: answers.into_iter().collect(), requests: Vec::new() };
+        Self { front: Front::new("scripted"), script: Arc::new(Mutex::new(script)) }
     }
 
     /// Sets the model's own callbacks.
     #[must_use]
-    pub fn callbacks(mut self, callbacks: impl IntoCallbacks) -> Self {
-        self.front.callbacks = Some(callbacks.into_callbacks());
+    pub fn callbacks(mut self, callbacks: impl Into<CallbackManager>) -> Self {
+        self.front.callbacks = Some(callbacks.into());
         self
     }
 
-    /// Sets the name of the model, and of its runs. It is `scripted`.
+    /// Sets the name of the model and of its runs. The default is `scripted`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.front.name = name.into();
         self
     }
 
-    /// Whether [`generate`](ChatModel::generate) tells of tokens; it does.
+    /// Sets whether [`generate`](ChatModel::generate) emits tokens. The default is `true`.
     #[must_use]
     pub fn streaming(mut self, streaming: bool) -> Self {
         self.front.streaming = streaming;
@@ -101,13 +97,13 @@ impl ScriptedChatModel {
         self.with(|script| script.answers.push_back(answer));
     }
 
-    /// What it has been asked so far, a conversation each.
+    /// Returns the requests so far, one for each conversation.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.with(|script| script.requests.clone())
     }
 
-    /// How many answers are left.
+    /// Returns the number of answers that are left.
     #[must_use]
     pub fn answers_left(&self) -> usize {
         self.with(|script| script.answers.len())
@@ -117,8 +113,13 @@ impl ScriptedChatModel {
         f(&mut self.script.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The next answer.
-    fn ask(&self, messages: &[Message], options: &CallOptions, stream: bool) -> Result<Chunks, RunError> {
+    /// Records a request and takes the next answer.
+    fn ask(
+        &self,
+        messages: &[Message],
+        options: &CallOptions,
+        stream: bool,
+    ) -> Result<Chunks, RunError> {
         let answer = self.with(|script| {
             script.requests.push(Request {
                 messages: messages.to_vec(),
@@ -133,12 +134,21 @@ impl ScriptedChatModel {
 
 #[async_trait]
 impl ChatModel for ScriptedChatModel {
-    async fn generate_with(&self, messages: Vec<Vec<Message>>, options: CallOptions) -> Vec<Result<LlmResult, RunError>> {
-        let answers = messages.iter().map(|messages| ready(self.ask(messages, &options, false))).collect();
+    async fn generate_with(
+        &self,
+        messages: Vec<Vec<Message>>,
+        options: CallOptions,
+    ) -> Vec<Result<LlmResult, RunError>> {
+        let ask = |messages: &Vec<Message>| ready(self.ask(messages, &options, false));
+        let answers = messages.iter().map(ask).collect();
         self.front.generate(messages, answers, &options).await
     }
 
-    async fn stream_with(&self, messages: Vec<Message>, options: CallOptions) -> Result<LlmStream, RunError> {
+    async fn stream_with(
+        &self,
+        messages: Vec<Message>,
+        options: CallOptions,
+    ) -> Result<LlmStream, RunError> {
         let answer = ready(self.ask(&messages, &options, true));
         self.front.stream(&messages, answer, &options).await
     }
@@ -153,7 +163,7 @@ impl fmt::Debug for ScriptedChatModel {
     }
 }
 
-/// The model was asked once more than its script has answers.
+/// The model got more requests than its script has answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndOfScript;
@@ -174,38 +184,36 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer of that text, in one token.
+    /// An answer with this text, in one token.
     pub fn text(text: impl Into<String>) -> Self {
         Self::tokens([text.into()])
     }
 
-    /// An answer of these tokens, a chunk each. The last one says that the model stopped.
+    /// An answer with these tokens, one chunk each. The last one has [`FinishReason::Stop`].
     pub fn tokens<T: Into<String>>(tokens: impl IntoIterator<Item = T>) -> Self {
         let answer = Self::chunks(tokens.into_iter().map(|token| LlmChunk::new(token.into())));
         answer.finish_reason(FinishReason::Stop)
     }
 
-    /// An answer of these chunks, as they are.
+    /// An answer with these chunks, unchanged.
     pub fn chunks(chunks: impl IntoIterator<Item = LlmChunk>) -> Self {
-        Self {
-            chunks: chunks.into_iter().collect(),
-            error: None,
-        }
+        Self { chunks: chunks.into_iter().collect(), error: None }
     }
 
-    /// No answer: the request fails, before the first token.
+    /// A request that fails before the first token.
     pub fn error(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::chunks([]).breaking_off(cause)
     }
 
-    /// An error after what has been said so far.
+    /// Adds an error after the chunks.
     #[must_use]
     pub fn breaking_off(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.error = Some(RunError::failed(cause));
         self
     }
 
-    /// Has the model ask for tools. Each call is a chunk without text behind the tokens, and the last one says that the model stopped for that.
+    /// Adds calls of tools after the tokens, one chunk without text each. The last one has
+    /// [`FinishReason::ToolCalls`].
     #[must_use]
     pub fn tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
         for chunk in &mut self.chunks {
@@ -221,14 +229,14 @@ impl Answer {
         self.finish_reason(FinishReason::ToolCalls)
     }
 
-    /// Sets why the model stopped, which the last chunk says.
+    /// Sets the finish reason of the last chunk.
     #[must_use]
     pub fn finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
         self.last().finish_reason = Some(reason.into());
         self
     }
 
-    /// Sets what was used, which the last chunk says.
+    /// Sets the usage of the last chunk.
     #[must_use]
     pub fn usage(mut self, usage: TokenUsage) -> Self {
         self.last().usage = Some(usage);
@@ -247,7 +255,10 @@ impl Answer {
         let Self { chunks, error } = self;
         match error {
             Some(error) if chunks.is_empty() => Err(error),
-            error => Ok(Box::pin(stream::iter(chunks.into_iter().map(Ok).chain(error.map(Err))))),
+            error => {
+                let chunks = chunks.into_iter().map(Ok).chain(error.map(Err));
+                Ok(Box::pin(stream::iter(chunks)))
+            }
         }
     }
 }

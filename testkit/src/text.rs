@@ -2,7 +2,7 @@
 
 use rappel_core::{Event, EventKind, RunError, buffer_string};
 
-/// The kind's name, as expectations have it.
+/// The name of a kind, as expectations print it.
 pub(crate) fn title(kind: EventKind) -> &'static str {
     match kind {
         EventKind::LlmNewToken => "token",
@@ -10,7 +10,7 @@ pub(crate) fn title(kind: EventKind) -> &'static str {
     }
 }
 
-/// What an event says.
+/// The text of an event.
 pub(crate) fn says(event: &Event) -> String {
     match event {
         Event::LlmStart(start) => start.prompt.clone(),
@@ -26,8 +26,8 @@ pub(crate) fn says(event: &Event) -> String {
         Event::ToolError(error) => error.error.to_string(),
         Event::RetrieverStart(start) => start.query.clone(),
         Event::RetrieverEnd(end) => {
-            let texts: Vec<&str> = end.documents.iter().map(|document| &*document.page_content).collect();
-            texts.join("\n")
+            let texts = end.documents.iter().map(|document| &*document.page_content);
+            texts.collect::<Vec<&str>>().join("\n")
         }
         Event::RetrieverError(error) => error.error.to_string(),
         Event::AgentAction(action) => action.tool.clone(),
@@ -39,11 +39,14 @@ pub(crate) fn says(event: &Event) -> String {
     }
 }
 
-/// A line of an event that was heard.
+/// The line of a recorded event.
 pub(crate) fn line(event: &Event) -> String {
     let line = format!("{} {:?}", title(event.kind()), says(event));
     match event {
-        Event::LlmError(error) => format!("{line} after {:?}{}", error.partial.text(), outcome(&error.error)),
+        Event::LlmError(error) => {
+            let partial = error.partial.text();
+            format!("{line} after {partial:?}{}", outcome(&error.error))
+        }
         Event::ChainError(error) => line + outcome(&error.error),
         Event::ToolError(error) => line + outcome(&error.error),
         Event::RetrieverError(error) => line + outcome(&error.error),
@@ -54,6 +57,7 @@ pub(crate) fn line(event: &Event) -> String {
 fn outcome(error: &RunError) -> &'static str {
     match error {
         RunError::Cancelled => ", cancelled",
+        RunError::Panicked(_) => ", panicked",
         RunError::Stopped(_) => ", stopped",
         RunError::Failed(_) => ", failed",
         _ => "",

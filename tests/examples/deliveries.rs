@@ -1,31 +1,32 @@
-//! Handlers that are waited for in different ways, and the end of it all. On tokio.
+//! Handlers with other deliveries than the default, and a shutdown. On tokio.
 
 use std::time::Duration;
 
 use rappel_tokio::prelude::*;
 
-/// Writes what it gets to a page; a page that is slow gets fewer, longer pieces.
+/// Writes the tokens to a page. If the page is slow, it gets fewer, longer pieces.
 #[derive(Default)]
 struct Page(String);
 
 impl CallbackHandler for Page {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
         self.0.push_str(&token.token);
         Ok(())
     }
 
-    fn on_llm_end(&mut self, _end: &LlmEnd, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_end(&mut self, _end: &LlmEnd, _cx: &EventContext) -> HandlerResult {
         println!("the page: {}", self.0);
         Ok(())
     }
 }
 
-/// Sends each run's end somewhere, and says what it missed.
+/// Exports the end of each run, and how many events were dropped.
 struct Traces;
 
 impl AsyncCallbackHandler for Traces {
-    async fn on_llm_end(&self, end: &LlmEnd, run: &RunInfo) -> HandlerResult {
-        println!("{}: {} (missed {} events)", run.name(), end.result.text(), end.losses().dropped);
+    async fn on_llm_end(&self, end: &LlmEnd, cx: &EventContext) -> HandlerResult {
+        let (name, dropped) = (cx.name(), cx.losses().dropped);
+        println!("{name}: {} (dropped {dropped} events)", end.result.text());
         Ok(())
     }
 }
@@ -33,22 +34,22 @@ impl AsyncCallbackHandler for Traces {
 #[tokio::main]
 async fn main() -> Result<(), RunError> {
     let page = HandlerOptions::new()
-        .delivery(Pipelined { capacity: 64 })
-        .overflow(Overflow::Coalesce);
-    let traces = HandlerOptions::new().delivery(Background {
-        capacity: 64,
-        open_runs: 100,
-    });
+        .delivery(Delivery::pipelined(64).overflow(Overflow::Coalesce))
+        .timeout(Duration::from_secs(5));
+    let traces = HandlerOptions::new()
+        .delivery(Delivery::background(64).open_traces(100))
+        .timeout(Duration::from_secs(5));
     let callbacks = CallbackManager::new(Tokio::current())
-        .with_handler_options(Page::default(), page.timeout(Duration::from_secs(5)))
-        .with_async_handler_options(Traces, traces.timeout(Duration::from_secs(5)));
+        .with_handler_options(Page::default(), page)
+        .with_async_handler_options(Traces, traces);
 
-    let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
+    let start = LlmStart::new("my-model", "Tell me a joke");
+    let mut run = callbacks.on_llm_start(start).await?;
     for token in ["Why", " ", "not", "?"] {
         run.on_llm_new_token(token).await?; // queued
     }
-    run.end(LlmResult::from_text("Why not?")).await?; // the page has it all
-    let report = callbacks.shutdown(Duration::from_secs(5)).await; // and now the traces have, too
+    run.end("Why not?").await?; // waits for the page
+    let report = callbacks.shutdown(Duration::from_secs(5)).await?; // waits for the traces
     assert!(report.is_clean(), "{report:?}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use rappel_tokio::prelude::*;
 struct Printer;
 
 impl CallbackHandler for Printer {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
         print!("{}", token.token);
         Ok(())
     }
@@ -15,10 +15,9 @@ impl CallbackHandler for Printer {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let callbacks = CallbackManager::new(Tokio::current()).with_handler(Printer);
-    let chat = ChatOpenAi::builder().model("gpt-4o-mini").streaming(true);
-    let chat = chat.callbacks(callbacks).build()?;
-    for answer in chat.generate(vec![vec![Message::human("Tell me a joke")]]).await {
-        println!("\n{:?}", answer?.usage);
-    }
+    let chat =
+        ChatOpenAi::builder().model("gpt-4o-mini").streaming(true).callbacks(callbacks).build()?;
+    let answer = chat.invoke("Tell me a joke").await?;
+    println!("\n{:?}", answer.usage);
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! LangChain's page on async callbacks, on the runtime of your choice: `cargo run --example quickstart -- --runtime smol`.
+//! LangChain's page on async callbacks, on a runtime of your choice:
+//! `cargo run --example quickstart -- --runtime smol`.
 //!
-//! A sync handler prints each token, on a thread of its own; an async one sleeps on the event loop when the model starts and ends, and nobody
-//! but the model waits for it. The handlers are written once, and know no runtime.
+//! A sync handler prints each token, off the event loop. An async handler sleeps on the event loop
+//! when the model starts and ends, and only the model waits for it. The handlers do not depend on a
+//! runtime.
 
 use std::env;
 use std::error::Error;
@@ -22,23 +24,24 @@ use rappel_smol::Smol;
 use rappel_tests::openai_server::{Script, Server};
 use rappel_tokio::Tokio;
 
-/// What a shell gives for a program that SIGINT ended.
+/// The exit status that a shell reports for a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-/// Prints each token. Its methods may block: they are called off the event loop, one at a time.
+/// Prints each token. Its methods may block, because they are called off the event loop, one at a
+/// time.
 struct Printer;
 
 impl CallbackHandler for Printer {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
-        say(&format!("Sync handler being called on thread {name}: token: {}", token.token))?;
+        print_line(&format!("Sync handler being called on thread {name}: token: {}", token.token))?;
         Ok(())
     }
 
-    fn on_llm_error(&mut self, error: &LlmError, _run: &RunInfo) -> HandlerResult {
-        say(&format!(
-            "Your llm did not come to its end ({}). It said: {}",
+    fn on_llm_error(&mut self, error: &LlmError, _cx: &EventContext) -> HandlerResult {
+        print_line(&format!(
+            "Your llm failed ({}). Its partial answer: {}",
             error.error,
             error.partial.text()
         ))?;
@@ -50,24 +53,25 @@ impl CallbackHandler for Printer {
 struct Sleeper(Arc<dyn Timer>);
 
 impl AsyncCallbackHandler for Sleeper {
-    async fn on_llm_start(&self, _start: &LlmStart, _run: &RunInfo) -> HandlerResult {
-        say("zzzz....")?;
+    async fn on_llm_start(&self, _start: &LlmStart, _cx: &EventContext) -> HandlerResult {
+        print_line("zzzz....")?;
         self.0.sleep(Duration::from_millis(300)).await;
-        say("Hi! I just woke up. Your llm is starting")?;
+        print_line("Hi! I just woke up. Your llm is starting")?;
         Ok(())
     }
 
-    async fn on_llm_end(&self, _end: &LlmEnd, _run: &RunInfo) -> HandlerResult {
-        say("zzzz....")?;
+    async fn on_llm_end(&self, _end: &LlmEnd, _cx: &EventContext) -> HandlerResult {
+        print_line("zzzz....")?;
         self.0.sleep(Duration::from_millis(300)).await;
-        say("Hi! I just woke up. Your llm is ending")?;
+        print_line("Hi! I just woke up. Your llm is ending")?;
         Ok(())
     }
 }
 
-/// How it ended, where nothing went wrong.
+/// How the program ended, if it did not fail.
 enum Ended {
-    Well,
+    /// With an answer.
+    Answered,
     /// By Ctrl-C.
     Interrupted,
 }
@@ -88,27 +92,24 @@ where
     if let Some(url) = options.base_url {
         chat = chat.base_url(url);
     }
-    let conversation = vec![Message::human(options.prompt)];
     let chat = chat.build()?;
-    let answer = async { Some(chat.generate(vec![conversation]).await) };
+    let answer = async { Some(chat.invoke(options.prompt).await) };
     let interrupted = interrupted()?;
-    let Some(results) = or(answer, interrupted).await else {
-        // What was dropped was told to the handlers as cancelled, by the time this comes back.
-        callbacks.flush().await;
+    let Some(answer) = or(answer, interrupted).await else {
+        // The call was dropped. This waits until the handlers have handled its error.
+        callbacks.flush().await?;
         return Ok(Ended::Interrupted);
     };
-    for result in results {
-        let result = result?;
-        say(&format!("\n{}", result.text()))?;
-        if let Some(usage) = &result.usage {
-            let (prompt, completion) = (usage.prompt_tokens, usage.completion_tokens);
-            say(&format!("({prompt} tokens in the prompt, {completion} in the answer)"))?;
-        }
+    let answer = answer?;
+    print_line(&format!("\n{}", answer.text()))?;
+    if let Some(usage) = &answer.usage {
+        let (prompt, completion) = (usage.prompt_tokens, usage.completion_tokens);
+        print_line(&format!("({prompt} tokens in the prompt, {completion} in the answer)"))?;
     }
-    Ok(Ended::Well)
+    Ok(Ended::Answered)
 }
 
-/// `None`, once Ctrl-C is pressed. Pressed again, it ends the program on the spot.
+/// `None` once Ctrl-C is pressed. If it is pressed again, the program exits at once.
 fn interrupted<T>() -> Result<impl Future<Output = Option<T>>, ctrlc::Error> {
     let (pressed, is_pressed) = oneshot::channel::<()>();
     let mut pressed = Some(pressed);
@@ -118,25 +119,26 @@ fn interrupted<T>() -> Result<impl Future<Output = Option<T>>, ctrlc::Error> {
         }
     })?;
     Ok(async {
-        // It is dropped, and not sent.
+        // The sender is dropped without a message.
         let _ = is_pressed.await;
         None
     })
 }
 
-/// What the program takes.
+/// The arguments of the program.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The runtime that all of it runs on.
+    /// The runtime.
     #[arg(long, value_enum, default_value_t = Runtime::Tokio)]
     runtime: Runtime,
-    /// What to ask the model.
+    /// The prompt.
     #[arg(long, default_value = "Tell me a joke")]
     prompt: String,
     /// The model's name.
     #[arg(long, default_value = "gpt-4o-mini")]
     model: String,
-    /// The server's address, up to and with the version [default: OPENAI_BASE_URL, or OpenAI's with OPENAI_API_KEY set, or a server of our own].
+    /// The server's address, including the version [default: OPENAI_BASE_URL, or OpenAI's with
+    /// OPENAI_API_KEY set, or an embedded server].
     #[arg(long)]
     base_url: Option<String>,
 }
@@ -151,10 +153,10 @@ enum Runtime {
 
 fn main() -> ExitCode {
     match run(Options::parse()) {
-        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Answered) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            // Nothing more can be done where standard error is closed too.
+            // Nothing can be reported if standard error is closed, too.
             let _ = writeln!(io::stderr(), "quickstart: {}", with_sources(&*error));
             ExitCode::FAILURE
         }
@@ -162,7 +164,7 @@ fn main() -> ExitCode {
 }
 
 fn run(mut options: Options) -> Result<Ended, Box<dyn Error>> {
-    let _server = own_server(&mut options)?;
+    let _server = embedded_server(&mut options)?;
     match options.runtime {
         Runtime::Tokio => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -177,29 +179,29 @@ fn run(mut options: Options) -> Result<Ended, Box<dyn Error>> {
     }
 }
 
-/// Starts a server of our own where the user names none. It runs until it is dropped.
-fn own_server(options: &mut Options) -> Result<Option<Server>, Box<dyn Error>> {
+/// Starts an embedded server if the user names none. It runs until it is dropped.
+fn embedded_server(options: &mut Options) -> Result<Option<Server>, Box<dyn Error>> {
     let named = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     if options.base_url.is_some() || named("OPENAI_BASE_URL") || named("OPENAI_API_KEY") {
         return Ok(None);
     }
     let server = Server::start(Script::joke())?;
-    say(&format!(
-        "(no OPENAI_BASE_URL, OPENAI_API_KEY or --base-url: asking a small server of our own, {})",
+    print_line(&format!(
+        "(no OPENAI_BASE_URL, OPENAI_API_KEY or --base-url: asking an embedded server, {})",
         server.base_url()
     ))?;
     options.base_url = Some(server.base_url());
     Ok(Some(server))
 }
 
-/// Like `println!`, which panics where standard output is closed.
-fn say(line: &str) -> io::Result<()> {
+/// Like `println!`, but it does not panic if standard output is closed.
+fn print_line(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
 }
 
-/// The error and what is behind it.
+/// The error and its sources.
 fn with_sources(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

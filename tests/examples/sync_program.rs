@@ -1,13 +1,13 @@
-//! Tells of a run from a program without a runtime: each call returns when its event is handled.
+//! Emits the events of a program without an async runtime. Each `wait` returns when its event is
+//! handled.
 
-use rappel_core::Threads;
-use rappel_core::prelude::*;
+use rappel_threads::prelude::*;
 
 struct Printer;
 
 impl CallbackHandler for Printer {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-        print!("{}", token.token); // on the caller's thread
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
+        print!("{}", token.token);
         Ok(())
     }
 }
@@ -15,21 +15,20 @@ impl CallbackHandler for Printer {
 struct Auditor;
 
 impl AsyncCallbackHandler for Auditor {
-    async fn on_llm_end(&self, end: &LlmEnd, run: &RunInfo) -> HandlerResult {
-        println!("\n{}: {}", run.name(), end.result.text()); // on a thread of the runtime's
+    async fn on_llm_end(&self, end: &LlmEnd, cx: &EventContext) -> HandlerResult {
+        println!("\n{}: {}", cx.name(), end.result.text());
         Ok(())
     }
 }
 
 fn main() -> Result<(), RunError> {
-    let callbacks = CallbackManager::new(Threads::new())
-        .with_handler(Printer)
-        .with_async_handler(Auditor);
-    let callbacks = callbacks.blocking();
-    let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke"))?;
+    let callbacks =
+        CallbackManager::new(Threads::new()).with_handler(Printer).with_async_handler(Auditor);
+    let start = LlmStart::new("my-model", "Tell me a joke");
+    let mut run = callbacks.on_llm_start(start).wait()?;
     for token in ["Why", " ", "not", "?"] {
-        run.on_llm_new_token(token)?;
+        run.on_llm_new_token(token).wait()?;
     }
-    run.end(LlmResult::from_text("Why not?"))?;
+    run.end("Why not?").wait()?;
     Ok(())
 }

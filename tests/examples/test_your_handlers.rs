@@ -1,13 +1,12 @@
-//! Tests a program that asks a model, and what its handlers hear of that, without a network. On tokio.
+//! Tests a program that calls a model, and the events of its runs, without a network. On tokio.
 
 use rappel_testkit::{Answer, Fault, FaultyChatModel, Recorder, ScriptedChatModel, expect};
 use rappel_tokio::prelude::*;
 
-/// What is to be tested: it asks once more where the model fails.
+/// The code under test. It asks once more if the model fails.
 async fn answer(model: &dyn ChatModel, question: &str) -> Result<String, RunError> {
-    let ask = || async { model.generate(vec![vec![Message::human(question)]]).await.remove(0) };
-    let answer = match ask().await {
-        Err(_) => ask().await?,
+    let answer = match model.invoke(question).await {
+        Err(_) => model.invoke(question).await?,
         Ok(answer) => answer,
     };
     Ok(answer.text().to_owned())

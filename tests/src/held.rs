@@ -1,43 +1,37 @@
-//! Handlers that a test holds in the middle of a call, so that it needs no sleep to know where they are.
+//! Handlers that a test holds in the middle of a call, so that it knows where they are without a
+//! sleep.
 
 use std::sync::mpsc;
 
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_util::StreamExt;
 use futures_util::lock::Mutex;
-use rappel_core::{AsyncCallbackHandler, CallbackHandler, Event, HandlerFuture, HandlerResult, RunInfo};
+use rappel_core::{
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, HandlerFuture, HandlerResult,
+};
 
 use crate::record::line;
 
-/// A sync handler that blocks in every call until it is let go, and its grip.
+/// A sync handler that blocks in every call until its grip releases it, and that grip.
 #[must_use]
 pub fn held() -> (Held, Grip) {
     let (enters, entered) = unbounded();
     let (permits, waits) = mpsc::channel();
-    let grip = Grip {
-        entered,
-        permits: Permits::Sync(permits),
-    };
+    let grip = Grip { entered, permits: Permits::Sync(permits) };
     (Held { enters, waits }, grip)
 }
 
-/// An async handler that waits in every call until it is let go, and its grip.
+/// An async handler that waits in every call until its grip releases it, and that grip.
 #[must_use]
 pub fn held_async() -> (HeldAsync, Grip) {
     let (enters, entered) = unbounded();
     let (permits, waits) = unbounded();
-    let grip = Grip {
-        entered,
-        permits: Permits::Async(permits),
-    };
-    let handler = HeldAsync {
-        enters,
-        waits: Mutex::new(waits),
-    };
+    let grip = Grip { entered, permits: Permits::Async(permits) };
+    let handler = HeldAsync { enters, waits: Mutex::new(waits) };
     (handler, grip)
 }
 
-/// A sync handler that blocks in every call until it is let go.
+/// A sync handler that blocks in every call until its [`Grip`] releases it.
 #[derive(Debug)]
 pub struct Held {
     enters: UnboundedSender<String>,
@@ -45,15 +39,15 @@ pub struct Held {
 }
 
 impl CallbackHandler for Held {
-    fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-        let _ = self.enters.unbounded_send(format!("{} {}", run.name(), line(event)));
-        // Without a grip it is let go for good.
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        let _ = self.enters.unbounded_send(format!("{} {}", cx.name(), line(event)));
+        // Once the grip is dropped, this returns at once.
         let _ = self.waits.recv();
         Ok(())
     }
 }
 
-/// An async handler that waits in every call until it is let go.
+/// An async handler that waits in every call until its [`Grip`] releases it.
 #[derive(Debug)]
 pub struct HeldAsync {
     enters: UnboundedSender<String>,
@@ -61,16 +55,16 @@ pub struct HeldAsync {
 }
 
 impl AsyncCallbackHandler for HeldAsync {
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
         HandlerFuture::new(async move {
-            let _ = self.enters.unbounded_send(format!("{} {}", run.name(), line(event)));
+            let _ = self.enters.unbounded_send(format!("{} {}", cx.name(), line(event)));
             let _ = self.waits.lock().await.next().await;
             Ok(())
         })
     }
 }
 
-/// Holds a handler. Dropped, it lets it go for good.
+/// Holds a handler in its calls. Its drop releases the handler for good.
 #[derive(Debug)]
 pub struct Grip {
     entered: UnboundedReceiver<String>,
@@ -84,12 +78,12 @@ enum Permits {
 }
 
 impl Grip {
-    /// Waits until the handler is in its next call, and tells for what: run and event.
+    /// Waits until the handler is in its next call. Returns the names of the run and the event.
     pub async fn entered(&mut self) -> String {
         self.entered.next().await.unwrap_or_default()
     }
 
-    /// Lets the handler end one call.
+    /// Releases the handler from one call.
     pub fn let_go(&self) {
         match &self.permits {
             Permits::Sync(permits) => drop(permits.send(())),
@@ -97,7 +91,8 @@ impl Grip {
         }
     }
 
-    /// Lets the handler go for good, and tells of the calls that it has been in since it was last asked, once the handler is gone.
+    /// Releases the handler for good. The future waits until the handler is dropped, and returns
+    /// the calls that [`entered`](Self::entered) has not returned.
     pub fn open(self) -> impl Future<Output = Vec<String>> {
         drop(self.permits);
         self.entered.collect()

@@ -1,8 +1,11 @@
-//! Handlers that write down what they see, one line an event, so that a test reads like the log it expects.
+//! Handlers that write each event as one line, so that a test reads like the log that it expects.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rappel_core::{AsyncCallbackHandler, CallbackHandler, Event, HandlerFuture, HandlerResult, LlmResult, RunError, RunInfo};
+use rappel_core::{
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, HandlerFuture, HandlerResult,
+    LlmResult, RunError,
+};
 
 /// A log that handlers share with their test.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +23,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
     }
 
-    /// What has been written so far.
+    /// The lines that were written so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -44,7 +47,7 @@ impl Log {
 pub struct SyncRecorder(Log);
 
 impl CallbackHandler for SyncRecorder {
-    fn on_event(&mut self, event: &Event, _run: &RunInfo) -> HandlerResult {
+    fn on_event(&mut self, event: &Event, _cx: &EventContext) -> HandlerResult {
         self.0.write(line(event));
         Ok(())
     }
@@ -55,7 +58,7 @@ impl CallbackHandler for SyncRecorder {
 pub struct AsyncRecorder(Log);
 
 impl AsyncCallbackHandler for AsyncRecorder {
-    fn on_event<'a>(&'a self, event: &'a Event, _run: &'a RunInfo) -> HandlerFuture<'a> {
+    fn on_event<'a>(&'a self, event: &'a Event, _cx: &'a EventContext) -> HandlerFuture<'a> {
         HandlerFuture::new(async {
             self.0.write(line(event));
             Ok(())
@@ -63,7 +66,7 @@ impl AsyncCallbackHandler for AsyncRecorder {
     }
 }
 
-/// An event in one line: its name without `on_`, and what matters of its payload.
+/// An event in one line: its name without `on_`, then the main part of its payload.
 #[must_use]
 pub fn line(event: &Event) -> String {
     let name = event.kind().method().trim_start_matches("on_");
@@ -75,7 +78,9 @@ pub fn line(event: &Event) -> String {
         }
         Event::LlmNewToken(token) => format!("token: {}", token.token),
         Event::LlmEnd(end) => format!("{name}: {}", text(&end.result)),
-        Event::LlmError(error) => format!("{name}: {}: {}", outcome(&error.error), text(&error.partial)),
+        Event::LlmError(error) => {
+            format!("{name}: {}: {}", outcome(&error.error), text(&error.partial))
+        }
         Event::ChainStart(start) => format!("{name}: {}", start.inputs),
         Event::ChainEnd(end) => format!("{name}: {}", end.outputs),
         Event::ChainError(error) => format!("{name}: {}", outcome(&error.error)),
@@ -95,13 +100,15 @@ pub fn line(event: &Event) -> String {
 }
 
 fn text(result: &LlmResult) -> String {
-    let texts: Vec<&str> = result.generations.iter().map(|generation| generation.text.as_str()).collect();
+    let texts: Vec<&str> =
+        result.generations.iter().map(|generation| generation.text.as_str()).collect();
     texts.join(" | ")
 }
 
 fn outcome(error: &RunError) -> &'static str {
     match error {
         RunError::Cancelled => "cancelled",
+        RunError::Panicked(_) => "panicked",
         RunError::Stopped(_) => "stopped",
         RunError::Failed(_) => "failed",
         _ => "?",

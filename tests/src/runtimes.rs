@@ -1,4 +1,4 @@
-//! The runtimes that every test body runs on, and the macro that makes a test of a body for each.
+//! The runtimes that every test body runs on, and the macro that makes one test for each of them.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -6,20 +6,25 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use rappel_core::runtime::BoxFuture;
-use rappel_core::{BlockingExecutor, CallbackManager, FromFuturesSpawn, Paired, SpawnError, Spawner, Threads, Timer};
+use rappel_core::{
+    BlockingExecutor, CallbackManager, FromFuturesSpawn, Paired, SpawnError, Spawner, Timer,
+};
 use rappel_local::{FromFuturesLocalSpawn, Local, LocalSpawner, local_spawn_fn};
 use rappel_smol::Smol;
+use rappel_threads::Threads;
 use rappel_tokio::Tokio;
 
-/// How long a test body may take before it counts as hung. Far beyond what any body takes, also on a busy machine.
+/// How long a test body may take before it counts as hung. No body takes this long, even on a busy
+/// machine.
 const HUNG: Duration = Duration::from_secs(120);
 
-/// A runtime, and a flavour of it.
+/// A runtime in one of its flavours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     /// tokio with two worker threads.
@@ -30,9 +35,9 @@ pub enum Flavour {
     AsyncStd,
     /// smol with its global executor.
     Smol,
-    /// smol with an executor of the user's, on the caller's thread.
+    /// smol with a user's own executor, on the caller's thread.
     SmolOwn,
-    /// Plain threads, two of which poll tasks.
+    /// `rappel_threads`, with two threads that poll tasks.
     Threads,
     /// The thread pool of `futures`, with plain threads for blocking jobs.
     FuturesPool,
@@ -42,14 +47,16 @@ pub enum Flavour {
     SmolLocal,
     /// The `LocalPool` of `futures`, with plain threads for blocking jobs.
     FuturesLocalPool,
-    /// `CallbackManager::pair`'s, without any executor: its driver is polled beside the body, and makes the calls of sync handlers, too.
+    /// `CallbackManager::pair`'s runtime, without an executor. Its driver is polled beside the body
+    /// and calls the sync handlers too.
     Pair,
-    /// The same, with plain threads for blocking jobs: for bodies in which a sync handler blocks while something else goes on.
+    /// The same, with plain threads for blocking jobs. For bodies in which a sync handler blocks
+    /// while something else goes on.
     PairAndThreads,
 }
 
 impl Flavour {
-    /// All of them.
+    /// All flavours that a test body runs on.
     pub const ALL: [Self; 11] = [
         Self::Tokio,
         Self::TokioCurrentThread,
@@ -77,7 +84,8 @@ impl Flavour {
         self.run_with(NonZeroUsize::MIN.saturating_add(511), body);
     }
 
-    /// As [`run`](Self::run), with one thread for all blocking jobs. On smol and async-std `BLOCKING_MAX_THREADS=1` has to see to that.
+    /// As [`run`](Self::run), with one thread for all blocking jobs. smol and async-std need
+    /// `BLOCKING_MAX_THREADS=1` in the environment for that.
     ///
     /// # Panics
     /// As `run` does.
@@ -95,7 +103,8 @@ impl Flavour {
         Fut: Future<Output = ()>,
     {
         let _watchdog = Watchdog::start(&format!("{self:?}"));
-        let threads = || Threads::with_limits(NonZeroUsize::MIN.saturating_add(1), blocking_threads);
+        let threads =
+            || Threads::with_limits(NonZeroUsize::MIN.saturating_add(1), blocking_threads);
         let run_tokio = |mut builder: tokio::runtime::Builder, body| {
             let runtime = builder.enable_all().max_blocking_threads(blocking_threads.get()).build();
             run_tokio(self, &runtime.expect("a tokio runtime"), body);
@@ -106,7 +115,9 @@ impl Flavour {
                 builder.worker_threads(2);
                 run_tokio(builder, body);
             }
-            Self::TokioCurrentThread => run_tokio(tokio::runtime::Builder::new_current_thread(), body),
+            Self::TokioCurrentThread => {
+                run_tokio(tokio::runtime::Builder::new_current_thread(), body)
+            }
             Self::AsyncStd => {
                 let rt = Rt::new(self, rappel_async_std::AsyncStd::new());
                 async_std::task::block_on(body(rt));
@@ -126,8 +137,12 @@ impl Flavour {
                 let rt = Rt::new(self, (FromFuturesSpawn(pool.expect("a thread pool")), threads()));
                 futures_executor::block_on(body(rt));
             }
-            Self::TokioLocalSet => run_tokio_local_set(|spawner| self.on_one_thread(spawner, threads(), body)),
-            Self::SmolLocal => run_smol_local(|spawner| self.on_one_thread(spawner, threads(), body)),
+            Self::TokioLocalSet => {
+                run_tokio_local_set(|spawner| self.on_one_thread(spawner, threads(), body))
+            }
+            Self::SmolLocal => {
+                run_smol_local(|spawner| self.on_one_thread(spawner, threads(), body))
+            }
             Self::FuturesLocalPool => {
                 let mut pool = futures_executor::LocalPool::new();
                 let spawner = FromFuturesLocalSpawn(pool.spawner());
@@ -138,7 +153,8 @@ impl Flavour {
         }
     }
 
-    /// Runs a body on the executor of this thread, which other threads can reach; blocking jobs go to those.
+    /// Runs a body on this thread's executor. Other threads reach it through an inbox; blocking
+    /// jobs run on `threads`.
     async fn on_one_thread<F, Fut>(self, spawner: impl LocalSpawner, threads: Threads, body: F)
     where
         F: FnOnce(Rt) -> Fut,
@@ -146,14 +162,15 @@ impl Flavour {
     {
         let (local, inbox) = Local::with_inbox(spawner);
         let body = pin!(body(Rt::new(self, (local, threads))));
-        // The inbox is through first only once the body has let go of the runtime.
+        // The inbox ends first only if the body has dropped the runtime.
         match select(body, inbox).await {
             Either::Left(_) => {}
             Either::Right(((), body)) => body.await,
         }
     }
 
-    /// This one, for bodies in which a sync handler blocks its thread while something else goes on.
+    /// The flavour for bodies in which a sync handler blocks its thread while something else goes
+    /// on.
     #[must_use]
     pub fn with_blocking_threads(self) -> Self {
         match self {
@@ -189,12 +206,12 @@ where
     });
 }
 
-/// Runs what is made of a runtime that is none, and beside it what does its work, on this thread.
+/// Runs a body on a paired runtime and polls its driver beside it, on this thread.
 fn run_pair<Fut: Future<Output = ()>>(body: impl FnOnce(Paired) -> Fut) {
     let (paired, driver) = Paired::new();
     let body = pin!(body(paired));
     futures_executor::block_on(async {
-        // The driver is through first only once the body has let go of the runtime.
+        // The driver ends first only if the body has dropped the runtime.
         match select(body, driver).await {
             Either::Left(_) => {}
             Either::Right(((), body)) => body.await,
@@ -202,11 +219,13 @@ fn run_pair<Fut: Future<Output = ()>>(body: impl FnOnce(Paired) -> Fut) {
     });
 }
 
-/// Runs what is made of a spawner on tokio's `LocalSet`.
+/// Runs a body that gets a spawner on tokio's `LocalSet`.
 ///
 /// # Panics
 /// When tokio cannot be set up, and when the future does.
-pub fn run_tokio_local_set<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> Fut) -> Fut::Output {
+pub fn run_tokio_local_set<Fut: Future>(
+    body: impl FnOnce(Box<dyn LocalSpawner>) -> Fut,
+) -> Fut::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -220,7 +239,7 @@ pub fn run_tokio_local_set<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>)
     runtime.block_on(tasks.run_until(body(Box::new(spawner))))
 }
 
-/// Runs what is made of a spawner on smol's `LocalExecutor`.
+/// Runs a body that gets a spawner on smol's `LocalExecutor`.
 pub fn run_smol_local<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> Fut) -> Fut::Output {
     let tasks = Rc::new(smol::LocalExecutor::new());
     let executor = Rc::downgrade(&tasks);
@@ -231,7 +250,7 @@ pub fn run_smol_local<Fut: Future>(body: impl FnOnce(Box<dyn LocalSpawner>) -> F
     smol::block_on(tasks.run(body(Box::new(spawner))))
 }
 
-/// A runtime that knows no time, and what tells it.
+/// A runtime without a timer, and a timer.
 struct Timed<R, T>(R, T);
 
 impl<R: Spawner, T: Send + Sync + 'static> Spawner for Timed<R, T> {
@@ -241,6 +260,10 @@ impl<R: Spawner, T: Send + Sync + 'static> Spawner for Timed<R, T> {
 
     fn may_block(&self) -> bool {
         self.0.may_block()
+    }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_budget(cx)
     }
 }
 
@@ -276,28 +299,25 @@ impl<R: Spawner + BlockingExecutor + Timer> TestRuntime for R {}
 
 impl Rt {
     fn new(flavour: Flavour, runtime: impl TestRuntime) -> Self {
-        Self {
-            flavour,
-            runtime: Arc::new(runtime),
-        }
+        Self { flavour, runtime: Arc::new(runtime) }
     }
 
-    /// Which one it is.
+    /// The flavour of this runtime.
     #[must_use]
     pub fn flavour(&self) -> Flavour {
         self.flavour
     }
 
-    /// A manager without handlers, on this runtime. A failure that no test asked for makes itself heard on standard error.
+    /// A manager without handlers, on this runtime. Handlers' failures go to standard error.
     #[must_use]
     pub fn callbacks(&self) -> CallbackManager {
-        CallbackManager::new(self.clone()).erase()
+        CallbackManager::new(self.clone())
     }
 
-    /// Runs a future as a task, and gives its output.
+    /// Runs a future as a task and returns its output.
     ///
     /// # Panics
-    /// When the runtime takes no more tasks. The future that comes back panics when the task was lost.
+    /// When the runtime takes no more tasks. The returned future panics when the task was lost.
     pub fn go<F>(&self, future: F) -> impl Future<Output = F::Output> + Send + use<F>
     where
         F: Future + Send + 'static,
@@ -326,6 +346,10 @@ impl Spawner for Rt {
     fn may_block(&self) -> bool {
         self.runtime.may_block()
     }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.runtime.poll_budget(cx)
+    }
 }
 
 impl BlockingExecutor for Rt {
@@ -348,16 +372,17 @@ impl Timer for Rt {
     }
 }
 
-/// Aborts the process when it is not dropped in time: what is blocked cannot time itself out.
+/// Aborts the process when it is not dropped in time: a blocked thread cannot time itself out.
 #[derive(Debug)]
 pub struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
 
 impl Watchdog {
-    /// Watches the test that this thread runs, on that runtime.
+    /// Watches the test that this thread runs. `runtime` is named in the message.
     #[must_use]
     pub fn start(runtime: &str) -> Self {
         let (alive, watched) = channel();
-        let (test, runtime) = (thread::current().name().unwrap_or("a test").to_owned(), runtime.to_owned());
+        let (test, runtime) =
+            (thread::current().name().unwrap_or("a test").to_owned(), runtime.to_owned());
         thread::spawn(move || {
             if watched.recv_timeout(HUNG) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("{test} hangs on {runtime}");
@@ -368,16 +393,18 @@ impl Watchdog {
     }
 }
 
-/// Makes of one body a test for every runtime: `mod NAME { fn tokio(), fn tokio_current_thread(), … }`.
+/// Makes one body a test for every runtime:
+/// `mod NAME { fn tokio(), fn tokio_current_thread(), … }`.
 ///
-/// A body in which a sync handler blocks its thread while something else goes on says so: `async fn body(rt: with_blocking_threads)`. It runs without
-/// a runtime all the same, but for a thread that makes such calls.
+/// A body in which a sync handler blocks its thread while something else goes on is written as
+/// `async fn body(rt: with_blocking_threads)`. The flavour without a runtime then has threads for
+/// such calls.
 ///
 /// ```
 /// rappel_tests::on_every_runtime! {
 ///     /// What a user would notice.
 ///     async fn a_flush_without_events_returns(rt) {
-///         rt.callbacks().flush().await;
+///         rt.callbacks().flush().await.unwrap();
 ///     }
 /// }
 /// ```

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rappel_core::Timer;
 use rappel_core::runtime::BoxFuture;
 
-/// The time, and who sleeps. Clones share it.
+/// The time, and its sleepers. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct VirtualTime(Arc<Mutex<State>>);
 
@@ -17,28 +17,28 @@ pub struct VirtualTime(Arc<Mutex<State>>);
 struct State {
     now: Duration,
     sleepers: Vec<(Duration, Waker)>,
-    /// Who waits for somebody else to fall asleep.
+    /// The waker of the task that waits for a new sleeper.
     watcher: Option<Waker>,
 }
 
 impl VirtualTime {
-    /// It is 0.
+    /// A clock that stands at 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets that much time pass.
+    /// Advances the time.
     pub fn advance(&self, by: Duration) {
         let mut state = self.state();
         state.now += by;
         let sleepers = std::mem::take(&mut state.sleepers);
         drop(state);
-        // Whose time has not come goes to sleep again.
+        // A sleeper that is not due registers its waker again.
         sleepers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// From now on, whoever sleeps has slept enough at once. It never ends.
+    /// Advances the time to each sleeper as soon as it sleeps. The future never ends.
     pub async fn fly(&self) {
         loop {
             self.until_asleep().await;
@@ -49,12 +49,12 @@ impl VirtualTime {
         }
     }
 
-    /// Waits until somebody sleeps.
+    /// Waits until there is a sleeper.
     pub async fn until_asleep(&self) {
         self.until(|state| !state.sleepers.is_empty()).await;
     }
 
-    /// Waits until somebody sleeps who has still so long to sleep.
+    /// Waits until a sleeper has exactly that long left to sleep.
     pub async fn until_asleep_for(&self, duration: Duration) {
         self.until(|state| state.sleepers.iter().any(|(due, _)| *due == state.now + duration))
             .await;

@@ -1,57 +1,33 @@
-//! async-std is [discontinued upstream](https://rustsec.org/advisories/RUSTSEC-2025-0052.html); smol is the one-line move: `rappel-smol`, and `Smol::global()` for `AsyncStd::new()`.
-//!
-//! This crate is [rappel](rappel_core), callbacks for LLM applications, for programs that are still on async-std. It re-exports all of
-//! `rappel-core`, and adds [`AsyncStd`], the runtime to give to a [`CallbackManager`].
-//!
-//! ```
-//! use rappel_async_std::prelude::*;
-//!
-//! struct Printer;
-//!
-//! impl CallbackHandler for Printer {
-//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-//!         print!("{}", token.token);
-//!         Ok(())
-//!     }
-//! }
-//!
-//! fn main() -> Result<(), RunError> {
-//!     async_std::task::block_on(async {
-//!         let callbacks = CallbackManager::new(AsyncStd::new()).with_handler(Printer);
-//!
-//!         let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
-//!         for token in ["Why", " not", "?"] {
-//!             run.on_llm_new_token(token).await?;
-//!         }
-//!         run.end(LlmResult::from_text("Why not?")).await?;
-//!         Ok(())
-//!     })
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 
 use std::time::{Duration, Instant};
 
 use async_std::task;
+use rappel_core::runtime::{BoxFuture, BoxJob};
 
 pub use rappel_core::*;
 
-use rappel_core::runtime::{BoxFuture, BoxJob};
-
-/// What most programs need, [`AsyncStd`] included.
+/// What most programs need, including [`AsyncStd`].
 pub mod prelude {
     pub use crate::AsyncStd;
     pub use rappel_core::prelude::*;
 }
 
-/// async-std's runtime, of which a process has one: tasks are spawned on its executor, blocking work goes to its pool of threads.
+/// The runtime of async-std, of which a process has one: spawns tasks on its executor, and runs
+/// blocking jobs on its thread pool.
+///
+/// # Blocking
+///
+/// [`wait()`](Emit::wait) blocks its thread, so it returns [`EmitError::WouldBlock`] in tasks and in
+/// futures that `task::block_on` polls.
 #[derive(Debug, Clone)]
 pub struct AsyncStd {
-    /// What its clock counts from.
+    /// The start of this timer's time.
     origin: Instant,
 }
 
 impl AsyncStd {
-    /// The process's runtime; it is started when it is first needed.
+    /// The runtime of this process. It starts when it is first needed.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now() }
@@ -77,9 +53,8 @@ impl Spawner for AsyncStd {
         Ok(())
     }
 
-    /// Not inside a task, nor in what `block_on` polls.
     fn may_block(&self) -> bool {
-        async_std::task::try_current().is_none()
+        task::try_current().is_none()
     }
 }
 

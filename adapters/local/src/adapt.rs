@@ -1,26 +1,34 @@
-//! Local handlers as core's: everything between an event and its handler is core's own, and these let it through on the handler's thread only.
+//! Thread-bound handlers as handlers of core, which are `Send`.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rappel_core::{AsyncCallbackHandler, CallbackHandler, Event, HandlerFuture, HandlerResult, Interest, RunInfo};
+use rappel_core::{
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, HandlerFuture, HandlerResult,
+    Interest,
+};
 
-use crate::handler::{LocalAsyncCallbackHandler, LocalCallbackHandler, LocalHandlerFuture};
-use crate::home::AtHome;
+use crate::asynchronous::{LocalAsyncCallbackHandler, LocalHandlerFuture};
+use crate::thread_bound::ThreadBound;
 
-/// A local handler, and what core asks of it at registration.
-pub(crate) struct Adapted<H> {
-    handler: AtHome<H>,
+/// A handler that other threads cannot use, and its answers to the questions that core asks at
+/// registration.
+struct Adapted<H> {
+    handler: ThreadBound<H>,
     name: String,
     interest: Interest,
 }
 
-pub(crate) fn adapt_sync<H: LocalCallbackHandler>(handler: H) -> impl CallbackHandler {
+struct Sync<H>(Adapted<H>);
+
+struct Async<H>(Adapted<H>);
+
+pub(crate) fn adapt_sync<H: CallbackHandler>(handler: H) -> impl CallbackHandler + Send {
     Sync(Adapted {
         name: handler.name().to_owned(),
         interest: handler.interest(),
-        handler: AtHome::new(handler),
+        handler: ThreadBound::new(handler),
     })
 }
 
@@ -28,13 +36,11 @@ pub(crate) fn adapt_async<H: LocalAsyncCallbackHandler>(handler: H) -> impl Asyn
     Async(Adapted {
         name: handler.name().to_owned(),
         interest: handler.interest(),
-        handler: AtHome::new(handler),
+        handler: ThreadBound::new(handler),
     })
 }
 
-struct Sync<H>(Adapted<H>);
-
-impl<H: LocalCallbackHandler> CallbackHandler for Sync<H> {
+impl<H: CallbackHandler> CallbackHandler for Sync<H> {
     fn name(&self) -> &str {
         &self.0.name
     }
@@ -43,12 +49,10 @@ impl<H: LocalCallbackHandler> CallbackHandler for Sync<H> {
         self.0.interest
     }
 
-    fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-        self.0.handler.get_mut()?.on_event(event, run)
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        self.0.handler.get_mut()?.on_event(event, cx)
     }
 }
-
-struct Async<H>(Adapted<H>);
 
 impl<H: LocalAsyncCallbackHandler> AsyncCallbackHandler for Async<H> {
     fn name(&self) -> &str {
@@ -59,16 +63,16 @@ impl<H: LocalAsyncCallbackHandler> AsyncCallbackHandler for Async<H> {
         self.0.interest
     }
 
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
         match self.0.handler.get() {
-            Ok(handler) => HandlerFuture::new(Call(AtHome::new(handler.on_event(event, run)))),
-            Err(foreign) => HandlerFuture::new(ready(Err(foreign.into()))),
+            Ok(handler) => HandlerFuture::new(Call(ThreadBound::new(handler.on_event(event, cx)))),
+            Err(wrong_thread) => HandlerFuture::new(ready(Err(wrong_thread.into()))),
         }
     }
 }
 
-/// A call that goes on. Polled on another thread it fails, and is leaked there.
-struct Call<'a>(AtHome<LocalHandlerFuture<'a>>);
+/// A call in progress. Polled on another thread, it fails.
+struct Call<'a>(ThreadBound<LocalHandlerFuture<'a>>);
 
 impl Future for Call<'_> {
     type Output = HandlerResult;
@@ -76,7 +80,7 @@ impl Future for Call<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HandlerResult> {
         match self.0.get_mut() {
             Ok(call) => Pin::new(call).poll(cx),
-            Err(foreign) => Poll::Ready(Err(foreign.into())),
+            Err(wrong_thread) => Poll::Ready(Err(wrong_thread.into())),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! [rappel](rappel_core) on executors of one thread, for handlers that are not [`Send`]: callbacks for LLM applications.
+//! [rappel](rappel_core) on executors of one thread, for handlers that are not [`Send`]: callbacks
+//! for LLM applications.
 //!
-//! Tokio's `LocalSet`, smol's `LocalExecutor`, futures' `LocalPool`, the event loop of a page: code there likes to keep an `Rc<RefCell<…>>`. This crate
-//! re-exports all of `rappel-core`, and adds
+//! Such executors are tokio's `LocalSet`, smol's `LocalExecutor`, the `LocalPool` of `futures` and
+//! the event loop of a page. A handler there may keep its state in an `Rc<RefCell<_>>`. This crate
+//! re-exports all of `rappel-core` and adds
 //!
-//! - [`LocalCallbackHandler`] and [`LocalAsyncCallbackHandler`], the handler traits without `Send`, with the same methods;
-//! - [`LocalCallbackManager`], which they are registered with; beside that it is core's manager, and its runs are core's runs;
-//! - [`Local`], the runtime that it is on, made of a [`LocalSpawner`]: a closure ([`local_spawn_fn`]), or whatever implements futures' `LocalSpawn`
-//!   ([`FromFuturesLocalSpawn`]).
+//! - [`LocalCallbackManager`], core's manager for handlers that are not `Send`. It takes every
+//!   [`CallbackHandler`], and every [`LocalAsyncCallbackHandler`];
+//! - [`LocalAsyncCallbackHandler`], core's async handler trait without `Send`;
+//! - [`Local`], the runtime. It is made of a [`LocalSpawner`]: a closure ([`local_spawn_fn`]), or a
+//!   type that implements `LocalSpawn` of `futures` ([`FromFuturesLocalSpawn`]).
 //!
-//! It depends on no executor. Here is tokio's:
+//! It depends on no executor. For example, on tokio:
 //!
 //! ```
 //! use std::cell::RefCell;
@@ -19,8 +22,8 @@
 //!
 //! struct Page(Rc<RefCell<String>>);
 //!
-//! impl LocalCallbackHandler for Page {
-//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
+//! impl CallbackHandler for Page {
+//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
 //!         self.0.borrow_mut().push_str(&token.token);
 //!         Ok(())
 //!     }
@@ -36,12 +39,13 @@
 //!                 tokio::task::spawn_local(task);
 //!                 Ok(())
 //!             }));
-//!             let callbacks = LocalCallbackManager::new(local).with_handler(page);
-//!             let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
+//!             let callbacks = LocalCallbackManager::without_timer(local).with_handler(page);
+//!             let start = LlmStart::new("my-model", "Tell me a joke");
+//!             let mut run = callbacks.on_llm_start(start).await?;
 //!             for token in ["Why", " not", "?"] {
 //!                 run.on_llm_new_token(token).await?;
 //!             }
-//!             run.end(LlmResult::from_text("Why not?")).await?;
+//!             run.end("Why not?").await?;
 //!             Ok::<_, RunError>(())
 //!         })
 //!         .await?;
@@ -50,36 +54,41 @@
 //! }
 //! ```
 //!
+//! With a [`Timer`], such as that of another runtime, `LocalCallbackManager::new` takes
+//! [`local.with_timer(timer)`](Local::with_timer), and handlers can have time-outs.
+//!
 //! # Features
-//! | feature | what it adds | what is lost without it |
+//! | feature | what it adds | without it |
 //! |---|---|---|
-//! | `std` (default) | `LocalCallbackManager::new`, and `rappel-core`'s feature `std` | the system's clock and randomness: [`with_sources`](LocalCallbackManager::with_sources) wants others. On `wasm32-unknown-unknown` those of `rappel-wasm`; there it is to be off |
-//! | `serde` | `Serialize`, `Deserialize` for messages, results and run ids | those impls |
-//! | `tracing` | failures of handlers go to `tracing::warn!` | they go to standard error |
+//! | `std` (default) | `LocalCallbackManager::new` and `without_timer`, and `rappel-core`'s feature `std` | managers need a clock and a source of random bytes ([`with_sources`](LocalCallbackManager::with_sources)). On `wasm32-unknown-unknown` it must be off; use those of `rappel-wasm` |
+//! | `serde` | `Serialize` and `Deserialize` for messages, results and run ids | |
+//! | `tracing` | failures of handlers are reported with `tracing::warn!` | they are written to standard error |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adapt;
+mod asynchronous;
 mod closure;
-mod handler;
-mod home;
 mod local;
 mod manager;
 mod spawner;
+mod thread_bound;
 
-pub use closure::{LocalAsyncHandlerFn, LocalHandlerFn, local_async_handler_fn, local_handler_fn};
-pub use handler::{LocalAsyncCallbackHandler, LocalCallbackHandler, LocalHandlerFuture};
-pub use home::ForeignThread;
+pub use asynchronous::{LocalAsyncCallbackHandler, LocalHandlerFuture};
+pub use closure::{LocalAsyncHandlerFn, local_async_handler_fn};
 pub use local::{Inbox, Local};
 pub use manager::LocalCallbackManager;
 pub use rappel_core::*;
-pub use spawner::{FromFuturesLocalSpawn, LocalBoxFuture, LocalSpawnFn, LocalSpawner, local_spawn_fn};
+pub use spawner::{
+    FromFuturesLocalSpawn, LocalBoxFuture, LocalSpawnFn, LocalSpawner, local_spawn_fn,
+};
+pub use thread_bound::WrongThread;
 
-/// What most programs need, [`LocalCallbackManager`] and [`Local`] included.
+/// What most programs need, including [`LocalCallbackManager`] and [`Local`].
 pub mod prelude {
     pub use crate::{
-        Local, LocalAsyncCallbackHandler, LocalCallbackHandler, LocalCallbackManager, local_async_handler_fn, local_handler_fn,
+        Local, LocalAsyncCallbackHandler, LocalCallbackManager, local_async_handler_fn,
         local_spawn_fn,
     };
     pub use rappel_core::prelude::*;

@@ -13,80 +13,77 @@ use futures_util::Stream;
 use rappel_core::runtime::{BoxFuture, BoxJob};
 use rappel_core::{BlockingExecutor, SpawnError, Spawner, Timer};
 
-use crate::home::AtHome;
 use crate::spawner::LocalSpawner;
+use crate::thread_bound::ThreadBound;
 
-/// The executor of the thread that this was made on, as a runtime.
+/// The executor of the thread that made this, as a runtime.
 ///
-/// It may be sent, as every runtime may; but tasks are spawned on that thread only. Elsewhere nothing can be spawned, unless there is an
-/// [`Inbox`]: what would have to be is not called, and reported as [`RuntimeGone`](rappel_core::FailureCause::RuntimeGone).
+/// It is `Send`, as every runtime is, but only its own thread can spawn tasks. Other threads need an
+/// [`Inbox`]. Without one, a handler that has to be called from another thread is not called, and is
+/// reported as [`RuntimeGone`](rappel_core::FailureCause::RuntimeGone).
 ///
-/// There is no other thread for blocking jobs: each has a turn of the executor to itself, and nothing else of that goes on while it runs. Handlers that are
-/// `Send` can have threads all the same: those of a [`CallbackManager`](rappel_core::CallbackManager) on the pair `(local, Threads::new())`, which a
-/// [`LocalCallbackManager`](crate::LocalCallbackManager) can [`merge`](crate::LocalCallbackManager::merge).
+/// Blocking jobs have no other thread. Each runs in a task of its own, and nothing else on the
+/// executor runs meanwhile. To call `Send` handlers on other threads, register them with a
+/// [`CallbackManager`](rappel_core::CallbackManager) on the pair `(local, rappel_threads::Threads)`,
+/// and [`merge`](crate::LocalCallbackManager::merge) it into the local one.
 ///
-/// `T` is what tells the time: nothing, or a [`Timer`].
+/// `T` is the [`Timer`], or `()` without one. [`wait()`](rappel_core::Emit::wait) returns
+/// [`WouldBlock`](rappel_core::EmitError::WouldBlock) on the executor's thread.
 #[derive(Clone)]
 pub struct Local<T = ()> {
-    ways: Arc<Ways>,
+    tasks: Arc<Tasks>,
     timer: T,
 }
 
-/// The ways in which a task comes to the executor.
-struct Ways {
-    spawner: AtHome<Rc<dyn LocalSpawner>>,
-    /// Where other threads leave theirs.
-    post: Option<UnboundedSender<BoxFuture<'static, ()>>>,
+/// The ways of a task to the executor.
+struct Tasks {
+    spawner: ThreadBound<Rc<dyn LocalSpawner>>,
+    /// For the tasks of other threads.
+    inbox: Option<UnboundedSender<BoxFuture<'static, ()>>>,
 }
 
 impl Local {
-    /// The executor that `spawner` spawns on, on this thread.
+    /// The executor of `spawner`, on this thread.
     #[must_use]
     pub fn new(spawner: impl LocalSpawner) -> Self {
         Self::build(Rc::new(spawner), None)
     }
 
-    /// The same for programs whose other threads emit, or drop runs: what they spawn comes to this thread through the inbox, and is spawned here.
+    /// As [`new`](Self::new), for programs whose other threads emit events or drop runs. The tasks
+    /// that they spawn go to the inbox, which spawns them on this thread.
     pub fn with_inbox(spawner: impl LocalSpawner) -> (Self, Inbox) {
-        let (post, posted) = unbounded();
+        let (sender, tasks) = unbounded();
         let spawner: Rc<dyn LocalSpawner> = Rc::new(spawner);
-        let inbox = Inbox {
-            spawner: spawner.clone(),
-            posted,
-        };
-        (Self::build(spawner, Some(post)), inbox)
+        let inbox = Inbox { spawner: spawner.clone(), tasks };
+        (Self::build(spawner, Some(sender)), inbox)
     }
 
-    fn build(spawner: Rc<dyn LocalSpawner>, post: Option<UnboundedSender<BoxFuture<'static, ()>>>) -> Self {
-        let ways = Ways {
-            spawner: AtHome::new(spawner),
-            post,
-        };
-        Self {
-            ways: Arc::new(ways),
-            timer: (),
-        }
+    fn build(
+        spawner: Rc<dyn LocalSpawner>,
+        inbox: Option<UnboundedSender<BoxFuture<'static, ()>>>,
+    ) -> Self {
+        let spawner = ThreadBound::new(spawner);
+        Self { tasks: Arc::new(Tasks { spawner, inbox }), timer: () }
     }
 
-    /// Lets `timer` tell the time, which time-outs and `shutdown` need. Whatever is a [`Timer`] will do, another runtime's too.
+    /// Adds a timer, for time-outs and `shutdown`. The timer of another runtime works too.
     #[must_use]
     pub fn with_timer<T: Timer>(self, timer: T) -> Local<T> {
-        Local { ways: self.ways, timer }
+        Local { tasks: self.tasks, timer }
     }
 }
 
 impl<T: Send + Sync + 'static> Spawner for Local<T> {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
-        if let Ok(spawner) = self.ways.spawner.get() {
+        if let Ok(spawner) = self.tasks.spawner.get() {
             return spawner.spawn_local_boxed(task);
         }
-        let post = self.ways.post.as_ref().ok_or(SpawnError::shutdown())?;
-        post.unbounded_send(task).map_err(|_| SpawnError::shutdown())
+        let inbox = self.tasks.inbox.as_ref().ok_or(SpawnError::shutdown())?;
+        inbox.unbounded_send(task).map_err(|_| SpawnError::shutdown())
     }
 
-    /// Not on the executor's own thread.
     fn may_block(&self) -> bool {
-        self.ways.spawner.get().is_err()
+        self.tasks.spawner.get().is_err()
     }
 }
 
@@ -95,7 +92,6 @@ impl<T: Send + Sync + 'static> BlockingExecutor for Local<T> {
         self.spawn_boxed(Box::pin(async { job() }))
     }
 
-    /// A job that waits would keep the executor from what it waits for.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
@@ -113,31 +109,33 @@ impl<T: Timer> Timer for Local<T> {
 
 impl<T> fmt::Debug for Local<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reachable = self.ways.post.is_some();
-        f.debug_struct("Local").field("has_inbox", &reachable).finish_non_exhaustive()
+        f.debug_struct("Local")
+            .field("has_inbox", &self.tasks.inbox.is_some())
+            .finish_non_exhaustive()
     }
 }
 
-/// Brings home what other threads spawn on a [`Local`]: a future to be polled on that one's thread, beside whatever else that does.
+/// Spawns the tasks of other threads on the thread of a [`Local`]. Poll it there, beside the other
+/// work of that thread.
 ///
-/// It is ready once the last clone of its `Local` is gone, and with that the managers and runs that have one. Dropped before, it leaves other threads without a
-/// way home.
-#[must_use = "what other threads spawn waits until this is polled"]
+/// It is ready when the last clone of the `Local` is gone, and with it all managers and runs that
+/// have one. If it is dropped before, other threads cannot spawn tasks any more.
+#[must_use = "the tasks of other threads are not spawned unless it is polled"]
 pub struct Inbox {
     spawner: Rc<dyn LocalSpawner>,
-    posted: UnboundedReceiver<BoxFuture<'static, ()>>,
+    tasks: UnboundedReceiver<BoxFuture<'static, ()>>,
 }
 
-/// How many tasks it brings home before others on the thread get their turn.
-const AT_A_TIME: usize = 64;
+/// Maximum number of tasks that one poll spawns, so that other futures of the thread get their turn.
+const TASKS_PER_POLL: usize = 64;
 
 impl Future for Inbox {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..AT_A_TIME {
-            match Pin::new(&mut self.posted).poll_next(cx) {
-                // An executor that is gone drops it: what it carries reports what is lost.
+        for _ in 0..TASKS_PER_POLL {
+            match Pin::new(&mut self.tasks).poll_next(cx) {
+                // An executor that is gone drops the task, and core reports what is lost.
                 Poll::Ready(Some(task)) => _ = self.spawner.spawn_local_boxed(task),
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,

@@ -5,23 +5,29 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use rappel_core::{CallbackManager, Clock, Entropy, HandlerFailure, HandlerId, HandlerOptions, IntoCallbacks, Map, TimedBy, Value};
+use rappel_core::{
+    CallbackHandler, CallbackManager, Clock, Entropy, HandlerFailure, HandlerId, HandlerOptions,
+    Map, RegisterError, Timer, Value,
+};
 
 use crate::adapt::{adapt_async, adapt_sync};
-use crate::handler::{LocalAsyncCallbackHandler, LocalCallbackHandler};
+use crate::asynchronous::LocalAsyncCallbackHandler;
 use crate::local::Local;
 
 /// A [`CallbackManager`] for handlers that are not `Send`.
 ///
-/// It is one: it dereferences to it, and everything but the registration of handlers is that one's. Handlers are called on the thread that this manager, its
-/// executor and its emitters are on. Runs are core's own, and may be sent. What happens on another thread then never touches a handler:
+/// It dereferences to a `CallbackManager` and differs from it only in the registration of handlers.
+/// Handlers are called on the thread of this manager, which must also be the thread of its executor
+/// and its emitters. Runs are core's own and may be sent to other threads. No other thread ever uses
+/// a handler:
 ///
-/// - a call that would have to be made there fails with [`ForeignThread`](crate::ForeignThread); so does one that began here, and is polled there.
-/// - a call that would have to be spawned from there is reported as [`RuntimeGone`](rappel_core::FailureCause::RuntimeGone), unless the [`Local`] has an
-///   [`Inbox`](crate::Inbox): then it is made here.
-/// - a handler whose last owner goes there, and a call of which that is so, is leaked.
+/// - A call that another thread would make or poll fails with [`WrongThread`](crate::WrongThread).
+/// - A call that another thread would spawn is reported as
+///   [`RuntimeGone`](rappel_core::FailureCause::RuntimeGone). With an [`Inbox`](crate::Inbox) the
+///   [`Local`] makes the call on its own thread instead.
+/// - A handler, or a call in progress, that another thread drops is leaked.
 ///
-/// Both are failures of that handler, reported and counted like any other.
+/// These failures are reported and counted as all failures of handlers.
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -34,130 +40,170 @@ use crate::local::Local;
 /// let mut pool = LocalPool::new();
 /// let text = Rc::new(RefCell::new(String::new()));
 /// let shown = text.clone();
-/// let page = local_handler_fn(move |event, _run| {
+/// let page = handler_fn(move |event, _cx| {
 ///     if let Event::LlmNewToken(token) = event {
 ///         shown.borrow_mut().push_str(&token.token);
 ///     }
 ///     Ok(())
 /// });
-/// let callbacks = LocalCallbackManager::new(Local::new(FromFuturesLocalSpawn(pool.spawner()))).with_handler(page);
+/// let local = Local::new(FromFuturesLocalSpawn(pool.spawner()));
+/// let callbacks = LocalCallbackManager::without_timer(local).with_handler(page);
 ///
-/// let told = pool.run_until(async {
-///     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
+/// let emitted = pool.run_until(async {
+///     let mut run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
 ///     for token in ["Why", " not", "?"] {
 ///         run.on_llm_new_token(token).await?;
 ///     }
-///     run.end(LlmResult::from_text("Why not?")).await?;
+///     run.end("Why not?").await?;
 ///     Ok::<_, RunError>(())
 /// });
-/// assert!(told.is_ok());
+/// assert!(emitted.is_ok());
 /// assert_eq!(*text.borrow(), "Why not?");
 /// ```
-pub struct LocalCallbackManager<T = ()> {
-    inner: CallbackManager<Local<T>>,
-    /// It stays where its handlers are.
-    stays: PhantomData<Rc<()>>,
+#[derive(Clone)]
+pub struct LocalCallbackManager {
+    inner: CallbackManager,
+    /// A manager on another thread could only register handlers that are never called.
+    not_send: PhantomData<Rc<()>>,
 }
 
-impl<T: Send + Sync + 'static> LocalCallbackManager<T> {
-    /// A manager without handlers, with the system's clock and randomness, on the executor of this thread.
+impl LocalCallbackManager {
+    /// A manager without handlers, with the clock and randomness of the system.
     #[cfg(feature = "std")]
     #[must_use]
-    pub fn new(local: Local<T>) -> Self {
+    pub fn new<T: Timer>(local: Local<T>) -> Self {
         Self::of(CallbackManager::new(local))
     }
 
-    /// A manager without handlers, with its own clock and source of random bytes: for targets whose `std` has neither, and for tests.
+    /// As [`new`](Self::new), on a runtime without a timer. Time-outs and `shutdown` are errors.
+    #[cfg(feature = "std")]
     #[must_use]
-    pub fn with_sources(local: Local<T>, clock: impl Clock, entropy: impl Entropy) -> Self {
+    pub fn without_timer<T: Send + Sync + 'static>(local: Local<T>) -> Self {
+        Self::of(CallbackManager::without_timer(local))
+    }
+
+    /// A manager without handlers, with the given clock and source of random bytes: for targets whose
+    /// `std` has neither, and for tests.
+    #[must_use]
+    pub fn with_sources<T: Timer>(
+        local: Local<T>,
+        clock: impl Clock,
+        entropy: impl Entropy,
+    ) -> Self {
         Self::of(CallbackManager::with_sources(local, clock, entropy))
     }
-}
 
-impl<T> LocalCallbackManager<T> {
-    fn of(inner: CallbackManager<Local<T>>) -> Self {
-        Self { inner, stays: PhantomData }
+    /// As [`with_sources`](Self::with_sources), on a runtime without a timer. Time-outs and
+    /// `shutdown` are errors.
+    #[must_use]
+    pub fn without_timer_with_sources<T: Send + Sync + 'static>(
+        local: Local<T>,
+        clock: impl Clock,
+        entropy: impl Entropy,
+    ) -> Self {
+        Self::of(CallbackManager::without_timer_with_sources(local, clock, entropy))
     }
 
-    /// Changes the manager as core's: gives it handlers that are `Send`, for example.
+    fn of(inner: CallbackManager) -> Self {
+        Self { inner, not_send: PhantomData }
+    }
+
+    /// Changes the inner manager. Use it to register handlers that are `Send`.
     #[must_use]
-    pub fn map(self, change: impl FnOnce(CallbackManager<Local<T>>) -> CallbackManager<Local<T>>) -> Self {
+    pub fn map(self, change: impl FnOnce(CallbackManager) -> CallbackManager) -> Self {
         Self::of(change(self.inner))
     }
 
-    /// The manager as core's, for what may be sent.
+    /// Returns the inner manager, which may be sent to other threads.
     #[must_use]
-    pub fn into_manager(self) -> CallbackManager<Local<T>> {
+    pub fn into_manager(self) -> CallbackManager {
         self.inner
     }
 
-    /// Adds a sync handler: called in tasks of the local executor, one call at a time, awaited, and inherited by children.
+    /// Adds a sync handler. Tasks of the local executor call it, one call at a time. Emitters wait
+    /// for it, and child runs inherit it.
     #[must_use]
-    pub fn with_handler(self, handler: impl LocalCallbackHandler) -> Self {
-        self.with_handler_options(handler, HandlerOptions::new())
-    }
-
-    /// Adds a sync handler with options.
-    #[must_use]
-    pub fn with_handler_options<D, O: TimedBy<Local<T>>>(
-        mut self,
-        handler: impl LocalCallbackHandler,
-        options: HandlerOptions<D, O>,
-    ) -> Self {
-        self.add_handler_options(handler, options);
+    pub fn with_handler(mut self, handler: impl CallbackHandler) -> Self {
+        self.add_handler(handler);
         self
     }
 
-    /// Adds an async handler: on the emitter's task, side by side with the others, awaited, and inherited by children.
+    /// Adds a sync handler with options.
+    ///
+    /// # Panics
+    /// If the options have a time-out and the runtime has no timer.
     #[must_use]
-    pub fn with_async_handler(self, handler: impl LocalAsyncCallbackHandler) -> Self {
-        self.with_async_handler_options(handler, HandlerOptions::new())
+    #[track_caller]
+    pub fn with_handler_options(
+        self,
+        handler: impl CallbackHandler,
+        options: impl Into<HandlerOptions>,
+    ) -> Self {
+        Self::of(self.inner.with_handler_options(adapt_sync(handler), options))
+    }
+
+    /// Adds an async handler. The emitter's task polls it, side by side with the others, and waits
+    /// for it. Child runs inherit it.
+    #[must_use]
+    pub fn with_async_handler(mut self, handler: impl LocalAsyncCallbackHandler) -> Self {
+        self.add_async_handler(handler);
+        self
     }
 
     /// Adds an async handler with options.
+    ///
+    /// # Panics
+    /// If the options have a time-out and the runtime has no timer.
     #[must_use]
-    pub fn with_async_handler_options<D, O: TimedBy<Local<T>>>(
-        mut self,
+    #[track_caller]
+    pub fn with_async_handler_options(
+        self,
         handler: impl LocalAsyncCallbackHandler,
-        options: HandlerOptions<D, O>,
+        options: impl Into<HandlerOptions>,
     ) -> Self {
-        self.add_async_handler_options(handler, options);
-        self
+        Self::of(self.inner.with_async_handler_options(adapt_async(handler), options))
     }
 
-    /// Adds a sync handler as [`with_handler`](Self::with_handler) does; the id removes it again.
-    pub fn add_handler(&mut self, handler: impl LocalCallbackHandler) -> HandlerId {
-        self.add_handler_options(handler, HandlerOptions::new())
+    /// Adds a sync handler as [`with_handler`](Self::with_handler) does. The id removes it again.
+    pub fn add_handler(&mut self, handler: impl CallbackHandler) -> HandlerId {
+        self.inner.add_handler(adapt_sync(handler))
     }
 
-    /// Adds a sync handler with options.
-    pub fn add_handler_options<D, O: TimedBy<Local<T>>>(
+    /// Adds a sync handler with options. The id removes it again.
+    ///
+    /// # Errors
+    /// [`RegisterError::NoTimer`] if the options have a time-out and the runtime has no timer.
+    pub fn add_handler_options(
         &mut self,
-        handler: impl LocalCallbackHandler,
-        options: HandlerOptions<D, O>,
-    ) -> HandlerId {
+        handler: impl CallbackHandler,
+        options: impl Into<HandlerOptions>,
+    ) -> Result<HandlerId, RegisterError> {
         self.inner.add_handler_options(adapt_sync(handler), options)
     }
 
-    /// Adds an async handler as [`with_async_handler`](Self::with_async_handler) does; the id removes it again.
+    /// Adds an async handler as [`with_async_handler`](Self::with_async_handler) does. The id removes
+    /// it again.
     pub fn add_async_handler(&mut self, handler: impl LocalAsyncCallbackHandler) -> HandlerId {
-        self.add_async_handler_options(handler, HandlerOptions::new())
+        self.inner.add_async_handler(adapt_async(handler))
     }
 
-    /// Adds an async handler with options.
-    pub fn add_async_handler_options<D, O: TimedBy<Local<T>>>(
+    /// Adds an async handler with options. The id removes it again.
+    ///
+    /// # Errors
+    /// [`RegisterError::NoTimer`] if the options have a time-out and the runtime has no timer.
+    pub fn add_async_handler_options(
         &mut self,
         handler: impl LocalAsyncCallbackHandler,
-        options: HandlerOptions<D, O>,
-    ) -> HandlerId {
+        options: impl Into<HandlerOptions>,
+    ) -> Result<HandlerId, RegisterError> {
         self.inner.add_async_handler_options(adapt_async(handler), options)
     }
 }
 
-/// What core's manager does with itself, under the same names.
+/// The methods of core's manager that take `self`, under the same names.
 macro_rules! same {
     ($($method:ident($($argument:ident: $type:ty),*) $(for $generic:ident: $bound:path)?;)+) => {
-        impl<T> LocalCallbackManager<T> {$(
+        impl LocalCallbackManager {$(
             #[doc = concat!("As [`CallbackManager::", stringify!($method), "`].")]
             #[must_use]
             pub fn $method$(<$generic: $bound>)?(self, $($argument: $type),*) -> Self {
@@ -172,44 +218,41 @@ same! {
     with_metadata(metadata: Map<String, Value>);
     with_inheritable_metadata(metadata: Map<String, Value>);
     detached();
-    on_handler_failure(report: impl Fn(&HandlerFailure) + Send + std::marker::Sync + 'static);
-    merge(other: &CallbackManager<S>) for S: Sized;
+    partial_limit(bytes: usize);
+    on_handler_failure(report: impl Fn(&HandlerFailure) + Send + Sync + 'static);
+    merge(other: &CallbackManager);
 }
 
-impl<T> Deref for LocalCallbackManager<T> {
-    type Target = CallbackManager<Local<T>>;
+impl Deref for LocalCallbackManager {
+    type Target = CallbackManager;
 
-    fn deref(&self) -> &Self::Target {
+    fn deref(&self) -> &CallbackManager {
         &self.inner
     }
 }
 
-impl<T> DerefMut for LocalCallbackManager<T> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
+impl DerefMut for LocalCallbackManager {
+    fn deref_mut(&mut self) -> &mut CallbackManager {
         &mut self.inner
     }
 }
 
-impl<T> Clone for LocalCallbackManager<T> {
-    fn clone(&self) -> Self {
-        Self::of(self.inner.clone())
+/// For models and other components that own callbacks. What they emit on another thread does not
+/// reach a local handler, as the docs of [`LocalCallbackManager`] say.
+impl From<LocalCallbackManager> for CallbackManager {
+    fn from(callbacks: LocalCallbackManager) -> Self {
+        callbacks.inner
     }
 }
 
-/// For models and others that keep callbacks: what these emit on another thread is no call of a local handler, as the manager's docs say.
-impl<T> IntoCallbacks for LocalCallbackManager<T> {
-    fn into_callbacks(self) -> CallbackManager {
-        self.inner.erase()
+/// A clone of the inner manager.
+impl From<&LocalCallbackManager> for CallbackManager {
+    fn from(callbacks: &LocalCallbackManager) -> Self {
+        callbacks.inner.clone()
     }
 }
 
-impl<T> IntoCallbacks for &LocalCallbackManager<T> {
-    fn into_callbacks(self) -> CallbackManager {
-        self.clone().into_callbacks()
-    }
-}
-
-impl<T> fmt::Debug for LocalCallbackManager<T> {
+impl fmt::Debug for LocalCallbackManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LocalCallbackManager").field(&self.inner).finish()
     }

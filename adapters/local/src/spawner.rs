@@ -8,15 +8,23 @@ use rappel_core::SpawnError;
 
 pub use futures_util::future::LocalBoxFuture;
 
-/// Runs futures in the background, on the thread that it is called on: the twin of core's [`Spawner`](rappel_core::Spawner) without `Send`.
+/// Spawns futures as tasks on the thread that calls it: the twin of core's
+/// [`Spawner`](rappel_core::Spawner) without `Send`.
 ///
-/// A spawner is responsible for polling the task until it is done or the executor ends, and for dropping it then.
-/// [`local_spawn_fn`] makes one of a closure.
+/// A spawner polls a task until it is ready or the executor ends. An executor that ends drops its
+/// tasks. [`local_spawn_fn`] makes a spawner of a closure.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not spawn tasks on its own thread",
+    label = "this does not implement `LocalSpawner`",
+    note = "a closure is one by `local_spawn_fn`, and `futures`' executors by \
+            `FromFuturesLocalSpawn`"
+)]
 pub trait LocalSpawner: 'static {
     /// Spawns a task. It is called on one thread only.
     ///
     /// # Errors
-    /// [`SpawnError`] when the executor takes no more tasks. One that cannot tell may accept the task and drop it.
+    /// [`SpawnError`] if the executor accepts no more tasks. An executor that cannot know this may
+    /// accept the task and drop it.
     fn spawn_local_boxed(&self, task: LocalBoxFuture<'static, ()>) -> Result<(), SpawnError>;
 }
 
@@ -35,9 +43,11 @@ forward!(Rc, Box);
 #[derive(Clone)]
 pub struct LocalSpawnFn<F>(F);
 
-/// A [`LocalSpawner`] of a closure. One that takes no more tasks drops them, and answers [`SpawnError::shutdown`].
+/// Makes a [`LocalSpawner`] of a closure. A closure that accepts no more tasks drops them and returns
+/// [`SpawnError::shutdown`].
 ///
-/// Tokio's `LocalSet`. It holds the tasks, and those hold the callbacks: so a closure that the callbacks have does not hold it in its turn.
+/// The closure must not own the executor: the executor owns the tasks, the tasks own the callbacks,
+/// and the callbacks own the closure. A weak pointer breaks this cycle. For tokio's `LocalSet`:
 ///
 /// ```
 /// use std::rc::Rc;
@@ -53,7 +63,8 @@ pub struct LocalSpawnFn<F>(F);
 /// });
 /// ```
 ///
-/// Where the code is sure to be inside a `LocalSet`, also when the last run is dropped, tokio's function will do; it panics elsewhere.
+/// Tokio's own function needs no pointer, but it panics outside of a `LocalSet`. Use it only if all
+/// events are emitted, and all runs dropped, inside one:
 ///
 /// ```
 /// # use rappel_local::local_spawn_fn;
@@ -63,7 +74,7 @@ pub struct LocalSpawnFn<F>(F);
 /// });
 /// ```
 ///
-/// Smol's `LocalExecutor`:
+/// For smol's `LocalExecutor`:
 ///
 /// ```
 /// use std::rc::Rc;
@@ -79,7 +90,7 @@ pub struct LocalSpawnFn<F>(F);
 /// });
 /// ```
 ///
-/// The event loop of a browser or of node:
+/// For the event loop of a browser or of node:
 ///
 /// ```
 /// # use rappel_local::local_spawn_fn;
@@ -110,7 +121,8 @@ impl<F> fmt::Debug for LocalSpawnFn<F> {
     }
 }
 
-/// The [`LocalSpawner`] of anything that implements `futures::task::LocalSpawn`: `futures`' own `LocalPool`, for example.
+/// The [`LocalSpawner`] of a type that implements `futures::task::LocalSpawn`: the `LocalPool` of
+/// `futures`, for example.
 ///
 /// ```
 /// use futures_executor::LocalPool;
@@ -124,9 +136,7 @@ pub struct FromFuturesLocalSpawn<S>(pub S);
 
 impl<S: LocalSpawn + 'static> LocalSpawner for FromFuturesLocalSpawn<S> {
     fn spawn_local_boxed(&self, task: LocalBoxFuture<'static, ()>) -> Result<(), SpawnError> {
-        // The one reason for an error that it has is a shutdown.
-        self.0
-            .spawn_local_obj(LocalFutureObj::from(task))
-            .map_err(|_| SpawnError::shutdown())
+        // Shutdown is the only error that `LocalSpawn` has.
+        self.0.spawn_local_obj(LocalFutureObj::from(task)).map_err(|_| SpawnError::shutdown())
     }
 }

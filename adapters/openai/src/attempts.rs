@@ -1,4 +1,4 @@
-//! One call, and the attempts that it takes.
+//! The attempts of one call.
 
 use rappel_core::{LlmRun, Retry, RunError};
 
@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::clock::Due;
 use crate::error::OpenAiError;
 
-/// Counts the attempts of one call, and tells the handlers of its run of those that failed.
+/// Counts the attempts of one call, and reports the failed ones to the handlers of its run.
 pub(crate) struct Attempts<'a> {
     client: &'a Client,
     made: u32,
@@ -14,36 +14,41 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// The call begins now.
+    /// Starts the time limit of a call.
     pub(crate) fn new(client: &'a Client) -> Self {
-        Self {
-            client,
-            made: 0,
-            due: client.due(),
-        }
+        Self { client, made: 0, due: client.due() }
     }
 
-    /// When the call is over, however many attempts it takes.
+    /// The deadline of the call with all its attempts.
     pub(crate) fn due(&self) -> Option<Due> {
         self.due
     }
 
-    /// Gives the run back when it is time for the next attempt, or else ends it in the error of the last one.
-    pub(crate) async fn another(&mut self, run: LlmRun, error: OpenAiError) -> Result<LlmRun, RunError> {
+    /// Reports a failed attempt and waits until it is time for the next one.
+    ///
+    /// # Errors
+    /// If there is no further attempt, the run ends with `error`. The wait is given up if the run
+    /// is closed.
+    pub(crate) async fn next(
+        &mut self,
+        mut run: LlmRun,
+        error: OpenAiError,
+    ) -> Result<LlmRun, RunError> {
         self.made += 1;
         let Some(wait) = self.client.retry(self.made, &error, self.due) else {
             return Err(fail(run, error).await);
         };
         run.on_retry(Retry::new(self.made, error, wait)).await?;
-        self.client.sleep(wait).await;
+        run.until_closed(self.client.sleep(wait)).await?;
         Ok(run)
     }
 }
 
-/// Ends the run in the error.
+/// Ends the run with the error.
 pub(crate) async fn fail(run: LlmRun, error: OpenAiError) -> RunError {
     let error = RunError::failed(error);
-    // The error that counts is the one of the request. A handler that raises at this point has been reported.
-    let _ = run.error(error.clone()).await;
+    // The caller gets the error of the request. The dispatcher has reported a handler that raises
+    // here.
+    let _ = run.fail(error.clone()).await;
     error
 }

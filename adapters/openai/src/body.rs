@@ -1,30 +1,28 @@
-//! A response's body as it comes over a connection of ours.
+//! The body of a response over one of our own connections.
 
-use core::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-use std::{error::Error as StdError, io, sync::Arc};
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use hyper::body::{Body as _, Incoming};
 
-use crate::{
-    error::OpenAiError,
-    pool::{Link, Pool},
-};
+use crate::error::OpenAiError;
+use crate::hyper_client::io_kind;
+use crate::pool::{Link, Pool};
 
 /// The bytes of a response.
 ///
-/// It owns the connection and polls it together with the body, where other
-/// clients would spawn it: so it needs no runtime. Dropped before its end, it
-/// closes the socket; read to its end, it gives the connection back.
+/// It owns the connection and polls it together with the body, so it needs no task and no runtime.
+/// Dropped before its end, it closes the socket. Read to its end, it returns the connection to the
+/// pool.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// `None` once it is over, or else the body would wait for it for ever.
+    /// `None` once the connection has ended. Otherwise the body would wait for it forever.
     link: Option<Link>,
-    /// Why the connection ended; the body itself only learns that it did.
+    /// Why the connection ended. The body itself only reports that it did.
     failure: Option<hyper::Error>,
     /// `None` once everything has been read.
     incoming: Option<Incoming>,
@@ -33,16 +31,11 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn new(link: Option<Link>, incoming: Incoming, pool: Arc<Pool>) -> Self {
-        Self {
-            link,
-            failure: None,
-            incoming: Some(incoming),
-            pool,
-        }
+        Self { link, failure: None, incoming: Some(incoming), pool }
     }
 
-    /// What has been received comes before the socket: when the connection
-    /// breaks, the bytes before the break are still delivered.
+    /// Polls the received bytes before the socket, so that the bytes before a broken connection are
+    /// still delivered.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenAiError>>> {
         let received = self.poll_incoming(cx);
         if received.is_ready() {
@@ -51,7 +44,7 @@ impl Body {
         if let Some(link) = &mut self.link {
             if let Poll::Ready(end) = Pin::new(&mut link.connection).poll(cx) {
                 self.failure = end.err();
-                // It holds the sending half of the body, which ends with it.
+                // The connection holds the sending half of the body, which ends with it.
                 self.link = None;
             }
         }
@@ -65,7 +58,7 @@ impl Body {
                     if let Ok(bytes) = frame.into_data() {
                         return Poll::Ready(Some(Ok(bytes)));
                     }
-                    // Trailers tell us nothing.
+                    // Trailers are ignored.
                 }
                 Some(Err(error)) => {
                     self.link = None;
@@ -95,23 +88,14 @@ impl Stream for Body {
     }
 }
 
-/// Garbage where the protocol wants a length is the server's fault; all else
-/// that stops a body is a connection that went away.
+/// An invalid length is the server's fault. Everything else that stops a body is a connection that
+/// was lost.
 fn broken(error: hyper::Error) -> OpenAiError {
-    let garbage = matches!(io_kind(&error), Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+    let garbage =
+        matches!(io_kind(&error), Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     if garbage {
         OpenAiError::Http { source: error.into() }
     } else {
-        OpenAiError::Cut {
-            source: Some(error.into()),
-        }
+        OpenAiError::Cut { source: Some(error.into()) }
     }
-}
-
-/// The kind of the I/O error behind an error of hyper's, if that is what it is.
-pub(crate) fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind)
 }

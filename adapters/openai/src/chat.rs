@@ -1,4 +1,4 @@
-//! The chat model: requests with callbacks around them.
+//! The chat model: requests to the server, with callbacks around them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,24 +7,32 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use rappel_core::{
-    CallOptions, CallbackManager, ChatModel, ChatModelStart, LlmResult, LlmRun, LlmStream, Message, RunError, WithCallbacks,
+    CallOptions, CallbackManager, ChatModel, ChatModelStart, LlmResult, LlmRun, LlmStream, Message,
+    RunError, WithCallbacks,
 };
 
 use crate::attempts::{Attempts, fail};
-use crate::builder::ChatOpenAiBuilder;
 use crate::client::Client;
 use crate::convert::{self, LlmChunks};
 use crate::settings::Settings;
 
 /// A chat model behind an OpenAI-compatible server.
 ///
-/// Its handlers hear of a start; with streaming, of a token for every chunk, empty ones included, *before* the chunk is handed on; and of an
-/// end with text, finish reason, model and usage, or of an error with what there was by then. The error of a run is an
-/// [`OpenAiError`](crate::OpenAiError), to be had by [`RunError::cause`].
+/// # Events
+/// Each conversation is a run. Its handlers get a start. With streaming, they get a token for every
+/// chunk, empty ones included, *before* the chunk is returned. Then they get an end with the text,
+/// finish reason, model and usage, or an error with the partial result. The cause of an error is an
+/// [`OpenAiError`](crate::OpenAiError): see [`RunError::cause`].
 ///
-/// With `n` answers, each token says of which one it is a piece, and the result has a generation for each. Reasoning, refusals and tool calls are no
-/// part of a token's text: they come with its chunk. What the server says beside is in [`LlmResult::llm_output`] and
+/// With `n` answers, each token has the index of its answer, and the result has a generation for
+/// each. Reasoning, refusals and tool calls are not part of a token's text: they are in its chunk.
+/// Fields that this crate does not know are in [`LlmResult::llm_output`] and
 /// [`Generation::extra`](rappel_core::Generation::extra).
+///
+/// # Cancellation
+/// Dropping the future of a call, or a stream, ends its run as cancelled and closes the socket. If
+/// the run is closed first, by [`CallbackManager::shutdown`] or by the end of a run above it, the
+/// call returns an error and the socket is closed, too.
 ///
 /// It is cheap to clone, and clones share their connections.
 #[derive(Clone)]
@@ -37,21 +45,16 @@ struct Inner {
 }
 
 impl ChatOpenAi {
-    /// Sets up a model.
-    pub fn builder() -> ChatOpenAiBuilder {
-        ChatOpenAiBuilder::default()
-    }
-
-    pub(crate) fn new(client: Client, settings: Settings, callbacks: Option<CallbackManager>) -> Self {
-        Self(Arc::new(Inner {
-            client,
-            settings,
-            callbacks,
-        }))
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        callbacks: Option<CallbackManager>,
+    ) -> Self {
+        Self(Arc::new(Inner { client, settings, callbacks }))
     }
 
     fn callbacks(&self, options: &CallOptions) -> CallbackManager {
-        // As with LangChain: what a call is not given, it has from the run that it is in.
+        // As in LangChain: a call without callbacks inherits those of the current run.
         let inherited = options.callbacks.clone().or_else(CallbackManager::current);
         CallbackManager::configure(inherited.as_ref(), self.0.callbacks.as_ref())
     }
@@ -75,12 +78,14 @@ impl ChatOpenAi {
             Ok(request) => request,
             Err(error) => return Err(fail(run, error).await),
         };
-        let mut attempts = Attempts::new(&self.0.client);
+        let client = &self.0.client;
+        let mut attempts = Attempts::new(client);
         let mut run = run;
         let answer = loop {
-            match self.0.client.complete(&request, attempts.due()).await {
+            let attempt = client.complete(&request, attempts.due());
+            match run.until_closed(attempt).await? {
                 Ok(answer) => break answer,
-                Err(error) => run = attempts.another(run, error).await?,
+                Err(error) => run = attempts.next(run, error).await?,
             }
         };
         let result = convert::result(answer);
@@ -88,18 +93,19 @@ impl ChatOpenAi {
         Ok(result)
     }
 
-    /// Opens a stream whose chunks the handlers of `run` hear of.
-    async fn open(&self, run: LlmRun, messages: &[Message]) -> Result<LlmStream, RunError> {
+    /// Opens a stream that emits its chunks on `run`.
+    async fn open(&self, mut run: LlmRun, messages: &[Message]) -> Result<LlmStream, RunError> {
         let request = match self.0.settings.request(messages, true) {
             Ok(request) => request,
             Err(error) => return Err(fail(run, error).await),
         };
-        let mut attempts = Attempts::new(&self.0.client);
-        let mut run = run;
+        let client = &self.0.client;
+        let mut attempts = Attempts::new(client);
         let chunks = loop {
-            match self.0.client.stream(&request, attempts.due()).await {
+            let attempt = client.stream(&request, attempts.due());
+            match run.until_closed(attempt).await? {
                 Ok(chunks) => break chunks,
-                Err(error) => run = attempts.another(run, error).await?,
+                Err(error) => run = attempts.next(run, error).await?,
             }
         };
         Ok(Box::pin(LlmChunks::new(chunks).with_callbacks(run)))
@@ -108,12 +114,18 @@ impl ChatOpenAi {
 
 #[async_trait]
 impl ChatModel for ChatOpenAi {
-    async fn generate_with(&self, messages: Vec<Vec<Message>>, options: CallOptions) -> Vec<Result<LlmResult, RunError>> {
+    async fn generate_with(
+        &self,
+        messages: Vec<Vec<Message>>,
+        options: CallOptions,
+    ) -> Vec<Result<LlmResult, RunError>> {
         let callbacks = self.callbacks(&options);
+        let settings = &self.0.settings;
         let batch_size = messages.len();
         let runs = messages.into_iter().enumerate().map(|(index, messages)| {
-            let start = self.0.settings.start(&callbacks, &messages, &options, self.0.settings.streaming);
-            let mut start = start.with_batch_size(batch_size);
+            let mut start = settings
+                .start(&callbacks, &messages, &options, settings.streaming)
+                .with_batch_size(batch_size);
             if let Some(id) = options.run_id.filter(|_| index == 0) {
                 start = start.with_run_id(id);
             }
@@ -122,7 +134,11 @@ impl ChatModel for ChatOpenAi {
         join_all(runs).await
     }
 
-    async fn stream_with(&self, messages: Vec<Message>, options: CallOptions) -> Result<LlmStream, RunError> {
+    async fn stream_with(
+        &self,
+        messages: Vec<Message>,
+        options: CallOptions,
+    ) -> Result<LlmStream, RunError> {
         let callbacks = self.callbacks(&options);
         let mut start = self.0.settings.start(&callbacks, &messages, &options, true);
         if let Some(id) = options.run_id {

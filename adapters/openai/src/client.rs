@@ -1,4 +1,4 @@
-//! The two requests that a chat model makes.
+//! The two requests of a chat model.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,24 +6,22 @@ use std::sync::Arc;
 
 use rappel_core::runtime::BoxFuture;
 
-use crate::{
-    clock::{Clock, Due},
-    endpoint::Endpoint,
-    error::OpenAiError,
-    error_body::ErrorBody,
-    exchange::{Accept, Exchange},
-    limits::{Limits, Phase},
-    response::{Leftovers, ResponseBody},
-    retry::Retries,
-    secret::Secret,
-    sse::ChunkStream,
-    transport::Transport,
-    wire::{ChatRequest, Chunk},
-};
+use crate::clock::{Clock, Due};
+use crate::endpoint::Endpoint;
+use crate::error::OpenAiError;
+use crate::error_body::ErrorBody;
+use crate::exchange::{Accept, Exchange};
+use crate::limits::{Limits, Phase};
+use crate::response::{Leftovers, ResponseBody};
+use crate::retry::Retries;
+use crate::secret::Secret;
+use crate::sse::ChunkStream;
+use crate::transport::Transport;
+use crate::wire::{ChatRequest, Chunk};
 
 const CHAT_COMPLETIONS: &str = "chat/completions";
 
-/// A server, and how to talk to it.
+/// A server, and the settings for talking to it.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) transport: Arc<dyn Transport>,
@@ -36,13 +34,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// When a call that begins now is over, with all its attempts.
+    /// The deadline of a call that begins now, with all its attempts.
     pub(crate) fn due(&self) -> Option<Due> {
         self.clock.due(Phase::Total, self.clock.now())
     }
 
-    /// How long to wait before the next attempt, if there is to be one after the one that failed; attempts count from 1.
-    pub(crate) fn retry(&self, attempt: u32, failure: &OpenAiError, due: Option<Due>) -> Option<Duration> {
+    /// The wait before the next attempt, or `None` if there is none. Attempts count from 1.
+    pub(crate) fn retry(
+        &self,
+        attempt: u32,
+        failure: &OpenAiError,
+        due: Option<Due>,
+    ) -> Option<Duration> {
         self.retries.wait(attempt, failure).filter(|wait| self.clock.allows(*wait, due))
     }
 
@@ -50,12 +53,16 @@ impl Client {
         self.clock.sleep(wait)
     }
 
-    /// Asks for a whole answer, until `due`; `request.stream` must not be set.
+    /// Requests a whole answer, until `due`. `request.stream` must not be set.
     ///
-    /// The answer has one choice at least. Cancel safe: dropping the future
-    /// closes the connection, by which servers stop generating.
-    pub(crate) async fn complete(&self, request: &ChatRequest<'_>, due: Option<Due>) -> Result<Chunk, OpenAiError> {
-        debug_assert!(!request.stream, "a stream is no whole answer");
+    /// The answer has at least one choice. Cancel safe: dropping the future closes the connection,
+    /// and servers then stop generating.
+    pub(crate) async fn complete(
+        &self,
+        request: &ChatRequest<'_>,
+        due: Option<Due>,
+    ) -> Result<Chunk, OpenAiError> {
+        debug_assert!(!request.stream, "a whole answer must not be streamed");
         let mut body = self.post(request, Accept::Json, self.limits.body, due).await?;
         let json = body.collect().await?;
         let json = match &self.key {
@@ -72,16 +79,27 @@ impl Client {
         Ok(answer)
     }
 
-    /// Asks for a stream, which ends at `due` at the latest; `request.stream` must be set.
+    /// Requests a stream, which ends at `due` at the latest. `request.stream` must be set.
     ///
     /// Cancel safe: dropping the future or the stream closes the connection.
-    pub(crate) async fn stream(&self, request: &ChatRequest<'_>, due: Option<Due>) -> Result<ChunkStream, OpenAiError> {
+    pub(crate) async fn stream(
+        &self,
+        request: &ChatRequest<'_>,
+        due: Option<Due>,
+    ) -> Result<ChunkStream, OpenAiError> {
         debug_assert!(request.stream, "the server would not stream");
         let body = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
-        Ok(ChunkStream::new(body, self.key.clone(), &self.limits).when_over(ResponseBody::leave))
+        let chunks = ChunkStream::new(body, self.key.clone(), &self.limits);
+        Ok(chunks.when_over(ResponseBody::leave))
     }
 
-    async fn post(&self, request: &ChatRequest<'_>, accept: Accept, limit: usize, due: Option<Due>) -> Result<ResponseBody, OpenAiError> {
+    async fn post(
+        &self,
+        request: &ChatRequest<'_>,
+        accept: Accept,
+        limit: usize,
+        due: Option<Due>,
+    ) -> Result<ResponseBody, OpenAiError> {
         let exchange = Exchange {
             transport: &*self.transport,
             endpoint: &self.endpoint,

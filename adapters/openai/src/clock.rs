@@ -1,4 +1,4 @@
-//! Who tells the time, and what is due when.
+//! Time limits and their timer.
 
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -14,7 +14,8 @@ use rappel_core::runtime::BoxFuture;
 use crate::error::OpenAiError;
 use crate::limits::{Phase, Times};
 
-/// The timer of the reactor that drives the sockets too: it is there on every runtime, and without any.
+/// The timer of `async-io`, whose reactor also drives the sockets. It works on every runtime, and
+/// without one.
 struct Reactor;
 
 impl Timer for Reactor {
@@ -30,14 +31,14 @@ impl Timer for Reactor {
     }
 }
 
-/// A timer, and the limits that it watches.
+/// A timer and the limits of each phase.
 #[derive(Clone)]
 pub(crate) struct Clock {
     timer: Arc<dyn Timer>,
     times: Times,
 }
 
-/// A time by which something has to be there, and what it is called if it is not.
+/// A deadline, and the limit that it comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Due {
     at: Duration,
@@ -47,10 +48,7 @@ pub(crate) struct Due {
 
 impl Due {
     fn missed(self) -> OpenAiError {
-        OpenAiError::TimedOut {
-            phase: self.phase,
-            limit: self.limit,
-        }
+        OpenAiError::TimedOut { phase: self.phase, limit: self.limit }
     }
 
     fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
@@ -63,10 +61,7 @@ impl Due {
 
 impl Clock {
     pub(crate) fn new(timer: Option<Arc<dyn Timer>>, times: Times) -> Self {
-        Self {
-            timer: timer.unwrap_or_else(|| Arc::new(Reactor)),
-            times,
-        }
+        Self { timer: timer.unwrap_or_else(|| Arc::new(Reactor)), times }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -77,22 +72,19 @@ impl Clock {
         self.timer.sleep(duration)
     }
 
-    /// When the phase is over that begins at `since`, if it ever is. A time beyond all reckoning is never.
+    /// The deadline of a phase that begins at `since`. `None` means that there is no limit, or that
+    /// the sum overflows.
     pub(crate) fn due(&self, phase: Phase, since: Duration) -> Option<Due> {
         let limit = self.times.of(phase)?;
-        Some(Due {
-            at: since.checked_add(limit)?,
-            phase,
-            limit,
-        })
+        Some(Due { at: since.checked_add(limit)?, phase, limit })
     }
 
-    /// Whether there is time for a wait, and for something after it.
+    /// Returns `true` if a wait ends before the deadline.
     pub(crate) fn allows(&self, wait: Duration, total: Option<Due>) -> bool {
         total.is_none_or(|due| self.now().saturating_add(wait) < due.at)
     }
 
-    /// The output of `work`, if it comes within the phase's limit, and before `total`.
+    /// The output of `work`, or an error if the phase's limit or `total` is exceeded.
     pub(crate) async fn within<T>(
         &self,
         phase: Phase,
@@ -118,9 +110,11 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A sleep that is set while something is waited for, and set again only where it has become too late.
+/// A sleep that is reused while the deadline moves.
 ///
-/// What is due moves with every packet: setting the timer anew each time would cost more than the packet.
+/// The deadline moves with every packet, and a new sleep for each would cost more than the packet.
+/// So the sleep is only replaced if it ends after the deadline. If it ends before, a new one is
+/// started then.
 pub(crate) struct Alarm {
     clock: Clock,
     sleep: Option<(Duration, BoxFuture<'static, ()>)>,
@@ -135,7 +129,7 @@ impl Alarm {
         &self.clock
     }
 
-    /// The error, once `due` is over.
+    /// Ready with the error once `due` has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, due: Option<Due>) -> Poll<OpenAiError> {
         let Some(due) = due else { return Poll::Pending };
         loop {
@@ -152,7 +146,7 @@ impl Alarm {
         }
     }
 
-    /// The same between two things that are there without a wait: no sleep is set.
+    /// Checks `due` without a sleep.
     pub(crate) fn check(&self, due: Option<Due>) -> Result<(), OpenAiError> {
         match due {
             Some(due) if self.clock.now() >= due.at => Err(due.missed()),
@@ -160,7 +154,7 @@ impl Alarm {
         }
     }
 
-    /// What is due first: the next packet, waited for since then, or all of it.
+    /// The earlier deadline: that of the next packet, or that of the whole call.
     pub(crate) fn next_packet(&self, since: Duration, total: Option<Due>) -> Option<Due> {
         Due::earlier(self.clock.due(Phase::Chunk, since), total)
     }

@@ -1,4 +1,4 @@
-//! Between what rappel says and what the wire says.
+//! Conversions between rappel's types and those of the wire.
 
 mod answers;
 mod logprobs;

@@ -1,4 +1,4 @@
-//! Where the server is: a base URL, taken apart once.
+//! The server's address: a parsed base URL.
 
 use core::fmt;
 
@@ -17,14 +17,14 @@ pub(crate) struct Endpoint {
     host: String,
     port: u16,
     host_header: HeaderValue,
-    /// Without the slash at its end.
+    /// The path, without the slash at its end.
     prefix: String,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
     Http,
-    /// With the name that the server's certificate must bear.
+    /// With the name that the server's certificate must have.
     Https(ServerName<'static>),
 }
 
@@ -39,7 +39,7 @@ impl Scheme {
 
 impl Endpoint {
     pub(crate) fn parse(base_url: &str) -> Result<Self, OpenAiError> {
-        // `Uri` drops a fragment without a word.
+        // `Uri` drops a fragment silently.
         if base_url.contains('#') {
             return Err(invalid("it has a fragment"));
         }
@@ -77,7 +77,7 @@ impl Endpoint {
         &self.scheme
     }
 
-    /// The name or the address; IPv6 without brackets.
+    /// The name or the address. An IPv6 address has no brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -90,7 +90,7 @@ impl Endpoint {
         matches!(self.scheme, Scheme::Https(_))
     }
 
-    /// Host and port: what a proxy is asked to connect to.
+    /// Host and port, for a proxy's `CONNECT`.
     pub(crate) fn authority(&self) -> Result<Authority, OpenAiError> {
         let host = if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -100,7 +100,7 @@ impl Endpoint {
         host.parse().map_err(|_| invalid("its host can't be sent to a proxy"))
     }
 
-    /// The whole URI of a path below the base URL.
+    /// The absolute URI of a path below the base URL.
     pub(crate) fn uri(&self, path: &'static str) -> Result<Uri, OpenAiError> {
         let authority = self.host_header.to_str().map_err(|_| invalid("its host is not ASCII"))?;
         Uri::builder()
@@ -111,20 +111,18 @@ impl Endpoint {
             .map_err(|_| invalid("its path can't be extended"))
     }
 
-    /// The value of the `host` header: with the port, unless it is the scheme's own.
+    /// The value of the `host` header. It has the port if that is not the scheme's default.
     pub(crate) fn host_header(&self) -> HeaderValue {
         self.host_header.clone()
     }
 
     /// The request target of a path below the base URL.
     fn target(&self, path: &'static str) -> Result<PathAndQuery, OpenAiError> {
-        format!("{}/{path}", self.prefix)
-            .parse()
-            .map_err(|_| invalid("its path can't be extended"))
+        format!("{}/{path}", self.prefix).parse().map_err(|_| invalid("its path can't be extended"))
     }
 }
 
-/// By hand: gateways have keys in their paths.
+/// By hand: some gateways have keys in their paths.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
@@ -150,7 +148,7 @@ fn scheme(uri: &Uri, host: &str) -> Result<Scheme, OpenAiError> {
     }
 }
 
-/// `Uri` takes a port that is none for no port at all, and we would connect to the default one.
+/// `Uri` treats an invalid port as no port, and the client would connect to the default one.
 fn port(authority: &str, host: &str) -> Result<Option<u16>, OpenAiError> {
     match authority[host.len()..].strip_prefix(':') {
         None => Ok(None),
@@ -161,7 +159,10 @@ fn port(authority: &str, host: &str) -> Result<Option<u16>, OpenAiError> {
     }
 }
 
-fn authority_header(host: &str, port: u16) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+fn authority_header(
+    host: &str,
+    port: u16,
+) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     HeaderValue::from_str(&format!("{host}:{port}"))
 }
 
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_hosts_lose_their_brackets_only_where_sockets_want_it() {
+    fn ipv6_hosts_have_brackets_in_headers_and_none_for_sockets() {
         for base_url in ["http://[::1]:8080/v1", "https://[::1]:8080/v1"] {
             let endpoint = Endpoint::parse(base_url).unwrap();
             assert_eq!(endpoint.host(), "::1");
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn https_knows_the_name_to_verify() {
+    fn https_has_the_name_to_verify() {
         let endpoint = Endpoint::parse("https://api.openai.com/v1").unwrap();
         let Scheme::Https(name) = endpoint.scheme() else {
             panic!("{endpoint:?}");
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_and_not_repeated() {
+    fn an_invalid_base_url_is_refused_and_not_repeated() {
         for base_url in [
             "",
             "localhost:1234/v1",
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_named() {
+    fn an_unsupported_scheme_is_named_in_the_error() {
         let error = Endpoint::parse("ftp://host/v1").unwrap_err();
         assert!(matches!(error, OpenAiError::UnsupportedScheme { scheme } if scheme == "ftp"));
     }

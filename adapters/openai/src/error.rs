@@ -1,27 +1,27 @@
-//! What can go wrong between a request and its answer.
+//! The errors of requests.
 //!
-//! No variant ever holds the API key. What a server says in an error is
-//! searched for the key before it is stored (servers do echo it), a base URL is
-//! never repeated (people do put keys into URLs), and of a JSON error only its
-//! kind and place are kept, since serde's own message quotes the input.
+//! No variant contains the API key. The key is replaced in a server's message before the message is
+//! stored, because some servers repeat it. A base URL is never stored, because some URLs contain a
+//! key. Of a JSON error, only the kind and the position are stored, because serde's message quotes
+//! the input.
 
 use core::{fmt, time::Duration};
 use std::io;
 
 use crate::limits::Phase;
 
-/// A cause whose type is no part of this crate's interface.
+/// A cause whose type is not part of this crate's API.
 pub(crate) type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
 
 /// Why a chat completion failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenAiError {
-    /// No model was named.
-    #[error("no model is named")]
+    /// No model was set.
+    #[error("no model is set: call `model`")]
     NoModel,
 
-    /// The base URL can't be used. The URL itself is left out, as it may hold a password.
+    /// The base URL is invalid. The URL itself is left out, because it may contain a password.
     #[error("invalid base URL: {reason}")]
     #[non_exhaustive]
     InvalidBaseUrl {
@@ -30,14 +30,14 @@ pub enum OpenAiError {
     },
 
     /// The base URL's scheme is neither `http` nor `https`.
-    #[error("unsupported scheme `{scheme}`: only http and https are spoken here")]
+    #[error("unsupported scheme `{scheme}`: only http and https are supported")]
     #[non_exhaustive]
     UnsupportedScheme {
         /// The scheme as given.
         scheme: String,
     },
 
-    /// The proxy can't be used. Its URL is left out, as it may hold a password.
+    /// The proxy is invalid. Its URL is left out, because it may contain a password.
     #[error("invalid proxy: {reason}")]
     #[non_exhaustive]
     InvalidProxy {
@@ -45,11 +45,12 @@ pub enum OpenAiError {
         reason: &'static str,
     },
 
-    /// The API key can't be sent in an HTTP header. Mostly it was read from a file, newline and all.
-    #[error("the API key is empty, or holds white space or other than ASCII characters")]
+    /// The API key can't be sent in an HTTP header. A common reason is a line break from the file
+    /// that it was read from.
+    #[error("the API key is empty, or contains white space or characters that are not ASCII")]
     InvalidApiKey,
 
-    /// A request parameter was set by hand that has a setting of its own.
+    /// An extra parameter has a setting of its own.
     #[error("`{name}` has a setting of its own and can't be an extra parameter")]
     #[non_exhaustive]
     ReservedParameter {
@@ -67,11 +68,11 @@ pub enum OpenAiError {
         reason: &'static str,
     },
 
-    /// A message can't be sent: nothing was.
+    /// A message can't be sent. No request was made.
     #[error("message {index} {reason}")]
     #[non_exhaustive]
     InvalidMessage {
-        /// The message's place in its conversation, from 0.
+        /// The index of the message in its conversation.
         index: usize,
         /// What is wrong with it.
         reason: &'static str,
@@ -81,19 +82,19 @@ pub enum OpenAiError {
     #[error("the request can't be written as JSON")]
     #[non_exhaustive]
     Encode {
-        /// What serde said.
+        /// The error of serde.
         source: BoxError,
     },
 
-    /// An additional root certificate is not valid PEM, or not a usable certificate.
+    /// A root certificate is not valid PEM, or not a valid certificate.
     #[error("invalid PEM of a root certificate")]
     #[non_exhaustive]
     InvalidCertificate {
-        /// What the parser said.
+        /// The error of the parser.
         source: BoxError,
     },
 
-    /// The base URL is `https`, and there is no root certificate to trust.
+    /// The base URL is `https`, and no root certificate is trusted.
     #[error("no root certificate to verify the server with")]
     NoRoots,
 
@@ -103,11 +104,11 @@ pub enum OpenAiError {
     Resolve {
         /// The host's name.
         host: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// None of the host's addresses took the connection. The cause is that of the last one tried.
+    /// None of the host's addresses accepted the connection. The cause is that of the last one.
     #[error("could not connect to {host}:{port}")]
     #[non_exhaustive]
     Connect {
@@ -115,25 +116,25 @@ pub enum OpenAiError {
         host: String,
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// The TLS handshake failed: among others, when the server's certificate isn't trusted.
+    /// The TLS handshake failed. One reason is a certificate that isn't trusted.
     #[error("TLS handshake with {host} failed")]
     #[non_exhaustive]
     Tls {
-        /// The name that the certificate was checked against.
+        /// The name that the certificate must have.
         host: String,
-        /// What rustls said.
+        /// The error of rustls.
         source: BoxError,
     },
 
-    /// The peer doesn't speak HTTP/1.1 as it should.
-    #[error("the server broke the HTTP protocol")]
+    /// The server violated the HTTP/1.1 protocol.
+    #[error("the server violated the HTTP protocol")]
     #[non_exhaustive]
     Http {
-        /// What hyper said.
+        /// The error of hyper.
         source: BoxError,
     },
 
@@ -141,45 +142,45 @@ pub enum OpenAiError {
     #[error("the server closed the connection before it answered")]
     #[non_exhaustive]
     ClosedBeforeResponse {
-        /// What hyper said.
+        /// The error of hyper.
         source: BoxError,
     },
 
-    /// The proxy does not connect to the server.
+    /// The proxy refused to connect to the server.
     #[error("the proxy answered {status}")]
     #[non_exhaustive]
     ProxyRefused {
-        /// The proxy's HTTP status; 407 is for a wrong name or password.
+        /// The proxy's HTTP status. 407 means a wrong user name or password.
         status: u16,
     },
 
-    /// A transport of the application's own could not reach the server.
+    /// The application's own transport could not reach the server.
     #[error("could not reach the server")]
     #[non_exhaustive]
     Unreachable {
-        /// What it said.
+        /// The error of the transport.
         source: BoxError,
     },
 
-    /// A transport of the application's own failed.
+    /// The application's own transport failed.
     #[error("the transport failed")]
     #[non_exhaustive]
     Transport {
-        /// What it said.
+        /// The error of the transport.
         source: BoxError,
     },
 
-    /// A limit of time was over.
+    /// A time limit was exceeded.
     #[error("{phase} within {limit:?}")]
     #[non_exhaustive]
     TimedOut {
-        /// What was waited for.
+        /// What the request was waiting for.
         phase: Phase,
         /// The limit.
         limit: Duration,
     },
 
-    /// The head of the response, or of a proxy's, is longer than the limit.
+    /// The head of the response, or of the proxy's response, is longer than the limit.
     #[error("the head of the response is longer than {limit} bytes")]
     #[non_exhaustive]
     HeaderTooLarge {
@@ -187,21 +188,22 @@ pub enum OpenAiError {
         limit: usize,
     },
 
-    /// The server sends the request elsewhere. It is not followed, as the key is meant for one host: the base URL has to be changed.
+    /// The server redirects. Redirects are not followed, because the key is meant for one host.
+    /// Change the base URL instead.
     #[error("the server answered {status}: it redirects to {}", .location.as_deref().unwrap_or("nowhere"))]
     #[non_exhaustive]
     Redirected {
         /// The HTTP status.
         status: u16,
-        /// Where to, without a query.
+        /// The new address, without its query.
         location: Option<String>,
     },
 
-    /// The response is compressed, which was not asked for.
-    #[error("the response is encoded as {encoding}, which was not asked for")]
+    /// The response is compressed, which was not requested.
+    #[error("the response is encoded as {encoding}, which was not requested")]
     #[non_exhaustive]
     Encoded {
-        /// How: `gzip`, for example.
+        /// The encoding, such as `gzip`.
         encoding: String,
     },
 
@@ -215,14 +217,14 @@ pub enum OpenAiError {
         code: Option<String>,
         /// The server's error type, such as `invalid_request_error`.
         kind: Option<String>,
-        /// What the server said; the status in words if it said nothing.
+        /// The server's message, or the name of the status if there is none.
         message: String,
-        /// How long the server asks to wait, by its `retry-after`, or OpenAI's own and finer `retry-after-ms`.
+        /// The wait that the server asks for, by `retry-after` or by OpenAI's own `retry-after-ms`.
         retry_after: Option<Duration>,
     },
 
-    /// The server reported an error after it had answered with success: as an
-    /// event in the middle of a stream, or in the place of a completion.
+    /// The server reported an error after a status of success: as an event in the middle of a
+    /// stream, or in place of an answer.
     #[error("the server reported an error: {message}")]
     #[non_exhaustive]
     Reported {
@@ -230,17 +232,17 @@ pub enum OpenAiError {
         code: Option<String>,
         /// The server's error type.
         kind: Option<String>,
-        /// What the server said.
+        /// The server's message.
         message: String,
     },
 
-    /// The response's content type is not what was asked for.
+    /// The response has another content type than requested.
     #[error("expected a response of type {expected}, got {found}")]
     #[non_exhaustive]
     ContentType {
-        /// What was asked for.
+        /// The requested type.
         expected: &'static str,
-        /// What came.
+        /// The type of the response.
         found: String,
     },
 
@@ -256,19 +258,19 @@ pub enum OpenAiError {
     #[error("the response is not valid JSON")]
     #[non_exhaustive]
     InvalidBody {
-        /// Kind and place of the fault.
+        /// The kind and the position of the error.
         source: BoxError,
     },
 
-    /// The response is a JSON object without a single choice.
-    #[error("the response holds no choices")]
+    /// The response has no choices.
+    #[error("the response has no choices")]
     NoChoices,
 
     /// An event of the stream is not a JSON object.
     #[error("an event of the stream is not valid JSON")]
     #[non_exhaustive]
     InvalidEvent {
-        /// Kind and place of the fault.
+        /// The kind and the position of the error.
         source: BoxError,
     },
 
@@ -284,7 +286,7 @@ pub enum OpenAiError {
         limit: usize,
     },
 
-    /// The server kept sending, comments for example, but no event came of it.
+    /// The server kept sending, comments for example, but no event.
     #[error("the stream carried more than {limit} bytes without an event")]
     #[non_exhaustive]
     NoEvents {
@@ -292,21 +294,21 @@ pub enum OpenAiError {
         limit: usize,
     },
 
-    /// The response broke off. What came before it was delivered.
+    /// The response broke off. What arrived before that was delivered.
     #[error("the response broke off before its end")]
     #[non_exhaustive]
     Cut {
-        /// What the connection said; `None` when it ended in good order, and
-        /// only the answer in it did not.
+        /// The error of the connection, or `None` if the response was complete, but the answer in
+        /// it was not.
         source: Option<BoxError>,
     },
 }
 
 impl OpenAiError {
-    /// Whether the same request, sent again, may well succeed.
+    /// Returns `true` if the same request may succeed when it is sent again.
     ///
-    /// After [`Cut`](Self::Cut) a part of the answer may have been delivered
-    /// already; whoever retries starts the answer anew.
+    /// After [`Cut`](Self::Cut), a part of the answer may have been delivered. A retry starts the
+    /// answer anew.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -316,32 +318,35 @@ impl OpenAiError {
             | Self::TimedOut { phase: Phase::Connect, .. }
             | Self::ClosedBeforeResponse { .. }
             | Self::Cut { .. } => true,
-            // What a handshake fails of otherwise is a certificate, or a server without TLS.
+            // Other handshakes fail because of a certificate, or because the server has no TLS.
             Self::Tls { source, .. } => source
                 .downcast_ref::<io::Error>()
                 .is_some_and(|error| error.kind() != io::ErrorKind::InvalidData),
-            Self::Status { status, .. } | Self::ProxyRefused { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
+            Self::Status { status, .. } | Self::ProxyRefused { status, .. } => {
+                matches!(status, 408 | 409 | 429 | 500..=599)
+            }
             _ => false,
         }
     }
 
-    /// For a [`Transport`](crate::Transport): the request did not reach the server, and may be sent again.
+    /// For a [`Transport`](crate::Transport): the request did not reach the server, and may be sent
+    /// again.
     ///
-    /// What `source` says must not hold a header's value, as one of them is the key.
+    /// The message of `source` must not contain a header's value, because one of them is the key.
     pub fn unreachable(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
         Self::Unreachable { source: source.into() }
     }
 
-    /// For a [`Transport`](crate::Transport): the request failed. As for [`unreachable`](Self::unreachable), without the key.
+    /// For a [`Transport`](crate::Transport): the request failed. As with
+    /// [`unreachable`](Self::unreachable), the message must not contain the key.
     pub fn transport(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
         Self::Transport { source: source.into() }
     }
 
-    /// For a [`Transport`](crate::Transport): the response broke off. As for [`unreachable`](Self::unreachable), without the key.
+    /// For a [`Transport`](crate::Transport): the response broke off. As with
+    /// [`unreachable`](Self::unreachable), the message must not contain the key.
     pub fn cut(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
-        Self::Cut {
-            source: Some(source.into()),
-        }
+        Self::Cut { source: Some(source.into()) }
     }
 
     pub(crate) fn body(fault: JsonFault) -> Self {
@@ -353,7 +358,7 @@ impl OpenAiError {
     }
 }
 
-/// What is wrong with a JSON text, without a word of the text itself.
+/// An error in a JSON text, without any part of the text.
 #[derive(Debug)]
 pub(crate) enum JsonFault {
     NotAnObject,
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_worth_a_retry() {
+    fn temporary_errors_are_retryable() {
         for code in [408, 409, 429, 500, 503, 529] {
             assert!(status(code).is_retryable(), "{code}");
         }

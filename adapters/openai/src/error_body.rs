@@ -1,10 +1,10 @@
-//! What servers say when they refuse: one shape for the dozen there are.
+//! The error bodies of servers, which have many forms, in one form.
 
 use serde_json::{Value, json};
 
 use crate::{error::OpenAiError, secret::Secret};
 
-/// A longer message is cut to this many characters: some proxies answer with a whole page.
+/// A longer message is cut to this many characters, because some proxies answer with a whole page.
 const MESSAGE_CHARS: usize = 600;
 
 /// The code, type and message of an error, without the API key.
@@ -16,9 +16,9 @@ pub(crate) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads whatever a server says; what is no JSON is a message as it stands.
+    /// Reads any body. If it is not JSON, the whole text is the message.
     ///
-    /// The key is removed before the message is cut, or half a key could survive.
+    /// The key is replaced before the message is cut. Otherwise a part of the key could remain.
     pub(crate) fn parse(body: &[u8], key: Option<&Secret>) -> Self {
         let found = match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::from_json(&value).or_whole(&value),
@@ -35,34 +35,29 @@ impl ErrorBody {
         }
     }
 
-    /// The error as one that came with a success.
+    /// The error of a response with a status of success.
     pub(crate) fn into_reported(self) -> OpenAiError {
         OpenAiError::Reported {
             code: self.code,
             kind: self.kind,
-            message: if self.message.is_empty() {
-                "no reason given".into()
-            } else {
-                self.message
-            },
+            message: if self.message.is_empty() { "no reason given".into() } else { self.message },
         }
     }
 
     fn from_json(value: &Value) -> Self {
         match value {
-            // Google's compatible endpoint wraps its one error in an array.
+            // Google's compatible endpoint wraps the error in an array.
             Value::Array(items) => items.first().map(Self::from_json).unwrap_or_default(),
             Value::Object(object) => match object.get("error") {
                 Some(Value::Object(_)) => Self::from_object(&value["error"]),
-                Some(Value::String(text)) => Self {
-                    message: text.clone(),
-                    ..Self::from_object(value)
-                },
+                Some(Value::String(text)) => {
+                    Self { message: text.clone(), ..Self::from_object(value) }
+                }
                 _ => match value["choices"]
                     .as_array()
                     .and_then(|choices| choices.iter().find(|choice| !choice["error"].is_null()))
                 {
-                    // OpenRouter's, of a provider behind it.
+                    // OpenRouter reports the error of a provider like this.
                     Some(choice) => Self::from_json(&json!({"error": choice["error"]})),
                     None => Self::from_object(value),
                 },
@@ -84,19 +79,18 @@ impl ErrorBody {
         }
     }
 
-    /// A shape that nobody foresaw is its own message.
+    /// If the form is unknown, the whole object is the message.
     fn or_whole(self, value: &Value) -> Self {
         match value {
-            Value::Object(object) if self == Self::default() && !object.is_empty() => Self::from_text(&value.to_string()),
+            Value::Object(object) if self == Self::default() && !object.is_empty() => {
+                Self::from_text(&value.to_string())
+            }
             _ => self,
         }
     }
 
     fn from_text(text: &str) -> Self {
-        Self {
-            message: text.to_owned(),
-            ..Self::default()
-        }
+        Self { message: text.to_owned(), ..Self::default() }
     }
 }
 
@@ -109,7 +103,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// A message in words, or what FastAPI's validation makes of it: a list of objects with a `msg`.
+/// A text, or the list of FastAPI's validation: objects with a `msg`.
 fn message(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -152,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_servers_error_has_its_message_found() {
+    fn the_message_is_found_in_every_servers_error() {
         check(
             r#"{"error":{"message":"no such model","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
             Some("model_not_found"),
@@ -202,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_do_no_harm() {
+    fn invalid_utf8_is_replaced() {
         let body = ErrorBody::parse(b"\xff\xfe broken", None);
         assert!(body.message.ends_with("broken"));
     }
@@ -223,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_at_the_cut_leaves_no_half_of_it() {
+    fn a_key_at_the_cut_leaves_no_part_of_it() {
         let key = Secret::new("sk-secret-1").unwrap();
         let text = format!("{}sk-secret-1", "x".repeat(MESSAGE_CHARS - 4));
         let message = ErrorBody::parse(text.as_bytes(), Some(&key)).message;

@@ -1,4 +1,4 @@
-//! One request, and what the head of its response means.
+//! One request, and the head of its response.
 
 use core::time::Duration;
 use std::borrow::Cow;
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION,
+        RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
     },
 };
 
@@ -27,13 +28,14 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// As much of an error's body as is read.
+/// The maximum number of bytes that are read of an error's body.
 const ERROR_BODY_BYTES: usize = 64 << 10;
 
-/// And as long as it is waited for: the status is known by then, and matters more.
+/// The limit for reading an error's body. The status is known by then, and is more important.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
 
-const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("rappel-openai/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT_VALUE: HeaderValue =
+    HeaderValue::from_static(concat!("rappel-openai/", env!("CARGO_PKG_VERSION")));
 
 /// What kind of answer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +52,8 @@ impl Accept {
         }
     }
 
-    /// Whether a response of that type may be read. A server that names none is
-    /// taken at its word, and some serve JSON as plain text.
+    /// Returns `true` if a response of that type is read. A response without a type is read, and
+    /// some servers send JSON as plain text.
     fn admits(self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let essence = essence.to_ascii_lowercase();
@@ -66,22 +68,22 @@ impl Accept {
     }
 }
 
-/// A request under way, and what it is made of.
+/// What a request needs.
 pub(crate) struct Exchange<'a> {
     pub(crate) transport: &'a dyn Transport,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) key: Option<&'a Secret>,
     pub(crate) clock: &'a Clock,
     pub(crate) leftovers: &'a Arc<Leftovers>,
-    /// When the whole call is over.
+    /// The deadline of the whole call.
     pub(crate) total: Option<Due>,
 }
 
 impl Exchange<'_> {
-    /// Sends `body` to a path below the endpoint's base URL, and gives back the
-    /// body of a successful response of the type asked for, of at most `limit` bytes.
+    /// Sends `body` to a path below the endpoint's base URL. Returns the body of a successful
+    /// response of the requested type, of at most `limit` bytes.
     ///
-    /// Cancel safe: dropping the future, or the body it gives, gives the request up.
+    /// Cancel safe: dropping the future, or the body that it returns, cancels the request.
     pub(crate) async fn post_json(
         &self,
         path: &'static str,
@@ -91,12 +93,11 @@ impl Exchange<'_> {
     ) -> Result<ResponseBody, OpenAiError> {
         self.leftovers.settle();
         let request = request(self.endpoint, path, self.key, body, accept)?;
-        let response = self
-            .clock
-            .within(Phase::FirstByte, self.total, self.transport.send(request))
-            .await?;
+        let response =
+            self.clock.within(Phase::FirstByte, self.total, self.transport.send(request)).await?;
         let (head, body) = response.into_parts();
-        let mut body = ResponseBody::new(body, self.clock.clone(), self.total, limit, self.leftovers.clone());
+        let mut body =
+            ResponseBody::new(body, self.clock.clone(), self.total, limit, self.leftovers.clone());
 
         if head.status.is_redirection() {
             return Err(self.redirected(head.status, &head.headers));
@@ -104,7 +105,10 @@ impl Exchange<'_> {
         if !head.status.is_success() {
             let said = match encoding(&head.headers) {
                 Some(_) => ErrorBody::default(),
-                None => ErrorBody::parse(&body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await, self.key),
+                None => ErrorBody::parse(
+                    &body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await,
+                    self.key,
+                ),
             };
             return Err(status_error(head.status, &head.headers, said));
         }
@@ -113,7 +117,8 @@ impl Exchange<'_> {
             return Err(OpenAiError::Encoded { encoding });
         }
         let content_type = head.headers.get(CONTENT_TYPE);
-        let content_type = content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
+        let content_type =
+            content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
         if accept.admits(&content_type) {
             Ok(body)
         } else {
@@ -121,9 +126,10 @@ impl Exchange<'_> {
         }
     }
 
-    /// The key is meant for one host: whoever wants to follow a redirect changes the base URL.
+    /// The key is meant for one host, so a redirect is not followed. The base URL has to be
+    /// changed.
     fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> OpenAiError {
-        // What follows the question mark may be a ticket of somebody's.
+        // The query may contain a secret.
         let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let location = location.and_then(|location| location.split(['?', '#']).next());
         OpenAiError::Redirected {
@@ -132,9 +138,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// Some servers answer a streaming request with success and one JSON object
-    /// that says why there is no stream.
-    async fn unexpected_type(&self, accept: Accept, content_type: &str, body: &mut ResponseBody) -> OpenAiError {
+    /// Some servers answer a streaming request with success and one JSON object that says why there
+    /// is no stream.
+    async fn unexpected_type(
+        &self,
+        accept: Accept,
+        content_type: &str,
+        body: &mut ResponseBody,
+    ) -> OpenAiError {
         if Accept::Json.admits(content_type) {
             let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
             if let Ok(answer) = crate::wire::Chunk::parse(&said) {
@@ -143,10 +154,7 @@ impl Exchange<'_> {
                 }
             }
         }
-        OpenAiError::ContentType {
-            expected: accept.media_type(),
-            found: self.redact(content_type),
-        }
+        OpenAiError::ContentType { expected: accept.media_type(), found: self.redact(content_type) }
     }
 
     fn redact(&self, text: &str) -> String {
@@ -179,17 +187,21 @@ fn request(
     Ok(request)
 }
 
-/// The encoding of a body that cannot be read, of the content or of its way: none was asked for.
+/// The encoding of a body that cannot be read: a content encoding or a transfer encoding. None was
+/// requested.
 fn encoding(headers: &HeaderMap) -> Option<&HeaderValue> {
     let plain = |coding: &[u8]| {
         let coding = coding.trim_ascii();
-        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") || coding.eq_ignore_ascii_case(b"chunked")
+        coding.is_empty()
+            || coding.eq_ignore_ascii_case(b"identity")
+            || coding.eq_ignore_ascii_case(b"chunked")
     };
-    let mut values = headers.get_all(CONTENT_ENCODING).iter().chain(headers.get_all(TRANSFER_ENCODING));
+    let mut values =
+        headers.get_all(CONTENT_ENCODING).iter().chain(headers.get_all(TRANSFER_ENCODING));
     values.find(|value| !value.as_bytes().split(|byte| *byte == b',').all(plain))
 }
 
-/// The address, without a name and a password before its host.
+/// The address without a user name and a password.
 fn without_name(location: &str) -> Cow<'_, str> {
     if let Some((scheme, rest)) = location.split_once("//") {
         let host = rest.split('/').next().unwrap_or_default().rfind('@');
@@ -214,19 +226,19 @@ fn status_error(status: StatusCode, headers: &HeaderMap, said: ErrorBody) -> Ope
     }
 }
 
-/// `retry-after-ms` is OpenAI's own, and finer.
+/// The wait that the server asks for. `retry-after-ms` is OpenAI's own, and more precise.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1000.0);
     if let Some(seconds) = seconds.or_else(|| number(RETRY_AFTER.as_str())) {
-        // More than can be counted is still no leave to come back at once.
+        // A number that overflows must not become no wait at all.
         let endless = (seconds > 0.0).then_some(Duration::MAX);
         return Duration::try_from_secs_f64(seconds).ok().or(endless);
     }
     let until = httpdate::parse_http_date(text(RETRY_AFTER.as_str())?).ok()?;
-    // By the server's own clock, where it tells: ours may be wrong.
+    // The server's own clock is used if it sent the time, because the local one may be wrong.
     let now = text(DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
-    // A date that is over asks for no wait.
+    // A date in the past means no wait.
     Some(until.duration_since(now.unwrap_or_else(SystemTime::now)).unwrap_or_default())
 }

@@ -1,11 +1,12 @@
 //! A chat model for OpenAI-compatible servers that emits [rappel](rappel_core) callbacks.
 //!
-//! It runs unchanged on tokio, async-std, smol, and a bare `block_on`: hyper's HTTP/1 over `async-net`, TLS by rustls, each connection polled
-//! by the request that it is lent to, and nothing spawned. Dropping a stream, or the future of a request, closes its socket, by which servers
-//! stop generating.
+//! It runs unchanged on tokio, async-std, smol, and a bare `block_on`. It uses hyper's HTTP/1 over
+//! `async-net`, and rustls for TLS. A request owns its connection and polls it, so nothing is
+//! spawned. Dropping a stream, or the future of a request, closes its socket, and the server stops
+//! generating.
 //!
 //! ```no_run
-//! use rappel_core::{CallbackManager, ChatModel, Message, RunError};
+//! use rappel_core::{CallbackManager, ChatModelExt};
 //! use rappel_openai::ChatOpenAi;
 //!
 //! # async fn example(callbacks: CallbackManager) -> Result<(), Box<dyn std::error::Error>> {
@@ -15,61 +16,72 @@
 //!     .streaming(true)
 //!     .callbacks(callbacks)
 //!     .build()?;
-//! for result in chat.generate(vec![vec![Message::human("Tell me a joke")]]).await {
-//!     println!("{}", result?.text());
-//! }
+//! let answer = chat.invoke("Tell me a joke").await?;
+//! println!("{}", answer.text());
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Tools
 //! ```no_run
-//! # use rappel_core::{ChatModel, Message, RunError, json};
+//! # use rappel_core::{ChatModelExt, Message, json};
 //! # use rappel_openai::{ChatOpenAi, Tool};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-//! let weather = Tool::function("weather").description("the weather in a city").parameters(schema);
-//! let chat = ChatOpenAi::builder().model("gpt-4o-mini").tools([weather]).build()?;
+//! let weather = Tool::function("weather")
+//!     .description("the weather in a city")
+//!     .parameters(schema);
+//! let chat = ChatOpenAi::builder()
+//!     .model("gpt-4o-mini")
+//!     .tools([weather])
+//!     .build()?;
 //!
 //! let mut conversation = vec![Message::human("How is the weather in Bonn?")];
-//! let said = chat.generate(vec![conversation.clone()]).await.remove(0)?.generations.remove(0);
-//! let calls = said.tool_calls.clone();
-//! conversation.push(said.into());
+//! let mut answer = chat.invoke(conversation.clone()).await?;
+//! let turn = answer.generations.remove(0);
+//! let calls = turn.tool_calls.clone();
+//! conversation.push(turn.into());
 //! for call in calls {
 //!     let city = call.parse_arguments()?["city"].to_string();
 //!     conversation.push(Message::tool(call.id.unwrap_or_default(), format!("rain in {city}")));
 //! }
-//! let answer = chat.generate(vec![conversation]).await.remove(0)?;
+//! let answer = chat.invoke(conversation).await?;
 //! # drop(answer);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Between the request and the answer
-//! Every wait has a limit, by `async-io`'s timer or [one of yours](ChatOpenAiBuilder::timer): for connecting, for the head of the response,
-//! between its chunks, and for all of it. What a server sends has one too: heads, events, bodies. A request that failed before its answer
-//! began is [tried again](ChatOpenAiBuilder::max_retries), and handlers hear of that in `on_retry`. Connections are kept for the next request;
-//! proxies come from the environment; redirects are not followed, since the key is meant for one host. Whoever has an HTTP client of their own
-//! makes it a [`Transport`].
+//! - Every wait has a time limit: for connecting, for the head of the response, between its chunks,
+//!   and for the whole call. The limits use `async-io`'s timer or [one of
+//!   yours](ChatOpenAiBuilder::timer).
+//! - Everything that a server sends has a size limit: heads, events and bodies.
+//! - A request that failed before its answer began is [sent again](ChatOpenAiBuilder::max_retries).
+//!   Handlers get each retry in `on_retry`.
+//! - Connections are kept for the next request. Proxies are taken from the environment.
+//! - Redirects are not followed, because the key is meant for one host.
+//! - Another HTTP client can be used: implement [`Transport`] for it.
 
 mod attempts;
 mod body;
-mod budget;
 mod builder;
 mod chat;
 mod client;
 mod clock;
 mod connection;
+mod connector;
 mod convert;
+mod coop;
 mod endpoint;
 mod error;
 mod error_body;
 mod exchange;
 mod http1;
-mod last_words;
+mod hyper_client;
 mod limits;
 mod pool;
 mod proxy;
+mod read_after_write_error;
 mod response;
 mod response_format;
 mod retry;

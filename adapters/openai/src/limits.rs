@@ -1,10 +1,10 @@
-//! How much of a server's answer is taken in, and for how long it is waited for, before that counts as a fault.
+//! Limits for the size of an answer and for the waits.
 
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
-/// Limits in bytes, so that no server can fill the memory of its client.
+/// Limits in bytes, so that a server cannot fill the client's memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The head of a response: the status line and the headers.
@@ -15,8 +15,8 @@ pub(crate) struct Limits {
     pub(crate) stream: usize,
     /// The data of one event of a stream.
     pub(crate) event: NonZeroUsize,
-    /// What a stream may carry between two chunks: comments, blank events, and
-    /// the next event's own bytes. So it is well above `event`.
+    /// The bytes between two chunks of a stream: comments, blank events, and the next event's own
+    /// bytes. So it is well above `event`.
     pub(crate) silence: usize,
 }
 
@@ -39,17 +39,17 @@ impl Default for Limits {
     }
 }
 
-/// What a request was waiting for when its time was over.
+/// What a request was waiting for when a time limit was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// A connection: name, TCP, proxy and TLS.
+    /// A connection: name resolution, TCP, proxy and TLS.
     Connect,
-    /// The head of the response, connecting included.
+    /// The head of the response, including the connection.
     FirstByte,
     /// The next bytes of the response.
     Chunk,
-    /// The end of the whole call, with all its attempts.
+    /// The end of the whole call, including all attempts.
     Total,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How long each phase may take; `None` is for ever.
+/// The limit of each phase. `None` means no limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) connect: Option<Duration>,
@@ -89,7 +89,7 @@ impl Default for Times {
         const MINUTE: u64 = 60;
         Self {
             connect: Some(Duration::from_secs(10)),
-            // A model that thinks first, and does not stream, says nothing until it is done.
+            // A response that is not streamed begins when the answer is complete.
             first_byte: Some(Duration::from_secs(10 * MINUTE)),
             chunk: Some(Duration::from_secs(5 * MINUTE)),
             total: Some(Duration::from_secs(60 * MINUTE)),

@@ -1,4 +1,4 @@
-//! Connections that wait for the next request.
+//! Idle connections, kept for the next request.
 
 use core::fmt;
 use core::pin::Pin;
@@ -24,7 +24,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Whether another request can go over it. The connection is asked, since nobody polls it between two requests: it may have been closed.
+    /// Returns `true` if another request can be sent over it. It polls the connection, which is not
+    /// polled between two requests and may have been closed.
     pub(crate) fn is_ready(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(&mut self.connection).poll(&mut cx).is_pending() && self.sender.is_ready()
@@ -33,7 +34,7 @@ impl Link {
 
 /// The idle connections to one server.
 pub(crate) struct Pool {
-    /// The last one in is the first one out: so the others grow old, and are closed.
+    /// A stack: the most recently used connection is taken first, so that the others expire.
     idle: Mutex<Vec<Idle>>,
     most: usize,
     clock: Clock,
@@ -45,30 +46,27 @@ struct Idle {
 }
 
 impl Pool {
-    /// Servers and the middleboxes before them forget connections that are idle for longer than that, some without a word.
+    /// Servers, and the middleboxes in front of them, drop connections that are idle for longer
+    /// than this. Some do so silently.
     const OLDEST: Duration = Duration::from_secs(55);
 
-    /// At most `most` connections are kept.
+    /// A pool that keeps at most `most` connections.
     pub(crate) fn new(most: usize, clock: Clock) -> Self {
-        Self {
-            idle: Mutex::default(),
-            most,
-            clock,
-        }
+        Self { idle: Mutex::default(), most, clock }
     }
 
-    /// Whether it keeps any.
+    /// Returns `true` if the pool keeps connections at all.
     pub(crate) fn keeps(&self) -> bool {
         self.most > 0
     }
 
-    /// A connection that looks as if it were alive.
+    /// Takes a connection that is open, as far as can be seen without sending.
     pub(crate) fn take(&self) -> Option<Link> {
         let now = self.clock.now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(Idle { mut link, since }) = idle.pop() {
             if now.saturating_sub(since) > Self::OLDEST {
-                // Those below it are older still.
+                // The ones below it are older.
                 idle.clear();
             } else if link.is_ready() {
                 return Some(link);
@@ -77,7 +75,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose response has been read to its end.
+    /// Keeps a connection. Its last response must have been read to the end.
     pub(crate) fn put(&self, mut link: Link) {
         if !self.keeps() || !link.is_ready() {
             return;

@@ -1,4 +1,4 @@
-//! HTTP proxies: which one is asked, and how.
+//! HTTP proxies: which one is used, and the tunnel through it.
 
 use core::future::poll_fn;
 use std::net::IpAddr;
@@ -12,21 +12,21 @@ use smol_hyper::rt::FuturesIo;
 
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::http1::{builder, no_response};
+use crate::hyper_client::{builder, no_response};
 use crate::socket::Socket;
 
-/// Where a proxy is to come from.
+/// Where the proxy is configured.
 #[derive(Clone, Default)]
 pub(crate) enum ProxyChoice {
-    /// `HTTP_PROXY` and its relatives.
+    /// In `HTTP_PROXY` and its relatives.
     #[default]
     Environment,
-    /// That one, for every server.
+    /// This URL is used for every server.
     Url(String),
     None,
 }
 
-/// A proxy, and what it wants to hear.
+/// A proxy and its credentials.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     endpoint: Endpoint,
@@ -34,11 +34,12 @@ pub(crate) struct Proxy {
 }
 
 impl ProxyChoice {
-    /// The proxy on the way to that server.
+    /// The proxy for that server.
     pub(crate) fn resolve(&self, server: &Endpoint) -> Result<Option<Proxy>, OpenAiError> {
         let matcher = match self {
             Self::None => return Ok(None),
-            // As in Go and unlike curl: a proxy elsewhere cannot reach what listens on this machine's loopback.
+            // As in Go and unlike curl: another machine's proxy cannot reach this machine's
+            // loopback.
             Self::Environment if is_loopback(server.host()) => return Ok(None),
             Self::Environment => Matcher::from_env(),
             Self::Url(url) => Matcher::builder().all(url.clone()).build(),
@@ -53,14 +54,12 @@ impl ProxyChoice {
 
 impl Proxy {
     fn new(intercept: &Intercept) -> Result<Self, OpenAiError> {
-        let endpoint = Endpoint::parse(&intercept.uri().to_string()).map_err(|error| match error {
-            OpenAiError::InvalidBaseUrl { reason } => invalid(reason),
-            _ => invalid("only http and https proxies are spoken to"),
-        })?;
-        Ok(Self {
-            endpoint,
-            authorization: intercept.basic_auth().cloned(),
-        })
+        let endpoint =
+            Endpoint::parse(&intercept.uri().to_string()).map_err(|error| match error {
+                OpenAiError::InvalidBaseUrl { reason } => invalid(reason),
+                _ => invalid("only http and https proxies are supported"),
+            })?;
+        Ok(Self { endpoint, authorization: intercept.basic_auth().cloned() })
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -84,14 +83,21 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-/// Has the proxy connect `socket` to the server. The proxy learns the server's name, and nothing of the request.
-pub(crate) async fn tunnel(socket: Socket, proxy: &Proxy, server: &Endpoint, header_limit: usize) -> Result<Socket, OpenAiError> {
+/// Asks the proxy to connect `socket` to the server. The proxy sees the server's name, and nothing
+/// of the request.
+pub(crate) async fn tunnel(
+    socket: Socket,
+    proxy: &Proxy,
+    server: &Endpoint,
+    header_limit: usize,
+) -> Result<Socket, OpenAiError> {
     let failed = |error| no_response(error, header_limit);
     let io = FuturesIo::new(socket);
-    let (mut sender, mut connection) = builder(header_limit).handshake::<_, Empty<Bytes>>(io).await.map_err(failed)?;
+    let (mut sender, mut connection) =
+        builder(header_limit).handshake::<_, Empty<Bytes>>(io).await.map_err(failed)?;
     let mut response = core::pin::pin!(sender.send_request(connect_request(proxy, server)?));
     let mut over = false;
-    // Its end is awaited without a shutdown: what is left of it is the tunnel.
+    // The connection must not be shut down at its end: its socket is the tunnel.
     let head = poll_fn(|cx| {
         if !over && connection.poll_without_shutdown(cx).is_ready() {
             over = true;
@@ -107,9 +113,9 @@ pub(crate) async fn tunnel(socket: Socket, proxy: &Proxy, server: &Endpoint, hea
     }
     let parts = connection.into_parts();
     if !parts.read_buf.is_empty() {
-        // In TLS the client speaks first.
+        // In TLS the client sends first, so these bytes are not the server's.
         return Err(OpenAiError::Http {
-            source: "the proxy sent something of its own through the tunnel".into(),
+            source: "the proxy sent bytes of its own through the tunnel".into(),
         });
     }
     Ok(parts.io.into_inner())
@@ -119,7 +125,8 @@ fn connect_request(proxy: &Proxy, server: &Endpoint) -> Result<Request<Empty<Byt
     let authority = server.authority()?;
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::CONNECT;
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("the server's name can't be sent in a header"))?;
+    let host = HeaderValue::from_str(authority.as_str())
+        .map_err(|_| invalid("the server's name can't be sent in a header"))?;
     *request.uri_mut() = Uri::from(authority);
     request.headers_mut().insert(HOST, host);
     if let Some(authorization) = proxy.authorization() {

@@ -1,4 +1,4 @@
-//! A response's body, under its limits of time and size, whoever carried it.
+//! The body of a response, with its limits of time and size. It works with every transport.
 
 use core::fmt;
 use core::pin::Pin;
@@ -10,19 +10,20 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 
-use crate::budget::Budget;
 use crate::clock::{Alarm, Clock, Due};
+use crate::coop::Budget;
 use crate::error::OpenAiError;
 use crate::transport::BodyStream;
 
-/// The body of a response that is read.
+/// The body of a response.
 pub(crate) struct ResponseBody {
-    /// `None` once it is over.
+    /// `None` once it has ended.
     stream: Option<BodyStream>,
     alarm: Alarm,
-    /// When the whole call is over.
+    /// The deadline of the whole call.
     total: Option<Due>,
-    /// Since when nothing has come. The time that the reader takes between two packets is not the server's.
+    /// When the reader began to wait for the current packet. The time that the reader takes between
+    /// two packets does not count.
     waiting_since: Option<Duration>,
     size: usize,
     limit: usize,
@@ -31,8 +32,14 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// At most `limit` bytes of it are read, and no longer than until `total`.
-    pub(crate) fn new(stream: BodyStream, clock: Clock, total: Option<Due>, limit: usize, leftovers: Arc<Leftovers>) -> Self {
+    /// A body of which at most `limit` bytes are read, until `total`.
+    pub(crate) fn new(
+        stream: BodyStream,
+        clock: Clock,
+        total: Option<Due>,
+        limit: usize,
+        leftovers: Arc<Leftovers>,
+    ) -> Self {
         Self {
             stream: Some(stream),
             alarm: Alarm::new(clock),
@@ -54,7 +61,8 @@ impl ResponseBody {
         Ok(whole)
     }
 
-    /// What can be had of the first `limit` bytes within `time`: enough to explain an error, even when the connection breaks meanwhile.
+    /// The first `limit` bytes, or those that arrive within `time`. If the connection breaks, what
+    /// arrived before that is returned.
     pub(crate) async fn prefix(&mut self, limit: usize, time: Duration) -> Vec<u8> {
         let mut prefix = Vec::new();
         let mut over = self.alarm.clock().sleep(time);
@@ -71,7 +79,8 @@ impl ResponseBody {
         prefix
     }
 
-    /// Gives up a body of which all that matters has been read.
+    /// Leaves a body whose answer is complete. Its connection can be used again once its end has
+    /// arrived.
     pub(crate) fn leave(mut self) {
         if let Some(stream) = self.stream.take() {
             self.leftovers.take(stream);
@@ -83,7 +92,7 @@ impl ResponseBody {
             return Poll::Ready(None);
         };
         if self.budget.poll_spend(cx).is_pending() {
-            // A server that never pauses has no more time than another one.
+            // The limits also apply to a server that never pauses.
             return match self.alarm.check(self.total) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
@@ -124,25 +133,26 @@ impl Stream for ResponseBody {
     }
 }
 
-/// By hand: what is on the way is the user's conversation.
+/// By hand: the bytes are the user's conversation.
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").field("size", &self.size).finish_non_exhaustive()
     }
 }
 
-/// Bodies whose answer is over, and whose end has perhaps not come yet.
+/// Bodies whose answer is complete, but whose end may not have arrived yet.
 ///
-/// Many servers send the end of the body in a packet of its own behind `[DONE]`. Nobody waits for that; but a connection can be used again only
-/// once it has been read. So the body lies here until the next request, which looks once whether its end has come, and drops it.
+/// Many servers send the end of the body in a packet of its own after `[DONE]`. The caller does not
+/// wait for it, but a connection can be used again only after it was read. So the body is kept here
+/// until the next request, which polls it once for its end and then drops it.
 #[derive(Default)]
 pub(crate) struct Leftovers(Mutex<Vec<BodyStream>>);
 
 impl Leftovers {
-    /// More than that would be a server that does not end its bodies.
+    /// A limit, for servers that never end their bodies.
     const MOST: usize = 8;
 
-    /// How much is read of what nobody wants.
+    /// How many packets are read after the end of an answer.
     const PACKETS: usize = 4;
 
     fn take(&self, mut body: BodyStream) {
@@ -155,7 +165,8 @@ impl Leftovers {
         }
     }
 
-    /// Reads what has come meanwhile, and drops all of them: those that are over give their connections back, the others close them.
+    /// Reads what has arrived, and drops all bodies. Those that have ended return their connections
+    /// to the pool. The others close them.
     pub(crate) fn settle(&self) {
         let bodies = core::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for mut body in bodies {

@@ -1,51 +1,48 @@
-//! The form that an answer is to have.
+//! The format of an answer.
 
 use rappel_core::Value;
 use serde::Serialize;
 
-/// The form that an answer is to have, with [`ChatOpenAiBuilder::response_format`](crate::ChatOpenAiBuilder::response_format).
+/// The format of an answer. It is set with
+/// [`ChatOpenAiBuilder::response_format`](crate::ChatOpenAiBuilder::response_format).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResponseFormat {
     /// Text.
     Text,
-    /// A JSON object; the conversation has to ask for one, too.
+    /// A JSON object. The conversation must ask for one, too.
     JsonObject,
-    /// JSON of a schema, as [`json_schema`](Self::json_schema) makes it.
+    /// JSON that matches a schema. It is made by [`json_schema`](Self::json_schema).
     #[non_exhaustive]
     JsonSchema {
-        /// The schema, and what it is called.
+        /// The schema and its name.
         json_schema: JsonSchema,
     },
 }
 
-/// A schema that an answer is to follow.
+/// The schema of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JsonSchema {
-    /// What it is called: letters, digits, `_` and `-`, 64 at most with OpenAI.
+    /// The name: letters, digits, `_` and `-`. OpenAI allows at most 64 characters.
     pub name: String,
     /// The JSON schema.
     pub schema: Value,
-    /// Whether the answer has to follow it to the letter.
+    /// Whether the answer must match the schema exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
 impl ResponseFormat {
-    /// JSON of that schema.
+    /// JSON that matches the schema.
     pub fn json_schema(name: impl Into<String>, schema: impl Into<Value>) -> Self {
         Self::JsonSchema {
-            json_schema: JsonSchema {
-                name: name.into(),
-                schema: schema.into(),
-                strict: None,
-            },
+            json_schema: JsonSchema { name: name.into(), schema: schema.into(), strict: None },
         }
     }
 
-    /// Whether the answer has to follow the schema to the letter; of no account where there is none.
+    /// Whether the answer must match the schema exactly. It has no effect on the other formats.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         if let Self::JsonSchema { json_schema } = &mut self {

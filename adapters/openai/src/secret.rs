@@ -1,4 +1,4 @@
-//! The API key, and how it is kept out of everything that people read.
+//! The API key, which must not appear in any output.
 
 use core::fmt;
 use std::{borrow::Cow, sync::Arc};
@@ -8,17 +8,18 @@ use memchr::memmem::Finder;
 
 use crate::error::OpenAiError;
 
-/// What stands in the place of a key in a text that held it.
+/// The replacement of a key in a text.
 const REDACTED: &str = "[redacted]";
 
-/// Shorter keys are the dummies that local servers want ("x", "no"): nothing
-/// worth hiding, but common enough in text to garble every message.
+/// Shorter keys are dummies for local servers ("x", "no"). They are not secret, and they are common
+/// in texts, which would be garbled.
 const SHORTEST_SECRET: usize = 4;
 
-/// In answers a key is looked for only from that length on: the dummies are words ("ollama", "lm-studio") that belong to an answer.
+/// Answers are only searched for keys of at least this length. Dummies are words ("ollama",
+/// "lm-studio") that may be part of an answer.
 const SHORTEST_IN_ANSWERS: usize = 16;
 
-/// An API key that is known to fit into a header.
+/// An API key that is a valid header value.
 #[derive(Clone)]
 pub(crate) struct Secret {
     key: Arc<str>,
@@ -31,13 +32,10 @@ impl Secret {
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(OpenAiError::InvalidApiKey);
         }
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| OpenAiError::InvalidApiKey)?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| OpenAiError::InvalidApiKey)?;
         bearer.set_sensitive(true);
-        Ok(Self {
-            key: key.into(),
-            bearer,
-            finder: Finder::new(key).into_owned(),
-        })
+        Ok(Self { key: key.into(), bearer, finder: Finder::new(key).into_owned() })
     }
 
     /// The value of the `authorization` header, marked as sensitive.
@@ -54,7 +52,8 @@ impl Secret {
         }
     }
 
-    /// The JSON of an answer, without the key: some gateways repeat the request beside it, headers and all.
+    /// The JSON of an answer, without the key. Some gateways repeat the request in the answer,
+    /// including the headers.
     pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
         if self.key.len() < SHORTEST_IN_ANSWERS || self.finder.find(json).is_none() {
             return json.into();
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dummy_key_garbles_no_message() {
+    fn a_dummy_key_is_not_replaced() {
         let secret = Secret::new("x").unwrap();
         assert_eq!(secret.redact("no model mixtral-8x7b"), "no model mixtral-8x7b");
     }
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_key_holds_is_refused() {
+    fn an_invalid_key_is_refused() {
         for key in ["", " ", "sk-secret\n", "sk-secret ", "sk-sécret", "sk-\0"] {
             let error = Secret::new(key).unwrap_err();
             assert!(matches!(error, OpenAiError::InvalidApiKey), "{key:?}");

@@ -1,4 +1,4 @@
-//! What a model asks for with every request.
+//! The settings that are sent with every request.
 
 use std::fmt;
 
@@ -31,28 +31,30 @@ pub(crate) struct Settings {
     pub(crate) stream_options: StreamOptions,
 }
 
-/// What a streamed request says of its stream.
+/// The `stream_options` of a streamed request.
 #[derive(Debug, Default)]
 pub(crate) enum StreamOptions {
-    /// It is to end with the usage.
+    /// Ask for the usage at the end.
     #[default]
     Usage,
-    /// Nothing.
+    /// Send none.
     None,
-    /// The user's words.
+    /// The user's own JSON.
     Own(Value),
 }
 
-/// The tools that the model may ask for.
+/// The tools that the model may call.
 #[derive(Default)]
 pub(crate) struct Tools(pub(crate) Vec<Value>);
 
-/// Fields of the request that we know nothing of: a secret may be among them, so their values go to the server only.
+/// Fields of the request that this crate does not know. One of them may be a secret, so their
+/// values are sent to the server only.
 #[derive(Default)]
 pub(crate) struct Extra(pub(crate) Map<String, Value>);
 
 impl Settings {
-    /// Whether the numbers can be written as JSON, which knows neither infinity nor what is no number, and their answers be told apart.
+    /// Checks that the numbers can be written as JSON, which has no infinity and no NaN, and that
+    /// `n` is not too large.
     pub(crate) fn check(&self) -> Result<(), OpenAiError> {
         for (name, number) in [("temperature", self.temperature), ("top_p", self.top_p)] {
             if number.is_some_and(|number| !number.is_finite()) {
@@ -67,16 +69,23 @@ impl Settings {
         Ok(())
     }
 
-    pub(crate) fn start(&self, callbacks: &CallbackManager, messages: &[Message], options: &CallOptions, stream: bool) -> ChatModelStart {
+    pub(crate) fn start(
+        &self,
+        callbacks: &CallbackManager,
+        messages: &[Message],
+        options: &CallOptions,
+        stream: bool,
+    ) -> ChatModelStart {
         let name = options.run_name.as_deref().unwrap_or(NAME);
         if !callbacks.has_handlers() {
-            // A history may be long: it is copied for those who listen only.
+            // A long history is not copied if no handler sees it.
             return ChatModelStart::new(name, []);
         }
         ChatModelStart::new(name, messages).with_invocation_params(self.invocation_params(stream))
     }
 
-    /// What events tell of a request. The extra fields are left out: nobody knows what they hold.
+    /// The parameters in the start event. The extra fields are left out, because one of them may be
+    /// a secret.
     fn invocation_params(&self, stream: bool) -> Map<String, Value> {
         let params = [
             ("model", Some(json!(self.model))),
@@ -87,20 +96,21 @@ impl Settings {
             ("stop", Some(json!(self.stop)).filter(|_| !self.stop.is_empty())),
             ("seed", self.seed.map(Value::from)),
             ("n", self.n.map(Value::from)),
-            ("tools", self.tools.told()),
+            ("tools", self.tools.shown()),
             ("tool_choice", self.tool_choice.clone()),
             ("response_format", self.response_format.clone()),
             ("stream", Some(Value::Bool(stream))),
         ];
-        params
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
+        params.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     /// # Errors
     /// A message that cannot be sent.
-    pub(crate) fn request<'a>(&'a self, messages: &'a [Message], stream: bool) -> Result<ChatRequest<'a>, OpenAiError> {
+    pub(crate) fn request<'a>(
+        &'a self,
+        messages: &'a [Message],
+        stream: bool,
+    ) -> Result<ChatRequest<'a>, OpenAiError> {
         Ok(ChatRequest {
             model: &self.model,
             messages: convert::messages(messages)?,
@@ -133,8 +143,9 @@ impl StreamOptions {
 }
 
 impl Tools {
-    /// What is told of the tools: functions are, of others only the type is. A server's own tool may be given a key to somebody else's.
-    fn told(&self) -> Option<Value> {
+    /// The tools in the start event: functions as they are, and only the type of others. A server's
+    /// own tool may contain a third party's key.
+    fn shown(&self) -> Option<Value> {
         let tools = self.0.iter().map(|tool| match &tool["type"] {
             kind if kind == "function" => tool.clone(),
             kind => json!({ "type": kind }),
@@ -145,7 +156,7 @@ impl Tools {
 
 impl fmt::Debug for Tools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tools").field(&self.told()).finish()
+        f.debug_tuple("Tools").field(&self.shown()).finish()
     }
 }
 
@@ -155,15 +166,13 @@ impl fmt::Debug for Extra {
     }
 }
 
-/// A parameter's value, of a type of anybody's that serializes.
+/// A parameter's value as JSON.
 pub(crate) fn value(name: &'static str, value: impl Serialize) -> Result<Value, OpenAiError> {
-    serde_json::to_value(value).map_err(|_| OpenAiError::InvalidParameter {
-        name,
-        reason: "can't be written as JSON",
-    })
+    serde_json::to_value(value)
+        .map_err(|_| OpenAiError::InvalidParameter { name, reason: "can't be written as JSON" })
 }
 
-/// The same, where it has to be an object.
+/// A parameter's value as a JSON object.
 pub(crate) fn object(name: &'static str, of: impl Serialize) -> Result<Value, OpenAiError> {
     let reason = "is not a JSON object";
     value(name, of).and_then(|value| match value {
@@ -177,13 +186,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_servers_own_tool_was_given_is_told_to_nobody() {
+    fn the_contents_of_a_servers_own_tool_are_not_in_events() {
         let mcp = json!({"type": "mcp", "headers": {"authorization": "sk-secret"}});
         let add = json!({"type": "function", "function": {"name": "add"}});
-        let settings = Settings {
-            tools: Tools(vec![mcp.clone(), add.clone()]),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { tools: Tools(vec![mcp.clone(), add.clone()]), ..Settings::default() };
         assert!(!format!("{settings:?}").contains("secret"));
         assert_eq!(settings.invocation_params(false)["tools"], json!([{"type": "mcp"}, add]));
         let sent = settings.request(&[], false).expect("no message is wrong");

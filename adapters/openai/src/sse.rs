@@ -1,4 +1,4 @@
-//! From bytes to chunks: the event stream of a streamed answer.
+//! The event stream of a streamed answer: from bytes to chunks.
 
 use core::{
     pin::Pin,
@@ -10,33 +10,34 @@ use futures_core::Stream;
 use sse_core::{MessageEvent, SseDecoder, SseEvent};
 
 use crate::{
-    budget::Budget, error::OpenAiError, error_body::ErrorBody, limits::Limits, response::ResponseBody, secret::Secret, utf8::Utf8Check,
-    wire::Chunk,
+    coop::Budget, error::OpenAiError, error_body::ErrorBody, limits::Limits,
+    response::ResponseBody, secret::Secret, utf8::Utf8Check, wire::Chunk,
 };
 
-/// The data of the event that ends every stream, or should.
+/// The data of the event that should end every stream.
 const DONE: &str = "[DONE]";
 
-/// As much is remembered of what came since the last event. It matters only if it is an error.
+/// The maximum size of the text that is kept since the last event. It is only used if it is an
+/// error.
 const ASIDE_BYTES: usize = 64 << 10;
 
 /// The chunks of a streamed answer, as they arrive.
 ///
-/// It ends after `[DONE]`, after an error, or when the server has closed the
-/// stream behind the finish reasons of all answers; without one, the answer counts as cut. Once
-/// ended, it stays so, and the connection is closed.
+/// It ends after `[DONE]`, after an error, or when the server closes the stream after the finish
+/// reasons of all answers. Without a finish reason the answer counts as cut. It is fused, and
+/// closes the connection at its end.
 #[derive(Debug)]
 pub(crate) struct ChunkStream<B = ResponseBody> {
     /// `None` once the stream has ended.
     bytes: Option<B>,
     events: Events,
     budget: Budget,
-    /// What becomes of the bytes behind the answer's end.
+    /// Takes the bytes after the answer's end.
     over: fn(B),
 }
 
 impl<B> ChunkStream<B> {
-    /// Whatever a server says is searched for `key`, should it be an error.
+    /// The chunks in `bytes`. `key` is replaced in the server's errors.
     pub(crate) fn new(bytes: B, key: Option<Secret>, limits: &Limits) -> Self {
         Self {
             bytes: Some(bytes),
@@ -46,7 +47,7 @@ impl<B> ChunkStream<B> {
         }
     }
 
-    /// Hands what is left of the bytes to `over`, once the answer has come to its end.
+    /// Passes the rest of the bytes to `over` once the answer has ended.
     pub(crate) fn when_over(mut self, over: fn(B)) -> Self {
         self.over = over;
         self
@@ -91,8 +92,8 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // One packet can hold thousands of chunks, and a reader that takes them
-        // in a loop would not notice that it never waits.
+        // One packet can contain thousands of chunks, and a reader that takes them in a loop would
+        // never yield.
         ready!(this.budget.poll_spend(cx));
         let chunk = this.poll_chunk(cx);
         if chunk.is_pending() {
@@ -102,20 +103,20 @@ where
     }
 }
 
-/// The decoder, and what has to be remembered between packets. It does no I/O.
+/// The decoder and its state between packets. It does no I/O.
 struct Events {
     decoder: SseDecoder,
     packet: Bytes,
     utf8: Utf8Check,
-    /// The rest of the packet was no UTF-8, and was left out.
+    /// The rest of the packet was invalid UTF-8 and was discarded.
     broken: bool,
-    /// The server has closed the stream, in good order as far as HTTP is concerned.
+    /// The server has closed the stream, and the HTTP response is complete.
     ended: bool,
-    /// Which answers have said why they ended.
+    /// Which answers have a finish reason.
     ends: Ends,
     /// Bytes since the last chunk.
     silence: usize,
-    /// The first of what has come since the last event, and is none yet.
+    /// The beginning of the text since the last event.
     aside: Vec<u8>,
     limits: Limits,
     key: Option<Secret>,
@@ -143,7 +144,7 @@ impl Events {
         }
     }
 
-    /// Takes the next packet, once [`next`](Self::next) has asked for it.
+    /// Takes the next packet. Call it after [`next`](Self::next) returned `NeedsBytes`.
     fn push(&mut self, mut packet: Bytes) {
         let good = self.utf8.accept(&packet);
         self.broken = good < packet.len();
@@ -151,7 +152,7 @@ impl Events {
         self.packet = packet;
     }
 
-    /// Some servers leave out the blank line behind their last event.
+    /// Completes the last event: some servers leave out the blank line after it.
     fn push_end(&mut self) {
         self.ended = true;
         self.packet = Bytes::from_static(b"\n\n");
@@ -176,7 +177,7 @@ impl Events {
                         return Ok(step);
                     }
                 }
-                // How soon to reconnect; a completion can't be resumed anyway.
+                // The delay before a reconnect. A completion can't be resumed.
                 Some(Ok(SseEvent::Retry(_))) => {}
                 Some(Err(_)) => {
                     let limit = self.limits.event.get();
@@ -187,7 +188,7 @@ impl Events {
         }
     }
 
-    /// What to do when the packet holds no further event.
+    /// The step when the packet has no further event.
     fn read_out(&self) -> Result<Step, OpenAiError> {
         if self.broken {
             return Err(OpenAiError::NotUtf8);
@@ -229,8 +230,8 @@ impl Events {
         }
     }
 
-    /// Why the stream ends before the answer does. Some servers that have begun a stream write an error as it is, or in a field that no decoder
-    /// knows.
+    /// The reason why the stream ends before the answer. Some servers that have begun a stream send
+    /// an error as plain JSON, or in a field that is not part of SSE.
     fn cut(&self) -> OpenAiError {
         let said = String::from_utf8_lossy(&self.aside);
         let mut said = said.trim();
@@ -250,7 +251,8 @@ impl Events {
     }
 }
 
-/// Which of the answers in a stream have begun, and which have said why they ended: a bit each, the last of which is for all the rest.
+/// Which of the answers in a stream have begun, and which have a finish reason. Each answer has a
+/// bit, and the last bit is for all further answers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     begun: u128,
@@ -274,7 +276,7 @@ impl Ends {
     }
 }
 
-/// By hand: what is buffered is the user's conversation, and no business of a log.
+/// By hand: the buffered text is the user's conversation and must not be in a log.
 impl core::fmt::Debug for Events {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Events")

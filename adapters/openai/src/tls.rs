@@ -1,4 +1,4 @@
-//! Whom to trust, and how to talk to them in private.
+//! TLS: the trusted roots, and the connector.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ impl Roots {
         Self(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
     }
 
-    /// None: a private installation may want to trust its own ones and no other.
+    /// No roots. A private installation may trust only its own.
     pub(crate) fn empty() -> Self {
         Self(RootCertStore::empty())
     }
 
-    /// Adds every certificate of a PEM text, of which there must be one at least.
+    /// Adds every certificate of a PEM text. There must be at least one.
     pub(crate) fn add_pem(&mut self, pem: &[u8]) -> Result<(), OpenAiError> {
         let before = self.0.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -38,8 +38,8 @@ impl Roots {
         Ok(())
     }
 
-    /// The crypto provider is named here: the process-wide default belongs to
-    /// the application, and may be another one or none.
+    /// The crypto provider is set explicitly. The process-wide default belongs to the application,
+    /// and may be another one or not set.
     pub(crate) fn connector(self) -> Result<TlsConnector, OpenAiError> {
         if self.0.is_empty() {
             return Err(OpenAiError::NoRoots);
@@ -71,14 +71,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_trust_is_an_error() {
+    fn an_empty_set_of_roots_is_an_error() {
         let error = Roots::empty().connector().err();
         assert!(matches!(error, Some(OpenAiError::NoRoots)));
     }
 
     #[test]
     fn every_certificate_of_a_pem_is_added() {
-        let certificate = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+        let certificate =
+            || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
         let mut roots = Roots::empty();
         roots.add_pem(format!("{}{}", certificate(), certificate()).as_bytes()).unwrap();
         assert_eq!(roots.0.len(), 2);

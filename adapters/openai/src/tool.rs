@@ -1,12 +1,14 @@
-//! The tools that a model may ask for.
+//! The tools that a model may call.
 
 use rappel_core::Value;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A function that the model may ask for, with [`ChatOpenAiBuilder::tools`](crate::ChatOpenAiBuilder::tools).
+/// A function that the model may call. It is set with
+/// [`ChatOpenAiBuilder::tools`](crate::ChatOpenAiBuilder::tools).
 ///
-/// The model does not call it: its answer says how it wants it called ([`Generation::tool_calls`](rappel_core::Generation::tool_calls)), and the next
-/// turn of the conversation has the outcome ([`Message::tool`](rappel_core::Message::tool)).
+/// The answer has the calls in [`Generation::tool_calls`](rappel_core::Generation::tool_calls). The
+/// program makes them, and sends each result with the next turn of the conversation, as a
+/// [`Message::tool`](rappel_core::Message::tool).
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "type", rename = "function")]
 pub struct Tool {
@@ -25,7 +27,7 @@ struct Function {
 }
 
 impl Tool {
-    /// The function `name`, which takes nothing.
+    /// The function `name`, without parameters.
     pub fn function(name: impl Into<String>) -> Self {
         Self {
             function: Function {
@@ -37,21 +39,21 @@ impl Tool {
         }
     }
 
-    /// Says what it is for, and when to use it.
+    /// What the function does, and when to use it.
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.function.description = Some(description.into());
         self
     }
 
-    /// Says what it takes: a JSON schema of an object.
+    /// The parameters: a JSON schema of an object.
     #[must_use]
     pub fn parameters(mut self, schema: impl Into<Value>) -> Self {
         self.function.parameters = Some(schema.into());
         self
     }
 
-    /// Whether the arguments have to follow the schema to the letter. Not all servers know it.
+    /// Whether the arguments must match the schema exactly. Not all servers support it.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.function.strict = Some(strict);
@@ -59,17 +61,17 @@ impl Tool {
     }
 }
 
-/// Whether the model asks for a tool.
+/// Whether the model calls a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ToolChoice {
-    /// As it likes.
+    /// The model decides.
     Auto,
-    /// It does not.
+    /// The model calls no tool.
     None,
-    /// It asks for one at least.
+    /// The model calls at least one tool.
     Required,
-    /// It asks for that function.
+    /// The model calls this function.
     Function(String),
 }
 

@@ -1,17 +1,17 @@
-//! Whether bytes that arrive in pieces are UTF-8.
+//! UTF-8 validation of bytes that arrive in pieces.
 
-/// Checks a byte stream packet by packet; a character may lie across packets.
+/// Checks a byte stream packet by packet. A character may span packets.
 ///
-/// The SSE decoder replaces what is not UTF-8, which would hide a broken stream.
+/// The SSE decoder replaces invalid bytes, which would hide a broken stream.
 #[derive(Debug, Default)]
 pub(crate) struct Utf8Check {
-    /// The start of a character whose rest is still to come.
+    /// The start of a character whose rest has not arrived.
     partial: [u8; 4],
     partial_len: usize,
 }
 
 impl Utf8Check {
-    /// How much of the packet is good: its length, unless it breaks the stream.
+    /// The length of the valid prefix. It is the packet's length if the packet is valid.
     pub(crate) fn accept(&mut self, packet: &[u8]) -> usize {
         let mut done = 0;
         while self.partial_len > 0 {
@@ -36,12 +36,12 @@ impl Utf8Check {
         }
     }
 
-    /// Whether the byte goes on with the partial character.
+    /// Returns `true` if the byte continues the partial character.
     fn push(&mut self, byte: u8) -> bool {
         self.partial[self.partial_len] = byte;
         match core::str::from_utf8(&self.partial[..=self.partial_len]) {
             Ok(_) => self.partial_len = 0,
-            // No character is longer than four bytes, so there is room for the next one.
+            // A character has at most four bytes, so there is room for the next byte.
             Err(error) if error.error_len().is_none() => self.partial_len += 1,
             Err(_) => return false,
         }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_may_lie_across_packets() {
+    fn characters_may_span_packets() {
         let text = "a é € 😀 z";
         for packet in 1..=text.len() {
             let mut check = Utf8Check::default();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_found_in_every_split() {
+    fn invalid_bytes_are_found_in_every_split() {
         // A lone continuation, a lead without its rest, an overlong form, a surrogate.
         for broken in [&b"ab\x80cd"[..], b"ab\xe2\x82 cd", b"ab\xc0\xaf", b"ab\xed\xa0\x80"] {
             for split in 0..=broken.len() {

@@ -1,14 +1,15 @@
-//! The JSON of the chat completions API, as it is sent and as it comes back.
+//! The JSON of the chat completions API: requests and responses.
 //!
-//! What we send is strict, since servers check it. What comes back is read
-//! leniently: of the servers that call themselves compatible hardly one sends
-//! what the specification says, and the text of an answer must not be lost over
-//! a missing `created`.
+//! Requests follow the specification, because servers check them. Responses are read leniently,
+//! because few compatible servers follow the specification. The text of an answer must not be lost
+//! because of a missing `created`.
 
 mod lenient;
 mod request;
 mod response;
 mod surrogates;
 
-pub(crate) use request::{ChatRequest, Content, FunctionCall, ImageUrl, Message, Part, StreamOptions, ToolCall};
+pub(crate) use request::{
+    ChatRequest, Content, FunctionCall, ImageUrl, Message, Part, StreamOptions, ToolCall,
+};
 pub(crate) use response::{Choice, Chunk, MOST_CALLS, MOST_CHOICES, ToolCallDelta, Usage};

@@ -1,84 +1,61 @@
-//! [rappel](rappel_core) on smol: callbacks for LLM applications.
-//!
-//! This crate re-exports all of `rappel-core`, and adds [`Smol`], the runtime to give to a [`CallbackManager`].
-//!
-//! ```
-//! use rappel_smol::prelude::*;
-//!
-//! struct Printer;
-//!
-//! impl CallbackHandler for Printer {
-//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-//!         print!("{}", token.token);
-//!         Ok(())
-//!     }
-//! }
-//!
-//! fn main() -> Result<(), RunError> {
-//!     smol::block_on(async {
-//!         let callbacks = CallbackManager::new(Smol::global()).with_handler(Printer);
-//!
-//!         let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
-//!         for token in ["Why", " not", "?"] {
-//!             run.on_llm_new_token(token).await?;
-//!         }
-//!         run.end(LlmResult::from_text("Why not?")).await?;
-//!         Ok(())
-//!     })
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rappel_core::runtime::{BoxFuture, BoxJob};
 use smol::{Executor, Timer as SmolTimer};
 
 pub use rappel_core::*;
 
-use rappel_core::runtime::{BoxFuture, BoxJob};
-
-/// What most programs need, [`Smol`] included.
+/// What most programs need, including [`Smol`].
 pub mod prelude {
     pub use crate::Smol;
     pub use rappel_core::prelude::*;
 }
 
-/// A smol executor: tasks are spawned on it, blocking work goes to smol's pool of threads (`smol::unblock`'s).
+/// A smol executor: spawns tasks on it, and runs blocking jobs on the thread pool of
+/// `smol::unblock`.
+///
+/// # Blocking
+///
+/// [`wait()`](Emit::wait) blocks its thread. With the [global](Self::global) executor, it returns
+/// [`EmitError::WouldBlock`] on the threads of that executor, which are known by their names. The
+/// threads that run an executor of yours are not known: do not block them.
 #[derive(Clone)]
 pub struct Smol {
-    tasks: Tasks,
-    /// What its clock counts from.
+    backend: Backend,
+    /// The start of this timer's time.
     origin: Instant,
 }
 
 #[derive(Clone)]
-enum Tasks {
+enum Backend {
     Global,
     Own(Weak<Executor<'static>>),
 }
 
 impl Smol {
-    /// Smol's global executor, which has threads of its own (`SMOL_THREADS` of them, by default one).
+    /// The global executor of smol. It has its own threads: `SMOL_THREADS` of them, by default one.
     #[must_use]
     pub fn global() -> Self {
-        Self::on(Tasks::Global)
+        Self::on(Backend::Global)
     }
 
-    /// Your own executor. Its tasks make progress while you run it.
+    /// An executor of yours. Its tasks make progress while you run it.
     ///
-    /// It is not kept alive: once you drop it, handlers that need it are reported as not called. (Kept alive, it would hold tasks that hold it.)
+    /// This does not keep the executor alive, because the executor owns tasks that own this value.
+    /// After the executor is dropped, handlers that need it are not called, and are reported as
+    /// [`RuntimeGone`](FailureCause::RuntimeGone).
     #[must_use]
     pub fn with_executor(executor: &Arc<Executor<'static>>) -> Self {
-        Self::on(Tasks::Own(Arc::downgrade(executor)))
+        Self::on(Backend::Own(Arc::downgrade(executor)))
     }
 
-    fn on(tasks: Tasks) -> Self {
-        Self {
-            tasks,
-            origin: Instant::now(),
-        }
+    fn on(backend: Backend) -> Self {
+        Self { backend, origin: Instant::now() }
     }
 }
 
@@ -91,17 +68,23 @@ impl Spawner for Smol {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        match &self.tasks {
-            Tasks::Global => smol::spawn(task).detach(),
-            Tasks::Own(executor) => executor.upgrade().ok_or(SpawnError::shutdown())?.spawn(task).detach(),
+        match &self.backend {
+            Backend::Global => smol::spawn(task).detach(),
+            Backend::Own(executor) => {
+                let executor = executor.upgrade().ok_or(SpawnError::shutdown())?;
+                executor.spawn(task).detach();
+            }
         }
         Ok(())
     }
 
-    /// Not on a thread of the global executor, which are known by their names. Of an executor of your own nothing is known: what runs it must not be blocked.
     fn may_block(&self) -> bool {
-        let is_its_own = |thread: thread::Thread| thread.name().is_some_and(|name| name.starts_with("smol-"));
-        !matches!(self.tasks, Tasks::Global) || !is_its_own(thread::current())
+        match self.backend {
+            Backend::Global => {
+                !thread::current().name().is_some_and(|name| name.starts_with("smol-"))
+            }
+            Backend::Own(_) => true,
+        }
     }
 }
 
@@ -133,9 +116,9 @@ impl Timer for Smol {
 
 impl fmt::Debug for Smol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.tasks {
-            Tasks::Global => "Smol(global executor)",
-            Tasks::Own(_) => "Smol(own executor)",
+        f.write_str(match self.backend {
+            Backend::Global => "Smol(global executor)",
+            Backend::Own(_) => "Smol(own executor)",
         })
     }
 }

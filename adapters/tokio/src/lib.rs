@@ -1,58 +1,39 @@
-//! [rappel](rappel_core) on tokio: callbacks for LLM applications.
-//!
-//! This crate re-exports all of `rappel-core`, and adds [`Tokio`], the runtime to give to a [`CallbackManager`].
-//!
-//! ```
-//! use rappel_tokio::prelude::*;
-//!
-//! struct Printer;
-//!
-//! impl CallbackHandler for Printer {
-//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-//!         print!("{}", token.token);
-//!         Ok(())
-//!     }
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), RunError> {
-//!     let callbacks = CallbackManager::new(Tokio::current()).with_handler(Printer);
-//!
-//!     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
-//!     for token in ["Why", " not", "?"] {
-//!         run.on_llm_new_token(token).await?;
-//!     }
-//!     run.end(LlmResult::from_text("Why not?")).await?;
-//!     Ok(())
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use rappel_core::runtime::{BoxFuture, BoxJob};
+use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
+use tokio::task::coop;
 use tokio::time::Instant;
 
 pub use rappel_core::*;
 
-use rappel_core::runtime::{BoxFuture, BoxJob};
-
-/// What most programs need, [`Tokio`] included.
+/// What most programs need, including [`Tokio`].
 pub mod prelude {
     pub use crate::Tokio;
     pub use rappel_core::prelude::*;
 }
 
-/// A tokio runtime, of either flavour, by its handle: tasks are spawned on it, blocking work goes to its pool.
+/// A tokio runtime of either flavor: spawns tasks on it, and runs blocking jobs on its pool.
 ///
-/// On a current-thread runtime, tasks make progress while something is blocked on that runtime, as always there.
-/// A handle does not keep its runtime alive. Once that is shut down, handlers that need it are reported as not called.
+/// It does not keep the runtime alive. After the runtime is shut down, handlers that need it are not
+/// called, and are reported as [`RuntimeGone`](FailureCause::RuntimeGone). A current-thread runtime
+/// makes progress only while a thread is inside its `block_on`.
+///
+/// # Blocking
+///
+/// [`wait()`](Emit::wait) blocks its thread, so it returns [`EmitError::WouldBlock`] in tasks, in
+/// futures that `block_on` polls, and on the thread that drives a current-thread runtime. It works
+/// in `spawn_blocking`, in `block_in_place` and on threads outside of tokio. It can block forever in
+/// two cases that cannot be detected: on a current-thread runtime that no thread drives, and in
+/// [`unconstrained`](coop::unconstrained) code on a multi-thread runtime.
 #[derive(Debug, Clone)]
 pub struct Tokio {
     handle: Handle,
-    /// What its clock counts from.
+    /// The start of this timer's time.
     origin: Instant,
 }
 
@@ -60,26 +41,29 @@ impl Tokio {
     /// The runtime of `handle`.
     ///
     /// # Errors
-    /// [`TokioError::NoTimer`] when the runtime was built without `enable_time`. Tokio offers no question for that but a panic, which is
-    /// caught; your panic hook sees it.
+    /// [`TokioError::NoTimer`] if the runtime was built without `enable_time`. The panic hook runs.
     pub fn new(handle: Handle) -> Result<Self, TokioError> {
         let entered = handle.enter();
-        // Made and dropped at once: making it is what panics without a timer.
-        let timer = catch_unwind(AssertUnwindSafe(|| drop(tokio::time::sleep(Duration::ZERO))));
-        let origin = timer.map(|()| Instant::now()).map_err(|_| TokioError::NoTimer)?;
+        // Without a timer this panics, and tokio has no other way to ask.
+        let sleep = || drop(tokio::time::sleep(Duration::ZERO));
+        catch_unwind(AssertUnwindSafe(sleep)).map_err(|_| TokioError::NoTimer)?;
+        let origin = Instant::now();
         drop(entered);
         Ok(Self { handle, origin })
     }
 
-    /// The runtime that this is called on.
+    /// The runtime that this code runs on.
     ///
     /// # Errors
-    /// [`TokioError::NoRuntime`] outside a runtime, and as [`new`](Self::new).
+    /// [`TokioError::NoRuntime`] outside of a runtime, and [`TokioError::NoTimer`].
     pub fn try_current() -> Result<Self, TokioError> {
         Self::new(Handle::try_current().map_err(|_| TokioError::NoRuntime)?)
     }
 
-    /// The runtime that this is called on. It panics where [`try_current`](Self::try_current) has an error: outside a runtime, and without a timer.
+    /// The runtime that this code runs on.
+    ///
+    /// # Panics
+    /// If [`try_current`](Self::try_current) returns an error.
     #[must_use]
     #[track_caller]
     pub fn current() -> Self {
@@ -94,10 +78,10 @@ impl Tokio {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokioError {
-    /// There is none here.
-    #[error("this is not called from within a tokio runtime")]
+    /// The code does not run on a tokio runtime.
+    #[error("not inside a tokio runtime: call this in async code, or use `Tokio::new(handle)`")]
     NoRuntime,
-    /// It was built without a timer.
+    /// The runtime was built without a timer.
     #[error("the tokio runtime has no timer: build it with `enable_time` or `enable_all`")]
     NoTimer,
 }
@@ -107,19 +91,39 @@ impl Spawner for Tokio {
         self.spawn(task)
     }
 
-    fn spawn<F>(&self, task: F) -> Result<(), SpawnError>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: F) -> Result<(), SpawnError> {
         drop(self.handle.spawn(task));
         Ok(())
     }
 
-    /// Not inside a task, nor in what `block_on` polls: there is a budget, which some polls use up. It may in `spawn_blocking`, and outside of tokio.
     fn may_block(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        (0..=u8::MAX).all(|_| pin!(tokio::task::coop::consume_budget()).poll(&mut cx).is_ready())
+        !drives_a_current_thread_runtime() && !has_budget()
     }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(coop::poll_proceed(cx)).made_progress();
+        Poll::Ready(())
+    }
+}
+
+/// Returns `true` on the one thread that polls the tasks of a current-thread runtime.
+fn drives_a_current_thread_runtime() -> bool {
+    worker_index().is_some()
+        && Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::CurrentThread)
+}
+
+/// Returns `true` in code that tokio polls: it has a budget, except in `unconstrained`.
+fn has_budget() -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut units = Vec::new();
+    // A budget has at most `u8::MAX` units, so code that can take one more is not limited.
+    while coop::has_budget_remaining() && units.len() <= usize::from(u8::MAX) {
+        units.push(coop::poll_proceed(&mut cx));
+    }
+    let is_used_up = !coop::has_budget_remaining();
+    // Dropping a unit restores the budget to what it was before that unit: so the last one first.
+    while units.pop().is_some() {}
+    is_used_up
 }
 
 impl BlockingExecutor for Tokio {
@@ -127,10 +131,7 @@ impl BlockingExecutor for Tokio {
         self.spawn_blocking(job)
     }
 
-    fn spawn_blocking<F>(&self, job: F) -> Result<(), SpawnError>
-    where
-        F: FnOnce() + Send + 'static,
-    {
+    fn spawn_blocking<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SpawnError> {
         drop(self.handle.spawn_blocking(job));
         Ok(())
     }

@@ -1,74 +1,45 @@
-//! [rappel](rappel_core) in WebAssembly: callbacks for LLM applications, in browsers and node.
-//!
-//! This crate re-exports all of `rappel-core`, and adds [`Wasm`], the runtime to give to a [`CallbackManager`]; [`Wasm::callbacks`] does that.
-//!
-//! ```no_run
-//! use rappel_wasm::prelude::*;
-//!
-//! struct Printer;
-//!
-//! impl CallbackHandler for Printer {
-//!     fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
-//!         print!("{}", token.token);
-//!         Ok(())
-//!     }
-//! }
-//!
-//! async fn tell() -> Result<(), RunError> {
-//!     let callbacks = Wasm::callbacks().with_handler(Printer);
-//!
-//!     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
-//!     for token in ["Why", " not", "?"] {
-//!         run.on_llm_new_token(token).await?;
-//!     }
-//!     run.end(LlmResult::from_text("Why not?")).await?;
-//!     Ok(())
-//! }
-//! ```
-//!
-//! It is for `wasm32-unknown-unknown`. There `rappel-core` is to be without its feature `std`, as it is here. It compiles elsewhere, and
-//! panics when it is used there.
+#![doc = include_str!("../README.md")]
 
-// `critical-section` is used by core; this crate says how.
+use std::time::Duration;
+
+// Core uses `critical-section`. This crate's dependency on it has the implementation.
 use critical_section as _;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
+use rappel_core::runtime::{BoxFuture, BoxJob};
 use wasm_bindgen_futures::spawn_local;
 use web_time::{Instant, SystemTime};
 
-use std::time::Duration;
-
 pub use rappel_core::*;
 
-use rappel_core::runtime::{BoxFuture, BoxJob};
-
-/// What most programs need, [`Wasm`] included.
+/// What most programs need, including [`Wasm`].
 pub mod prelude {
     pub use crate::Wasm;
     pub use rappel_core::prelude::*;
 }
 
-/// The event loop of the page, the worker or the node process that this module is in.
+/// The event loop of this page, worker or node process: spawns tasks on it.
 ///
-/// Tasks are spawned on it. There is no other thread: a blocking job has a turn of the loop to itself, and nothing else goes on while it runs.
-/// Of a module that is shared by several workers, each has the loop that its code is called on: a task stays where it was spawned.
+/// There is no other thread. A blocking job runs in a task of its own, and nothing else runs
+/// meanwhile. If several workers share a module, each has its own event loop: a task stays on the
+/// loop of the worker that spawned it.
 #[derive(Debug, Clone, Copy)]
 pub struct Wasm {
-    /// What its clock counts from.
+    /// The start of this timer's time.
     origin: Instant,
 }
 
 impl Wasm {
-    /// The event loop that this is called on.
+    /// The event loop that this code runs on.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now() }
     }
 
-    /// A manager without handlers, with JavaScript's clock and random numbers.
+    /// A manager without handlers, with the clock and the random numbers of JavaScript.
     #[must_use]
-    pub fn callbacks() -> CallbackManager<Self> {
+    pub fn callbacks() -> CallbackManager {
         CallbackManager::with_sources(Self::new(), JavaScript, JavaScript)
     }
 }
@@ -84,6 +55,10 @@ impl Spawner for Wasm {
         spawn_local(task);
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 impl BlockingExecutor for Wasm {
@@ -92,25 +67,26 @@ impl BlockingExecutor for Wasm {
         Ok(())
     }
 
-    /// A job that waits would keep the loop from what it waits for.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// What `setTimeout` takes: beyond that it would call at once.
+/// The longest delay of `setTimeout` in milliseconds. It calls at once if the delay is longer.
 const LONGEST: u32 = i32::MAX as u32;
 
 impl Timer for Wasm {
-    /// The timer is the loop's, and what it belongs to cannot be sent: a task of its own has it, which ends when this future is dropped.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let (mut done, slept) = oneshot::channel::<()>();
+        // JavaScript's timer is not `Send`, so a task of its own holds it. The task ends when the
+        // returned future is dropped.
         spawn_local(async move {
-            // Up, so that it is never early.
+            // Rounded up, so that it is never early.
             let mut left = duration.as_nanos().div_ceil(1_000_000);
             while left > 0 && !done.is_canceled() {
                 let next = u32::try_from(left).unwrap_or(LONGEST).min(LONGEST);
-                if let Either::Left(_) = select(done.cancellation(), TimeoutFuture::new(next)).await {
+                let timeout = TimeoutFuture::new(next);
+                if let Either::Left(_) = select(done.cancellation(), timeout).await {
                     return;
                 }
                 left -= u128::from(next);
@@ -127,7 +103,7 @@ impl Timer for Wasm {
     }
 }
 
-/// JavaScript's clock and random numbers: `std` has neither on this target.
+/// The clock and the random numbers of JavaScript: `std` has neither on this target.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JavaScript;
 
@@ -140,7 +116,7 @@ impl Clock for JavaScript {
 impl Entropy for JavaScript {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(4) {
-            // 32 bits of the 52 that it has; the cast goes below 2^32.
+            // `random` has 52 bits. The product is below 2^32, so the cast loses only its fraction.
             let word = ((js_sys::Math::random() * 4_294_967_296.0) as u32).to_ne_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }

@@ -1,7 +1,8 @@
 //! cognis-core: `RunnableConfig::emit` of `Event::OnLlmToken` to a `CallbackManager`.
 //!
-//! Handlers are sync only, and are called inline: not the same work as awaiting async ones, so it is compared with rappel's inline ones, too. An event
-//! owns its text: one allocation a token. There is no run that is open or closed, no order, and a handler's panic is not caught.
+//! Handlers are sync only, and are called inline. That is less work than awaiting async ones, so it
+//! is compared with rappel's inline handlers too. An event owns its text: one allocation per token.
+//! There are no open and closed runs and no order, and a handler's panic is not caught.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -24,7 +25,9 @@ impl CallbackHandler for Nothing {
 }
 
 pub(crate) fn row(handlers: usize, messages: &[String]) -> Row {
-    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| callbacks.push(Arc::new(Nothing)));
+    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| {
+        callbacks.push(Arc::new(Nothing))
+    });
     let config = RunnableConfig::new().with_observer(Arc::new(callbacks));
     let run_id = config.run_id;
     config.emit(&Event::OnStart {

@@ -1,11 +1,11 @@
-//! What handlers are without a library: a loop over trait objects whose calls are boxed futures.
+//! Handlers without a library: a loop over trait objects whose calls are boxed futures.
 
 use std::hint::black_box;
 
 use rappel_benches::handlers::{DynHandler, Nothing};
 use rappel_benches::host::Host;
 use rappel_benches::measure::Row;
-use rappel_core::{CallbackManager, LlmNewToken};
+use rappel_core::{CallbackManager, LlmNewToken, RunInfo};
 
 use crate::rappel::start;
 use crate::token;
@@ -14,8 +14,12 @@ const EVENTS: u64 = 1_000;
 
 pub(crate) fn row(handlers: usize, messages: &[String], host: &Host) -> Row {
     let host = host.clone();
-    let info = host.block_on(async { start(&CallbackManager::noop(), messages).await.info().clone() });
-    let handlers: Vec<Box<dyn DynHandler>> = (0..handlers).map(|_| Box::new(Nothing) as Box<dyn DynHandler>).collect();
+    let run = host.block_on(start(&CallbackManager::default(), messages));
+    let info = RunInfo::clone(run.info());
+    drop(run);
+    let handlers: Vec<Box<dyn DynHandler>> = (0..handlers)
+        .map(|_| Box::new(Nothing) as Box<dyn DynHandler>)
+        .collect();
     Row::new("dyn", EVENTS, move |meter| {
         meter.around(|| {
             host.block_on(async {

@@ -1,7 +1,9 @@
-//! lc-callbacks (the callbacks of langchainrust): `CallbackManager::dispatch_llm_new_token`, on tokio's current-thread runtime.
+//! lc-callbacks (the callbacks of langchainrust): `CallbackManager::dispatch_llm_new_token`, on
+//! tokio's current-thread runtime.
 //!
-//! It copies the run and the token for each handler and once more, and calls each handler in a task of its own, which it waits for. A run's inputs are
-//! what it was asked, here the bare texts of the messages: that is why a long history costs at each token.
+//! It copies the run and the token once and then once per handler, and calls each handler in its
+//! own task, which it waits for. The run holds its inputs, here the texts of the messages. So each
+//! token of a run with a long history costs more.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use serde_json::json;
 
 use crate::token;
 
-/// Few: each takes microseconds.
+/// Few, because each takes microseconds.
 const EVENTS: u64 = 100;
 
 struct Nothing;
@@ -41,8 +43,14 @@ impl CallbackHandler for Nothing {
 
 pub(crate) fn row(handlers: usize, messages: &[String], host: &Host) -> Row {
     let host = host.clone();
-    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| callbacks.add_handler(Arc::new(Nothing)));
-    let run = RunTree::new("model:chat", RunType::Llm, json!({ "messages": messages, "model": "model" }));
+    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| {
+        callbacks.add_handler(Arc::new(Nothing))
+    });
+    let run = RunTree::new(
+        "model:chat",
+        RunType::Llm,
+        json!({ "messages": messages, "model": "model" }),
+    );
     let messages: Vec<Message> = messages.iter().map(Message::human).collect();
     host.block_on(callbacks.dispatch_llm_start(&run, &messages));
     Row::new("lc-callbacks", EVENTS, move |meter| {

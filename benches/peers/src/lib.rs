@@ -1,4 +1,5 @@
-//! The same work by other libraries, a file a library, with what is called of it and how that differs.
+//! The same work with other libraries. Each has its own file, which says what is called and how it
+//! differs.
 
 use std::hint::black_box;
 
@@ -13,29 +14,29 @@ mod rig;
 
 const HANDLERS: [usize; 3] = [1, 4, 16];
 
-/// What the rows of a group share, as the report calls it.
+/// The name of a group of rows, as the report shows it.
 const TOKEN: &str = "a token";
 const TOKEN_AFTER_HISTORY: &str = "a token of a run with 25 kB of history";
 const SYNC: &str = "a token, sync handlers";
 const SYNC_AFTER_HISTORY: &str = "a token of a run with 25 kB of history, sync handlers";
 
-/// Whose a row is.
+/// Where a row belongs.
 #[derive(Debug, Clone, Copy)]
 pub struct Whose {
-    /// The library's.
+    /// The library.
     pub peer: &'static str,
-    /// To how many handlers.
+    /// The number of handlers.
     pub handlers: usize,
 }
 
-/// Rows that are measured in turn, since they do the same.
+/// Rows that do the same work, and are measured in turn.
 #[allow(missing_debug_implementations, reason = "rows are closures")]
 pub struct Group {
     /// What they do.
     pub name: &'static str,
-    /// Each library with each number of handlers; no two have the same name.
+    /// Each library with each number of handlers. No two have the same name.
     pub rows: Vec<Row>,
-    /// Whose each of the rows is.
+    /// Where each of the rows belongs.
     pub whose: Vec<Whose>,
 }
 
@@ -55,16 +56,17 @@ impl Group {
     }
 }
 
-/// How the same work differs nevertheless.
+/// How the work differs nevertheless.
 pub const NOTES: [&str; 5] = [
-    "rappel: async handlers are awaited, or sync ones called inline where that is said; it also collects the answer so far, isolates panics, and orders events",
-    "rig: its hook stack is called as its engine calls it at a text delta; its engine collects the answer so far outside of that",
-    "lc-callbacks: each handler's call is a task of its own that is waited for; the run that it copies for each holds the messages",
-    "cognis-core: its handlers are always sync, so rappel's sync ones stand beside them once more; its events own their text",
-    "dyn: boxed futures in a loop, and no library at all",
+    "rappel: async handlers are awaited; in the rows with sync handlers, those are called inline; it also collects the answer so far, isolates panics, and orders events",
+    "rig: its hook stack is called as its engine calls it at a text delta; the engine collects the answer so far outside of that call",
+    "lc-callbacks: each handler's call is its own task, which is waited for; the run that it copies for each call holds the messages",
+    "cognis-core: its handlers are always sync, so they are compared with rappel's sync ones too; its events own their text",
+    "dyn: boxed futures in a loop, without a library",
 ];
 
-/// All of them, made anew: in a run that began with a word, and in one that began with 25 kB.
+/// All groups, created anew: in a run that started with one word, and in one that started with 25
+/// kB of messages.
 #[must_use]
 pub fn groups() -> Vec<Group> {
     let host = Host::tokio_current_thread();
@@ -78,20 +80,28 @@ pub fn groups() -> Vec<Group> {
     ]
 }
 
-/// Every library with the handlers that it awaits; with its sync ones, if there are no others.
+/// Every library with handlers that it awaits, or with sync ones if it has no others.
 fn all(name: &'static str, messages: &[String], host: &Host) -> Group {
     let mut group = Group::new(name);
     for handlers in HANDLERS {
         group.add("dyn", handlers, dyn_calls::row(handlers, messages, host));
-        group.add("rappel", handlers, rappel::asynchronous(handlers, messages, host));
+        group.add(
+            "rappel",
+            handlers,
+            rappel::asynchronous(handlers, messages, host),
+        );
         group.add("rig", handlers, rig::row(handlers, messages, host));
-        group.add("lc-callbacks", handlers, lc_callbacks::row(handlers, messages, host));
+        group.add(
+            "lc-callbacks",
+            handlers,
+            lc_callbacks::row(handlers, messages, host),
+        );
         group.add("cognis-core", handlers, cognis::row(handlers, messages));
     }
     group
 }
 
-/// What has sync handlers that are called inline.
+/// Libraries with sync handlers that are called inline.
 fn sync(name: &'static str, messages: &[String], host: &Host) -> Group {
     let mut group = Group::new(name);
     for handlers in HANDLERS {
@@ -101,7 +111,7 @@ fn sync(name: &'static str, messages: &[String], host: &Host) -> Group {
     group
 }
 
-/// Every token is the same; the compiler is not to know.
+/// Every token is the same, which the compiler must not use.
 fn token() -> &'static str {
     black_box("token")
 }

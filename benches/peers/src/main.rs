@@ -1,8 +1,10 @@
-//! The same work by other libraries, beside rappel: one token to so many handlers that do nothing, on one thread, in the middle of a run.
+//! The same work with other libraries, beside rappel: tokens of an open run for a number of
+//! handlers that do nothing, on one thread.
 //!
-//! Prints a table, or with `--json` what `report --peers` reads. Rows of the same work are measured in turn, slice by slice; allocations are counted
-//! in a process of its own. Each work is measured in a run that began with a word, and in one that began with 25 kB of messages. What is called of a
-//! library, and how that differs, stands at the top of its file.
+//! Prints a table, or with `--json` the input of `report --peers`. Rows of the same work are
+//! measured in turn, slice by slice. Allocations are counted in another process. Each work is
+//! measured in a run that started with one word, and in one that started with 25 kB of messages.
+//! The top of each library's file says what is called, and how it differs.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,20 +19,20 @@ use rappel_benches::table::peers_table;
 use rappel_peers::{Group, NOTES, Whose, groups};
 use serde_json::{Value, json};
 
-/// As many slices as in a hurry, but longer ones, and of things made anew.
+/// As many slices as with `--quick`, but longer ones, and of rows that are created anew.
 const FULL: Pace = Pace {
     passes: 3,
     slices: 5,
     slice: Duration::from_millis(20),
 };
 
-/// The same work by other libraries, beside rappel.
+/// The same work with other libraries, beside rappel.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Prints JSON, instead of a table.
+    /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Takes seconds.
+    /// Takes some seconds.
     #[arg(long)]
     quick: bool,
 }
@@ -50,7 +52,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     let counts = outside::allocations_of(Path::new(env!("CARGO_MANIFEST_DIR")), None)?;
     let measured = timed(if cli.quick { Pace::QUICK } else { FULL });
     if cli.json {
-        let rows: serde_json::Result<Vec<Value>> = measured.iter().map(|row| row.json(&counts)).collect();
+        let rows: serde_json::Result<Vec<Value>> =
+            measured.iter().map(|row| row.json(&counts)).collect();
         println!("{}", json!({ "rows": rows? }));
     } else {
         let rows: Vec<PeerRow> = measured.iter().map(|row| row.result(&counts)).collect();
@@ -61,7 +64,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A row, and nanoseconds an event of it, slice by slice.
+/// A row, with its nanoseconds per event, slice by slice.
 struct Measured {
     group: &'static str,
     row: String,
@@ -69,12 +72,16 @@ struct Measured {
     slices: Vec<f64>,
 }
 
-/// The times of all rows. Each pass makes all anew: what a lucky heap does, it does to a part only.
+/// The times of all rows. Each pass creates them anew, so that a lucky layout of the heap affects
+/// only a part of the slices.
 fn timed(pace: Pace) -> Vec<Measured> {
     let mut all: Vec<Measured> = Vec::new();
     for pass in 1..=pace.passes {
         eprintln!("pass {pass} of {}", pace.passes);
-        let of_pass: Vec<Measured> = groups().into_iter().flat_map(|group| timed_group(group, pace)).collect();
+        let of_pass: Vec<Measured> = groups()
+            .into_iter()
+            .flat_map(|group| timed_group(group, pace))
+            .collect();
         for (so_far, new) in all.iter_mut().zip(&of_pass) {
             so_far.slices.extend(&new.slices);
         }
@@ -98,7 +105,10 @@ fn timed_group(mut group: Group, pace: Pace) -> impl Iterator<Item = Measured> {
 
 impl Measured {
     fn result(&self, counts: &Counts) -> PeerRow {
-        let count = counts.rows.iter().find(|count| count.panel == self.group && count.row == self.row);
+        let count = counts
+            .rows
+            .iter()
+            .find(|count| count.panel == self.group && count.row == self.row);
         PeerRow {
             name: self.group.to_owned(),
             peer: self.whose.peer.to_owned(),
@@ -109,7 +119,7 @@ impl Measured {
         }
     }
 
-    /// The same as JSON, with how many slices it is of.
+    /// The same as JSON, with the number of slices.
     fn json(&self, counts: &Counts) -> serde_json::Result<Value> {
         let mut row = serde_json::to_value(self.result(counts))?;
         row["ns"]["slices"] = self.slices.len().into();

@@ -1,7 +1,8 @@
-//! rappel: `LlmRun::on_llm_new_token` of an open run of a chat model, on tokio's current-thread runtime.
+//! rappel: `LlmRun::on_llm_new_token` of an open run of a chat model, on tokio's current-thread
+//! runtime.
 //!
-//! Async handlers are awaited; sync ones are called inline, for the peer that has no others. Beside the calls, it collects the answer so far,
-//! isolates a handler's panic, and keeps events in order.
+//! Async handlers are awaited. Sync ones are called inline, for the peer that has no others. Beside
+//! the calls, rappel collects the answer so far, isolates panics, and keeps events in order.
 
 use rappel_benches::handlers::Kind;
 use rappel_benches::host::Host;
@@ -9,8 +10,8 @@ use rappel_benches::measure::Row;
 use rappel_benches::rows::emit;
 use rappel_core::{CallbackManager, ChatModelStart, LlmResult, LlmRun, Message};
 
-/// Tokens that a run has seen before one is measured. With as many as are measured after that, the run's text does not outgrow its buffer
-/// in between.
+/// Tokens of a run before the measured ones. With this many and the measured ones, the run's text
+/// does not outgrow its buffer during the measured part.
 const BEFORE: u64 = 7_000;
 const MEASURED: u64 = 6_000;
 
@@ -26,19 +27,25 @@ fn row(kind: Kind, handlers: usize, messages: &[String], host: &Host) -> Row {
     let callbacks = kind.register(handlers, host.callbacks());
     let (host, messages) = (host.clone(), messages.to_vec());
     Row::new("rappel", MEASURED, move |meter| {
-        let run = host.block_on(async {
-            let run = start(&callbacks, &messages).await;
-            emit(&run, BEFORE).await;
+        let mut run = host.block_on(async {
+            let mut run = start(&callbacks, &messages).await;
+            emit(&mut run, BEFORE).await;
             run
         });
-        meter.around(|| host.block_on(emit(&run, MEASURED)));
-        host.block_on(run.end(LlmResult::new())).expect("an open run ends");
+        meter.around(|| host.block_on(emit(&mut run, MEASURED)));
+        host.block_on(run.end(LlmResult::new()))
+            .expect("an open run ends");
     })
 }
 
 /// Starts a run of a chat model with these messages.
 pub(crate) async fn start(callbacks: &CallbackManager, messages: &[String]) -> LlmRun {
-    let messages: Vec<Message> = messages.iter().map(|text| Message::human(text.as_str())).collect();
-    let started = callbacks.on_chat_model_start(ChatModelStart::new("model", messages)).await;
-    started.unwrap_or_else(|error| error.into_run())
+    let messages: Vec<Message> = messages
+        .iter()
+        .map(|text| Message::human(text.as_str()))
+        .collect();
+    let started = callbacks
+        .on_chat_model_start(ChatModelStart::new("model", messages))
+        .await;
+    started.expect("no handler fails")
 }

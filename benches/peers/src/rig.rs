@@ -1,8 +1,10 @@
-//! rig (rig-agent 0.44 over rig-core 0.44): `HookStack::on_text_delta`, which is what its engine calls, and awaits, at each text
-//! delta of a streamed answer.
+//! rig (rig-agent 0.44 over rig-core 0.44): `HookStack::on_text_delta`, which its engine calls and
+//! awaits at each text delta of a streamed answer.
 //!
-//! A context to call it with exists only inside a run, so a first hook of a streamed run emits the tokens from `on_run_start`; the model is never
-//! asked. The engine collects the answer so far outside of that call, so here it costs rig nothing. A hook may stop the run, and its panic is not caught.
+//! The context of that call exists only inside a run, so a first hook of a streamed run emits the
+//! tokens from `on_run_start`. The model is never called. The engine collects the answer so far
+//! outside of that call, so here it costs rig nothing. A hook may stop the run. Its panic is not
+//! caught.
 
 use std::future::poll_fn;
 use std::hint::black_box;
@@ -16,7 +18,8 @@ use futures_lite::future::yield_now;
 use rappel_benches::host::Host;
 use rappel_benches::measure::Row;
 use rig_agent::agent::{
-    AgentBuilder, AgentHook, HookContext, HookStack, ObservationAction, RunStart, RunStartAction, StreamingResult, TextDelta,
+    AgentBuilder, AgentHook, HookContext, HookStack, ObservationAction, RunStart, RunStartAction,
+    StreamingResult, TextDelta,
 };
 use rig_core::completion::Message;
 use rig_core::test_utils::MockCompletionModel;
@@ -34,7 +37,8 @@ impl AgentHook for Nothing {
     }
 }
 
-/// Emits as many tokens to the handlers as are wanted whenever the run is polled: only inside a run is there a context to call hooks with.
+/// Emits the wanted number of tokens whenever the run is polled. The context that hooks are called
+/// with exists only inside a run.
 struct Emits {
     hooks: HookStack,
     wanted: Arc<AtomicU64>,
@@ -48,7 +52,9 @@ impl AgentHook for Emits {
                     delta: token(),
                     aggregated: black_box("the text so far"),
                 };
-                if let ObservationAction::Stop(reason) = self.hooks.on_text_delta(context, delta).await {
+                if let ObservationAction::Stop(reason) =
+                    self.hooks.on_text_delta(context, delta).await
+                {
                     return RunStartAction::Stop(reason);
                 }
             }
@@ -57,7 +63,7 @@ impl AgentHook for Emits {
     }
 }
 
-/// A streamed run that emits tokens when they are wanted, and never ends.
+/// A streamed run that emits tokens on demand and never ends.
 struct Run {
     stream: StreamingResult,
     wanted: Arc<AtomicU64>,
@@ -72,17 +78,22 @@ impl Run {
             hooks,
             wanted: wanted.clone(),
         };
-        // The model is never asked.
-        let agent = AgentBuilder::new(MockCompletionModel::text("answer")).add_hook(emits).build();
-        let stream = agent.prompt("prompt").history(messages.iter().map(Message::user)).stream();
+        // The model is never called.
+        let agent = AgentBuilder::new(MockCompletionModel::text("answer"))
+            .add_hook(emits)
+            .build();
+        let stream = agent
+            .prompt("prompt")
+            .history(messages.iter().map(Message::user))
+            .stream();
         Self { stream, wanted }
     }
 
-    /// Emits so many tokens, however often the run polls its hook for that.
+    /// Emits the tokens of one call. The run may poll its hook more than once for that.
     fn poll_emit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wanted.store(EVENTS, Ordering::Relaxed);
         let ended = Pin::new(&mut self.stream).poll_next(cx).is_ready();
-        assert!(!ended, "a run that never ends has ended");
+        assert!(!ended, "the run of the emitting hook has ended");
         match self.wanted.load(Ordering::Relaxed) {
             0 => Poll::Ready(()),
             _ => Poll::Pending,

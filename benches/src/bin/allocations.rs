@@ -1,4 +1,5 @@
-//! Counts the allocations of all rows, and the bytes of idle things: in a binary of its own, since an allocator that counts slows everything down.
+//! Counts the allocations of all rows, and the bytes of idle things. This is a binary of its own,
+//! because an allocator that counts slows everything down.
 
 use std::alloc::System;
 use std::io;
@@ -14,19 +15,20 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations an event, and the bytes of idle things.
+/// Counts allocations per event, and the bytes of idle things.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Leaves what has this in its name.
+    /// Counts only what has this in its name.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Prints all counts as JSON, instead of the budget's.
+    /// Prints all counts as JSON, instead of the budget.
     #[arg(long)]
     json: bool,
-    /// Fails with each line of the budget that is missed, unless it is known to be, and is no worse than allocations.json says.
+    /// Fails with each line of the budget that is missed, unless allocations.json has it and it is
+    /// no worse than recorded there.
     #[arg(long)]
     check: bool,
-    /// Writes the lines that are missed into allocations.json.
+    /// Writes the missed lines to allocations.json.
     #[arg(long, conflicts_with = "only")]
     record: bool,
 }
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well: always, if nothing is to be checked.
+/// Returns `false` if `--check` finds a missed line.
 fn run(cli: &Cli) -> io::Result<bool> {
     let counts = count(ALLOCATOR, cli.only.as_deref());
     let budget = budget::allocations(&counts);

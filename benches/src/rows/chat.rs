@@ -1,4 +1,4 @@
-//! A whole chat model: an answer that streams in from a server on the loopback interface.
+//! A whole chat model: an answer streamed from a server on the loopback interface.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,12 +15,12 @@ use crate::measure::Row;
 /// The content chunks of an answer.
 const CHUNKS: u64 = 2_000;
 
-/// What a model has for callbacks.
+/// The callbacks of a model.
 #[derive(Debug, Clone, Copy)]
 pub enum Model {
-    /// None: it was built without.
+    /// None.
     Bare,
-    /// A manager with so many handlers of a kind.
+    /// A manager with a number of handlers of a kind.
     With(Kind, usize),
 }
 
@@ -41,7 +41,7 @@ impl Model {
 }
 
 /// A model that talks to a server.
-#[allow(missing_debug_implementations, reason = "its handlers have nothing to show")]
+#[allow(missing_debug_implementations, reason = "handlers are not shown")]
 pub struct Chat {
     model: ChatOpenAi,
 }
@@ -50,7 +50,7 @@ impl Chat {
     /// A model at that address.
     ///
     /// # Panics
-    /// When the address is none.
+    /// If the address is not valid.
     #[must_use]
     pub fn new(base_url: &str, model: Model, host: &Host) -> Self {
         let mut builder = ChatOpenAi::builder()
@@ -61,15 +61,13 @@ impl Chat {
         if let Some(callbacks) = model.callbacks(host) {
             builder = builder.callbacks(callbacks);
         }
-        Self {
-            model: builder.streaming(true).build().expect("a model of a loopback server"),
-        }
+        Self { model: builder.streaming(true).build().expect("a model of a loopback server") }
     }
 
-    /// Streams an answer, and counts its chunks.
+    /// Streams an answer, and returns the number of its chunks.
     ///
     /// # Panics
-    /// When the answer breaks off.
+    /// If the answer breaks off.
     pub async fn stream(&self) -> u64 {
         let asked = self.model.stream(vec![Message::human("Tell me a long story")]).await;
         let mut chunks = asked.expect("the server answers");
@@ -82,10 +80,10 @@ impl Chat {
     }
 }
 
-/// A server whose answers have so many content chunks.
+/// A server whose answers have this many content chunks.
 ///
 /// # Errors
-/// When it has no port to listen on.
+/// If there is no port to listen on.
 pub fn serve(chunks: u64) -> std::io::Result<Server> {
     Server::start(Script::tokens((0..chunks).map(|_| "token ")))
 }
@@ -104,11 +102,12 @@ pub(super) fn panel() -> Panel {
         Model::With(..) => row(model, &server).against(Model::Bare.name()),
     });
     Panel {
-        // The server is in the same process.
+        // The server's allocations are in the same process.
         counted: false,
         ..Panel::new(
             "an answer of 2,000 chunks, streamed from a loopback server",
-            "The whole of it, HTTP and JSON included, a chunk's share. The server has a thread of its own, and takes part of the machine.",
+            "Time per chunk of the whole answer, with HTTP and JSON. The server has its own thread, \
+             and takes its share of the machine.",
             rows.into(),
         )
     }
@@ -118,7 +117,8 @@ fn row(model: Model, server: &Arc<OnceLock<Server>>) -> Row {
     let (server, host) = (server.clone(), Host::Smol);
     let mut chat = None;
     Row::new(model.name(), CHUNKS, move |meter| {
-        let server = server.get_or_init(|| serve(CHUNKS).expect("a port on the loopback interface"));
+        let server =
+            server.get_or_init(|| serve(CHUNKS).expect("a port on the loopback interface"));
         let chat = chat.get_or_insert_with(|| Chat::new(&server.base_url(), model, &host));
         let count = meter.around(|| host.block_on(chat.stream()));
         assert!(count >= CHUNKS, "the answer has {count} chunks");

@@ -1,4 +1,4 @@
-//! What is measured: panels of rows, a file a theme.
+//! What is measured: panels of rows, one file per topic.
 
 mod chat;
 mod growth;
@@ -22,32 +22,26 @@ pub struct Panel {
     pub name: String,
     /// How to read it.
     pub about: &'static str,
-    /// What its rows stand along, if they do.
+    /// The axis of its rows, if they have one.
     pub axis: Option<Axis>,
-    /// Whether allocations of all threads are those of the row.
+    /// Whether the allocations of all threads are those of the row.
     pub counted: bool,
-    /// The rows; those that others refer to come before them.
+    /// The rows. A row comes after its reference.
     pub rows: Vec<Row>,
 }
 
-/// What the rows of a panel stand along.
+/// The axis of a panel.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
     /// What it counts.
     pub label: &'static str,
-    /// From which point on the growth is fitted to the logarithms.
+    /// The first point of the fit to the logarithms.
     pub from: f64,
 }
 
 impl Panel {
     fn new(name: impl Into<String>, about: &'static str, rows: Vec<Row>) -> Self {
-        Self {
-            name: name.into(),
-            about,
-            axis: None,
-            counted: true,
-            rows,
-        }
+        Self { name: name.into(), about, axis: None, counted: true, rows }
     }
 
     fn along(mut self, label: &'static str, from: f64) -> Self {
@@ -55,7 +49,8 @@ impl Panel {
         self
     }
 
-    /// Leaves the rows whose name, or whose panel's name, has `part` in it, and those that they refer to.
+    /// Keeps the rows with `part` in their name, and their references. Keeps all if the panel's
+    /// name contains `part`.
     pub fn keep(&mut self, part: &str) {
         if self.name.contains(part) {
             return;
@@ -71,7 +66,7 @@ impl Panel {
     }
 }
 
-/// All panels, or what `only` leaves of them. What rows need is made at their first call.
+/// All panels, or those that `only` selects. A row creates what it needs at its first call.
 #[must_use]
 pub fn panels(only: Option<&str>) -> Vec<Panel> {
     let hosts = Host::all();

@@ -1,4 +1,4 @@
-//! What the same work costs without this library: what rows are compared with.
+//! The same work without this library: what rows are compared with.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use futures_util::future::join_all;
-use rappel_core::{CallbackHandler, CallbackManager, LlmNewToken, LlmStart, RunInfo};
+use rappel_core::{CallbackManager, LlmNewToken, RunInfo};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use super::start;
 use super::work::Work;
-use crate::handlers::{CAPACITY, DynHandler, Nothing, Yields};
+use crate::handlers::{CAPACITY, DynHandler, Nothing, PlainHandler, Yields};
 
-/// A load and a branch, which is what it takes to see that nobody listens; the token's text is at hand, as it is for the rows that are compared with this.
+/// A load and a branch: the least that a check for listeners takes. The token's text is passed
+/// around as in the rows that are compared with this.
 pub(super) fn branch() -> Work {
     let listeners = Arc::new(AtomicUsize::new(0));
     Work::of_others("a load and a branch", move |events| {
@@ -28,7 +30,7 @@ pub(super) fn branch() -> Work {
     })
 }
 
-/// Calls of `dyn` `#[async_trait]` handlers, one after the other.
+/// Calls of `dyn` `#[async_trait]` handlers, one after another.
 pub(super) fn dyn_calls(handlers: usize) -> Work {
     dyn_calls_of(
         Nothing,
@@ -37,7 +39,7 @@ pub(super) fn dyn_calls(handlers: usize) -> Work {
     )
 }
 
-/// The same of handlers that give way once.
+/// The same with handlers that yield once.
 pub(super) fn yielding_dyn_calls(handlers: usize) -> Work {
     let name = format!("{handlers} yielding dyn async_trait call{} in a loop", plural(handlers));
     dyn_calls_of(Yields, name, handlers)
@@ -58,7 +60,7 @@ fn dyn_calls_of(handler: impl DynHandler + Copy + 'static, name: String, handler
     })
 }
 
-/// The same, side by side.
+/// The same, concurrently.
 pub(super) fn joined_dyn_calls(handlers: usize) -> Work {
     let name = format!("join_all of {handlers} dyn async_trait calls");
     let (info, handlers) = (info(), boxed(Nothing, handlers));
@@ -67,7 +69,9 @@ pub(super) fn joined_dyn_calls(handlers: usize) -> Work {
         async move {
             let token = LlmNewToken::new("token");
             for _ in 0..events {
-                let calls = black_box(&*handlers).iter().map(|handler| handler.on_llm_new_token(&token, &info));
+                let calls = black_box(&*handlers)
+                    .iter()
+                    .map(|handler| handler.on_llm_new_token(&token, &info));
                 black_box(join_all(calls).await);
             }
         }
@@ -78,7 +82,7 @@ fn boxed(handler: impl DynHandler + Copy + 'static, handlers: usize) -> Arc<[Box
     (0..handlers).map(|_| Box::new(handler) as Box<dyn DynHandler>).collect()
 }
 
-/// A `tracing` event that one layer looks at.
+/// A `tracing` event with one layer.
 pub(super) fn tracing_event() -> Work {
     struct Looks;
     impl<S: tracing::Subscriber> Layer<S> for Looks {
@@ -99,7 +103,7 @@ pub(super) fn tracing_event() -> Work {
     })
 }
 
-/// A tokio broadcast, whose receivers take the event on the same task.
+/// A tokio broadcast whose receivers take the event on the same task.
 pub(super) fn broadcast(receivers: usize) -> Work {
     Work::of_others(
         format!("tokio broadcast to {receivers} receiver{}", plural(receivers)),
@@ -117,7 +121,7 @@ pub(super) fn broadcast(receivers: usize) -> Work {
     )
 }
 
-/// A token for a thread, and whether the thread is to say when it has handled it.
+/// A token for a thread. `tell` asks the thread to acknowledge it.
 struct Order {
     token: LlmNewToken,
     tell: bool,
@@ -128,19 +132,19 @@ struct Served {
     told: flume::Receiver<()>,
 }
 
-/// A thread for each handler behind a bounded flume channel, which is waited for at the last event only.
+/// A thread per handler behind a bounded flume channel. Only the last event is waited for.
 pub(super) fn channels(handlers: usize) -> Work {
     let name = format!("a bounded flume channel to {handlers} thread{}", plural(handlers));
     threads(name, handlers, CAPACITY, |event, events| event + 1 == events)
 }
 
-/// A thread for each handler that acknowledges each event.
+/// A long-lived thread per handler that acknowledges each event.
 pub(super) fn acknowledged(handlers: usize) -> Work {
     let name = format!("{handlers} acknowledging thread{}", plural(handlers));
     threads(name, handlers, 1, |_, _| true)
 }
 
-/// Threads that are asked, side by side, to handle each event, and waited for where `waits` says so.
+/// Threads that each handle every event. An event is waited for if `waits(event, events)` is true.
 fn threads(name: String, handlers: usize, capacity: usize, waits: fn(u64, u64) -> bool) -> Work {
     let threads: Arc<[_]> = (0..handlers).map(|_| served(capacity)).collect();
     Work::of_others(name, move |events| {
@@ -160,14 +164,14 @@ fn threads(name: String, handlers: usize, capacity: usize, waits: fn(u64, u64) -
     })
 }
 
-/// A thread that calls a handler for what comes through the channel. It ends when the sender is dropped.
+/// A thread that calls a handler for each order of a channel. It ends when the sender is dropped.
 fn served(capacity: usize) -> Served {
     let (orders, taken) = flume::bounded::<Order>(capacity);
     let (tell, told) = flume::bounded(1);
     let info = info();
     thread::spawn(move || {
         for order in taken {
-            let _ = black_box(CallbackHandler::on_llm_new_token(&mut Nothing, &order.token, &info));
+            let _ = black_box(PlainHandler::on_llm_new_token(&mut Nothing, &order.token, &info));
             if order.tell {
                 let _ = tell.send(());
             }
@@ -176,7 +180,7 @@ fn served(capacity: usize) -> Served {
     Served { orders, told }
 }
 
-/// A `spawn_blocking` for each event; on tokio only.
+/// A `spawn_blocking` per event, on tokio only.
 pub(super) fn spawned_blocking() -> Work {
     let (info, handler) = (info(), Arc::new(Mutex::new(Nothing)));
     Work::of_others("one spawn_blocking an event", move |events| {
@@ -187,7 +191,7 @@ pub(super) fn spawned_blocking() -> Work {
                 let call = move || {
                     let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
                     let token = LlmNewToken::new("token");
-                    black_box(CallbackHandler::on_llm_new_token(&mut *handler, &token, &info)).is_ok()
+                    black_box(PlainHandler::on_llm_new_token(&mut *handler, &token, &info)).is_ok()
                 };
                 let _ = tokio::task::spawn_blocking(call).await;
             }
@@ -195,12 +199,10 @@ pub(super) fn spawned_blocking() -> Work {
     })
 }
 
-/// Some run.
+/// The info of some run.
 fn info() -> RunInfo {
-    let callbacks = CallbackManager::noop();
-    let run = futures_lite::future::block_on(callbacks.on_llm_start(LlmStart::new("model", "prompt")));
-    let run = run.unwrap_or_else(|error| error.into_run());
-    run.info().clone()
+    let run = futures_lite::future::block_on(start(&CallbackManager::default()));
+    RunInfo::clone(run.info())
 }
 
 fn plural(things: usize) -> &'static str {

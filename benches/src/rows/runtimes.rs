@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::measure::Row;
 
 const TOKENS: u64 = 1_000;
-/// A start and an end are events, too.
+/// The start and the end are events too.
 const EVENTS: u64 = TOKENS + 2;
 /// The tokens of each of many runs.
 const TOKENS_OF_MANY: u64 = 20;
@@ -45,7 +45,8 @@ fn runs(kind: Kind, handlers: usize, hosts: &[Host]) -> Panel {
     }
     Panel::new(
         format!("a run of {TOKENS} tokens with {}", kind.of(handlers)),
-        "Start, tokens, end, in a task of the runtime; an event's share of all. What it is compared with runs on the same runtime.",
+        "Start, tokens, end, in a task of the runtime: time per event. The reference runs on the \
+         same runtime.",
         rows,
     )
 }
@@ -67,15 +68,15 @@ fn run_of(kind: Kind, handlers: usize, host: &Host) -> Work {
         async move {
             whole_run(&callbacks, events - 2).await;
             if kind == Kind::Background {
-                callbacks.flush().await;
+                callbacks.flush().await.expect("a flush outside of handlers");
             }
         }
     })
 }
 
 async fn whole_run(callbacks: &CallbackManager, tokens: u64) {
-    let run = start(callbacks).await;
-    emit(&run, tokens).await;
+    let mut run = start(callbacks).await;
+    emit(&mut run, tokens).await;
     run.end(LlmResult::new()).await.expect("an open run ends");
 }
 
@@ -89,7 +90,7 @@ fn concurrent(hosts: &[Host]) -> Panel {
     }
     Panel::new(
         "runs side by side",
-        "Each run is a task: start, 20 tokens, end, with one async handler for all; an event's share of all.",
+        "Each run is a task: start, 20 tokens, end. One async handler for all. Time per event.",
         rows,
     )
 }

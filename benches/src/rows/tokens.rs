@@ -1,4 +1,4 @@
-//! What a token event costs, on a run that is open: the hot path, beside what it is compared with.
+//! The cost of a token event on an open run: the hot path, beside what it is compared with.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -12,26 +12,39 @@ use crate::handlers::{CAPACITY, ChainsOnly, Held, Kind};
 use crate::host::Host;
 use crate::measure::Row;
 
-/// Tokens that a run has seen before one is measured. With as many as are measured after that, the run's text does not outgrow its buffer
-/// in between: allocations of its growth are its own matter.
+/// Tokens of a run before the measured ones. With this many and the measured ones, the run's text
+/// does not outgrow its buffer during the measured part.
 const BEFORE: u64 = 7_000;
 const MEASURED: u64 = 6_000;
-/// The same where each event is waited for across threads.
+/// Both, if each event is waited for across threads.
 const FEW: u64 = 300;
+/// The longest text that goes into a mailbox by value, in bytes.
+const BY_VALUE: &str = "twenty-four bytes token.";
 
 /// Starts a run of a model.
-pub async fn start(callbacks: &CallbackManager) -> LlmRun {
-    let started = callbacks.on_llm_start(LlmStart::new("model", "prompt")).await;
-    started.unwrap_or_else(|error| error.into_run())
-}
-
-/// Emits so many tokens.
 ///
 /// # Panics
-/// When one is not accepted: the measure would be of something else.
-pub async fn emit(run: &LlmRun, tokens: u64) {
+/// If the start fails: no handler here fails.
+pub async fn start(callbacks: &CallbackManager) -> LlmRun {
+    let started = callbacks.on_llm_start(LlmStart::new("model", "prompt")).await;
+    started.expect("no handler fails")
+}
+
+/// Emits a number of tokens.
+///
+/// # Panics
+/// If a token is not accepted: the row would measure something else.
+pub async fn emit(run: &mut LlmRun, tokens: u64) {
+    emit_text(run, "token", tokens).await;
+}
+
+/// Emits a number of tokens with this text.
+///
+/// # Panics
+/// As [`emit`] does.
+pub(super) async fn emit_text(run: &mut LlmRun, text: &'static str, tokens: u64) {
     for _ in 0..tokens {
-        run.on_llm_new_token(black_box("token")).await.expect("an open run takes tokens");
+        run.on_llm_new_token(black_box(text)).await.expect("an open run takes tokens");
     }
 }
 
@@ -47,25 +60,25 @@ fn unheard(host: &Host) -> Panel {
     let declined = host.callbacks().with_async_handler(ChainsOnly);
     let declined = tokens("a handler listens, but not to tokens", host, declined, Wait::No);
     let rows = vec![branch, nobody.against(&name), declined.against(&name)];
-    Panel::new("a token that nobody hears", "One thread, one open run; tokens only.", rows)
+    Panel::new("a token that nobody hears", "One thread, one open run, tokens only.", rows)
 }
 
 fn asynchronous(host: &Host) -> Panel {
     let mut rows = Vec::new();
     for handlers in [1, 4, 16] {
         let calls = reference::dyn_calls(handlers).in_place(host, MEASURED / 4);
-        let joined = reference::joined_dyn_calls(handlers)
-            .in_place(host, MEASURED / 4)
-            .against(&calls.name);
+        let joined =
+            reference::joined_dyn_calls(handlers).in_place(host, MEASURED / 4).against(&calls.name);
         let ours = of_kind(Kind::Async, handlers, host, Wait::No).against(&calls.name);
         rows.extend([calls, joined, ours]);
     }
     for other in [reference::tracing_event(), reference::broadcast(1), reference::broadcast(4)] {
-        rows.push(other.in_place(host, MEASURED / 4).against("1 dyn async_trait call in a loop"));
+        let row = other.in_place(host, MEASURED / 4);
+        rows.push(row.against("1 dyn async_trait call in a loop"));
     }
     Panel::new(
         "a token for async handlers",
-        "No-op handlers, awaited, on one thread; tokens of an open run only.",
+        "No-op handlers, awaited, on one thread. Tokens of an open run only.",
         rows,
     )
 }
@@ -83,12 +96,15 @@ fn inline(host: &Host) -> Panel {
 fn queued(host: &Host) -> Panel {
     let channel = reference::channels(1).in_place(host, MEASURED);
     let name = channel.name.clone();
-    let pipelined = of_queued(Kind::Pipelined, host).against(&name);
-    let background = of_queued(Kind::Background, host).against(&name);
+    let pipelined = of_queued(Kind::Pipelined, "token", host).against(&name);
+    let mut longer = of_queued(Kind::Pipelined, BY_VALUE, host).against(&name);
+    longer.name += ", tokens of 24 bytes";
+    let background = of_queued(Kind::Background, "token", host).against(&name);
     Panel::new(
         "a token for a sync handler, queued",
-        "A no-op handler on another thread, until the last event is handled. Up to 256 events wait; in the background, tokens beyond that are joined.",
-        vec![channel, pipelined, background],
+        "A no-op handler on another thread, until the last event is handled. Up to 256 events are \
+         queued. In the background, more tokens are coalesced.",
+        vec![channel, pipelined, longer, background],
     )
 }
 
@@ -98,7 +114,7 @@ fn awaited(host: &Host) -> Panel {
     let ours = of_kind(Kind::Awaited, 1, host, Wait::Each).against(&thread.name);
     Panel::new(
         "a token for a sync handler, awaited",
-        "A no-op handler on another thread; each event is waited for.",
+        "A no-op handler on another thread. Each event is waited for.",
         vec![thread, spawned, ours],
     )
 }
@@ -113,42 +129,43 @@ fn of_kind(kind: Kind, handlers: usize, host: &Host, wait: Wait) -> Row {
     tokens(kind.of(handlers), host, kind.register(handlers, host.callbacks()), wait)
 }
 
-/// Measures tokens in the middle of a run: not its start, not its end.
+/// Measures tokens of an open run, without its start and end.
 fn tokens(name: impl Into<String>, host: &Host, callbacks: CallbackManager, wait: Wait) -> Row {
     let host = host.clone();
     let (before, measured) = if wait == Wait::Each { (FEW, FEW) } else { (BEFORE, MEASURED) };
     Row::new(name, measured, move |meter| {
-        let run = host.block_on(start(&callbacks));
-        host.block_on(emit(&run, before));
-        meter.around(|| host.block_on(emit(&run, measured)));
+        let mut run = host.block_on(start(&callbacks));
+        host.block_on(emit(&mut run, before));
+        meter.around(|| host.block_on(emit(&mut run, measured)));
         host.block_on(run.end(LlmResult::new())).expect("an open run ends");
     })
 }
 
-/// Measures tokens in the middle of a run whose mailbox has been full once, until all of them are handled: how full it is meanwhile is up to the
-/// machine, and where it has its room is not.
-fn of_queued(kind: Kind, host: &Host) -> Row {
+/// Measures tokens of an open run until all of them are handled. The run's queue has been full
+/// before: how full it gets in the measured part depends on the machine, so its buffer must have
+/// its size already.
+fn of_queued(kind: Kind, text: &'static str, host: &Host) -> Row {
     let (handler, host) = (Held::default(), host.clone());
     let callbacks = kind.register_sync(handler.clone(), host.callbacks());
     Row::new(kind.of(1), MEASURED, move |meter| {
-        let phase = async |run: &LlmRun, tokens| {
-            emit(run, tokens).await;
-            callbacks.flush().await;
+        let phase = async |run: &mut LlmRun, tokens| {
+            emit_text(run, text, tokens).await;
+            callbacks.flush().await.expect("a flush outside of handlers");
         };
-        let run = host.block_on(start(&callbacks));
+        let mut run = host.block_on(start(&callbacks));
         handler.hold();
         host.block_on(async {
-            // One is being handled, one for each place waits; and one for its place, until the handler goes on.
-            emit(&run, CAPACITY as u64 + 1).await;
-            let mut last = pin!(emit(&run, 1));
+            // One event is being handled, the others fill the queue. The last one waits for room.
+            emit_text(&mut run, text, CAPACITY as u64 + 1).await;
+            let mut last = pin!(emit_text(&mut run, text, 1));
             let done = poll_once(&mut last).await.is_some();
             handler.release();
             if !done {
                 last.await;
             }
         });
-        host.block_on(phase(&run, BEFORE));
-        meter.around(|| host.block_on(phase(&run, MEASURED)));
+        host.block_on(phase(&mut run, BEFORE));
+        meter.around(|| host.block_on(phase(&mut run, MEASURED)));
         host.block_on(run.end(LlmResult::new())).expect("an open run ends");
     })
 }

@@ -1,4 +1,4 @@
-//! A stream of events, whoever delivers it: rappel, or what it is compared with.
+//! A stream of events, delivered by rappel or by what it is compared with.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use crate::measure::Row;
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Something that delivers so many events.
+/// Delivers a number of events.
 #[derive(Clone)]
 pub(super) struct Work {
     name: String,
@@ -30,20 +30,18 @@ impl Work {
         }
     }
 
-    /// Something other than rappel.
+    /// Work that rappel is compared with.
     pub(super) fn of_others<F, Fut>(name: impl Into<String>, deliver: F) -> Self
     where
         F: Fn(u64) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let ours = false;
-        Self {
-            ours,
-            ..Self::new(name, deliver)
-        }
+        Self { ours, ..Self::new(name, deliver) }
     }
 
-    /// A row that delivers so many events a call in a task of its own, where programs emit. Its name begins with the runtime's.
+    /// A row that delivers this many events per call in its own task, as programs do. Its name
+    /// begins with the runtime's.
     pub(super) fn on(self, host: &Host, events: u64) -> Row {
         let host = host.clone();
         let name = format!("{}: {}", host.name(), self.name);
@@ -55,7 +53,7 @@ impl Work {
         row
     }
 
-    /// A row that delivers so many events a call on the caller's thread, with no task around them.
+    /// A row that delivers this many events per call on the caller's thread, without a task.
     pub(super) fn in_place(self, host: &Host, events: u64) -> Row {
         let host = host.clone();
         let mut row = Row::new(self.name, events, move |meter| {

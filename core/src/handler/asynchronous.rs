@@ -1,7 +1,5 @@
 //! Handlers whose methods are `async fn`s.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::{Future, ready};
 use core::pin::Pin;
@@ -10,19 +8,22 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use stackfuture::StackFuture;
 
-use crate::error::{HandlerError, HandlerResult};
-use crate::event::{
-    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event, Interest, LlmEnd, LlmError,
-    LlmNewToken, LlmStart, RetrieverEnd, RetrieverError, RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart, for_each_event,
+use crate::model::context::EventContext;
+use crate::model::error::{HandlerError, HandlerResult};
+use crate::model::event::{
+    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event,
+    Interest, LlmEnd, LlmError, LlmNewToken, LlmStart, RetrieverEnd, RetrieverError,
+    RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart, for_each_event,
 };
-use crate::run_info::RunInfo;
 
-/// How many bytes of a handler's future fit without a box. Small ones are the rule, and a larger slot costs every call its copy.
+/// Size of a handler's future that needs no box, in bytes. Most are small, and every call copies the
+/// whole slot.
 const SLOT: usize = 64;
 
 pin_project! {
-    /// What an async handler makes of one event, its type forgotten: in place up to 64 bytes, in a box beyond.
-    #[must_use = "futures do nothing unless they are polled"]
+    /// The call of an async handler for one event, without its type. A future of up to 64 bytes is
+    /// stored in place, a larger one in a box.
+    #[must_use = "futures do nothing unless polled"]
     pub struct HandlerFuture<'a> {
         #[pin]
         future: StackFuture<'a, HandlerResult, SLOT>,
@@ -30,15 +31,13 @@ pin_project! {
 }
 
 impl<'a> HandlerFuture<'a> {
-    /// Forgets the future's type.
+    /// Erases the type of a future.
     #[inline]
     pub fn new(future: impl Future<Output = HandlerResult> + Send + 'a) -> Self {
-        Self {
-            future: StackFuture::from_or_box(future),
-        }
+        Self { future: StackFuture::from_or_box(future) }
     }
 
-    /// The answer of a handler that does not handle this kind of event.
+    /// Makes the result of a handler that does not handle events of this kind.
     pub fn unhandled() -> Self {
         Self::new(ready(Err(HandlerError::unhandled())))
     }
@@ -63,34 +62,44 @@ macro_rules! async_handler {
     ($($variant:ident $method:ident $group:ident $doc:literal,)+) => {
         /// A handler whose methods are `async fn`s.
         ///
-        /// It is polled on the emitter's own task, side by side with the other async handlers: while it waits, nobody waits but the emitter.
-        /// A method that blocks its thread blocks the event loop: that is what [`CallbackHandler`](crate::CallbackHandler) is for. Runs that
-        /// go on at the same time call it at the same time, so it takes `&self`; within one run its calls never overlap.
+        /// The dispatcher polls it on the emitter's own task, side by side with the other async
+        /// handlers. A method that blocks its thread blocks the event loop: use a
+        /// [`CallbackHandler`](crate::CallbackHandler) for that. The calls of one run never overlap.
+        /// Runs that are open at the same time call it at the same time, so it takes `&self`.
         ///
-        /// Implement the methods of the events that you want, as plain `async fn`s; the others answer [`HandlerError::unhandled`], and are
-        /// not asked for again.
+        /// Implement the methods of the events that you want, as plain `async fn`s. The others
+        /// return [`HandlerError::unhandled`], and the dispatcher stops calling them.
         ///
-        /// A call that began runs to its end, also when the emitter is dropped meanwhile: the manager's spawner then takes it over.
+        /// A call that began runs to its end, even if the emitter is dropped: a task of the manager's
+        /// runtime then polls it.
         ///
         /// ```
-        /// use rappel_core::{AsyncCallbackHandler, HandlerResult, LlmEnd, RunInfo};
+        /// use rappel_core::{AsyncCallbackHandler, EventContext, HandlerResult, LlmEnd};
         ///
         /// struct Auditor;
         ///
         /// impl AsyncCallbackHandler for Auditor {
-        ///     async fn on_llm_end(&self, end: &LlmEnd, run: &RunInfo) -> HandlerResult {
-        ///         println!("{} used {:?}", run.name(), end.result.usage);
+        ///     async fn on_llm_end(&self, end: &LlmEnd, cx: &EventContext) -> HandlerResult {
+        ///         println!("{} used {:?}", cx.name(), end.result.usage);
         ///         Ok(())
         ///     }
         /// }
         /// ```
+        #[diagnostic::on_unimplemented(
+            message = "`{Self}` is not an async callback handler",
+            label = "this does not implement `AsyncCallbackHandler`",
+            note = "if it implements `CallbackHandler`, register it with `with_handler`",
+            note = "if it is a closure, wrap it: `async_handler_fn(async |event, cx| ...)`"
+        )]
         pub trait AsyncCallbackHandler: Send + Sync + 'static {
-            /// The handler's name in reports; the type's name unless it is overridden. Asked once, at registration.
+            /// Returns the handler's name for reports. The default is the name of its type. It is
+            /// called once, at registration.
             fn name(&self) -> &str {
                 core::any::type_name::<Self>()
             }
 
-            /// Which events the handler wants; all unless it is overridden. Asked once, at registration.
+            /// Returns the events that the handler is interested in. The default is all of them. It
+            /// is called once, at registration.
             fn interest(&self) -> Interest {
                 Interest::all()
             }
@@ -99,59 +108,47 @@ macro_rules! async_handler {
                 #[doc = $doc]
                 ///
                 /// # Errors
-                /// [`HandlerError::unhandled`] unless it is overridden, and whatever the handler fails with.
-                fn $method(&self, event: &$variant, run: &RunInfo) -> impl Future<Output = HandlerResult> + Send {
-                    let _ = (event, run);
+                /// Any error of the handler. The default is [`HandlerError::unhandled`].
+                fn $method(
+                    &self,
+                    event: &$variant,
+                    cx: &EventContext,
+                ) -> impl Future<Output = HandlerResult> + Send {
+                    let _ = (event, cx);
                     ready(Err(HandlerError::unhandled()))
                 }
             )+
 
-            /// Every event comes in here, and goes on to the method of its kind. Override it to take all events in one place; a wrapper
-            /// forwards it and passes the answer on.
-            fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
+            /// Gets every event and calls the method of its kind. Override it to handle all events
+            /// in one place. A wrapper calls the inner handler's `on_event` and returns its future.
+            #[inline]
+            fn on_event<'a>(
+                &'a self,
+                event: &'a Event,
+                cx: &'a EventContext,
+            ) -> HandlerFuture<'a> {
                 match event {
-                    $(Event::$variant(payload) => HandlerFuture::new(self.$method(payload, run)),)+
+                    // Tokens are many. This is small enough to be inlined, and then the future's
+                    // type is known where it is polled.
+                    Event::LlmNewToken(token) => {
+                        HandlerFuture::new(self.on_llm_new_token(token, cx))
+                    }
+                    event => by_kind(self, event, cx),
                 }
+            }
+        }
+
+        /// Calls the method of an event's kind.
+        #[inline(never)]
+        fn by_kind<'a, H: AsyncCallbackHandler + ?Sized>(
+            handler: &'a H,
+            event: &'a Event,
+            cx: &'a EventContext,
+        ) -> HandlerFuture<'a> {
+            match event {
+                $(Event::$variant(payload) => HandlerFuture::new(handler.$method(payload, cx)),)+
             }
         }
     };
 }
 for_each_event!(async_handler);
-
-macro_rules! forward {
-    ($($pointer:ident),+) => {$(
-        impl<H: AsyncCallbackHandler> AsyncCallbackHandler for $pointer<H> {
-            fn name(&self) -> &str {
-                (**self).name()
-            }
-
-            fn interest(&self) -> Interest {
-                (**self).interest()
-            }
-
-            fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-                (**self).on_event(event, run)
-            }
-        }
-    )+};
-}
-forward!(Arc, Box);
-
-/// [`AsyncCallbackHandler`] as the dispatcher keeps it: dyn-compatible.
-pub(crate) trait ErasedAsyncHandler: Send + Sync {
-    /// Panics where the method does, as the future may when it is polled.
-    fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a>;
-
-    /// The same, with the future made where it stays: to move it there right after would take as long as to poll it.
-    fn call_in<'a>(&'a self, event: &'a Event, run: &'a RunInfo, place: Pin<&mut Option<HandlerFuture<'a>>>);
-}
-
-impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
-    fn call<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        self.on_event(event, run)
-    }
-
-    fn call_in<'a>(&'a self, event: &'a Event, run: &'a RunInfo, mut place: Pin<&mut Option<HandlerFuture<'a>>>) {
-        place.set(Some(self.on_event(event, run)));
-    }
-}

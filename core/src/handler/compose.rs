@@ -1,93 +1,214 @@
-//! Tuples of handlers as one handler.
+//! Pointers, options and lists of handlers as one handler.
 //!
-//! Each member is asked as if it stood alone: by its own interest, and with a chat model's start that it does not handle left to its own
-//! `on_llm_start`; one that fails or panics keeps no other one from the event. The tuple's answer is the first failure, which alone is reported, or
-//! unhandled where no member handled the event.
+//! The members of a list are called as if they were registered one by one: according to their own
+//! interest, and a chat model's start that a member does not handle goes to its own `on_llm_start`.
+//! An error or a panic of one member does not keep the others from the event. The result of a list
+//! is the first failure, and only that one is reported. It is unhandled if no member handled the
+//! event.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use futures_util::future::join_all;
 
 use super::{AsyncCallbackHandler, CallbackHandler, HandlerFuture};
-use crate::contain::{Contained, contained};
-use crate::error::{FailureCause, HandlerError, HandlerResult};
-use crate::event::{Event, EventKind, Interest};
-use crate::run_info::RunInfo;
+use crate::model::context::EventContext;
+use crate::model::error::{FailureCause, HandlerError, HandlerResult};
+use crate::model::event::{Event, EventKind, Interest};
+use crate::util::{CatchUnwind, catch_unwind, drop_quietly};
 
-fn ask_sync<H: CallbackHandler>(member: &mut H, event: &Event, run: &RunInfo) -> HandlerResult {
-    if !member.interest().contains(event.kind()) {
-        return Err(HandlerError::unhandled());
+impl<H: CallbackHandler + ?Sized> CallbackHandler for Box<H> {
+    fn name(&self) -> &str {
+        (**self).name()
     }
-    match (member.on_event(event, run), event) {
-        (Err(answer), Event::ChatModelStart(start)) if answer.is_unhandled() && member.interest().contains(EventKind::LlmStart) => {
-            member.on_event(&Event::LlmStart(start.to_llm_start()), run)
-        }
-        (answer, _) => answer,
+
+    fn interest(&self) -> Interest {
+        (**self).interest()
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        (**self).on_event(event, cx)
     }
 }
 
-async fn ask_async<H: AsyncCallbackHandler>(member: &H, event: &Event, run: &RunInfo) -> HandlerResult {
-    if !member.interest().contains(event.kind()) {
+/// A handler whose state its owner reads: keep a clone of the `Arc`.
+///
+/// The mutex is locked during every call, so a reader that keeps the lock makes the handler wait.
+/// The handler's name is always that of its type.
+#[cfg(feature = "std")]
+impl<H: CallbackHandler + ?Sized> CallbackHandler for Arc<std::sync::Mutex<H>> {
+    fn name(&self) -> &str {
+        core::any::type_name::<H>()
+    }
+
+    fn interest(&self) -> Interest {
+        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).interest()
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        self.lock().unwrap_or_else(std::sync::PoisonError::into_inner).on_event(event, cx)
+    }
+}
+
+/// A handler on one thread, whose state its owner reads: for `rappel-local`.
+///
+/// A call while the state is borrowed fails. A handler that is borrowed when it is registered is
+/// interested in every event.
+impl<H: CallbackHandler + ?Sized> CallbackHandler for Rc<RefCell<H>> {
+    fn name(&self) -> &str {
+        core::any::type_name::<H>()
+    }
+
+    fn interest(&self) -> Interest {
+        self.try_borrow().map_or(Interest::all(), |handler| handler.interest())
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        self.try_borrow_mut()?.on_event(event, cx)
+    }
+}
+
+/// `None` is a handler that is not interested in any event.
+impl<H: CallbackHandler> CallbackHandler for Option<H> {
+    fn name(&self) -> &str {
+        self.as_ref().map_or(core::any::type_name::<Self>(), H::name)
+    }
+
+    fn interest(&self) -> Interest {
+        self.as_ref().map_or(Interest::none(), H::interest)
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        match self {
+            Some(handler) => handler.on_event(event, cx),
+            None => Err(HandlerError::unhandled()),
+        }
+    }
+}
+
+/// Calls its members one after the other.
+impl<H: CallbackHandler> CallbackHandler for Vec<H> {
+    fn interest(&self) -> Interest {
+        self.iter().fold(Interest::none(), |all, member| all | member.interest())
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        merge(self.iter_mut().map(|member| {
+            let result = catch_unwind(|| call_member(member, event, cx));
+            result.unwrap_or_else(panicked)
+        }))
+    }
+}
+
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        impl<H: AsyncCallbackHandler> AsyncCallbackHandler for $pointer<H> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+
+            fn interest(&self) -> Interest {
+                (**self).interest()
+            }
+
+            fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+                (**self).on_event(event, cx)
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
+
+/// `None` is a handler that is not interested in any event.
+impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Option<H> {
+    fn name(&self) -> &str {
+        self.as_ref().map_or(core::any::type_name::<Self>(), H::name)
+    }
+
+    fn interest(&self) -> Interest {
+        self.as_ref().map_or(Interest::none(), H::interest)
+    }
+
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        match self {
+            Some(handler) => handler.on_event(event, cx),
+            None => HandlerFuture::unhandled(),
+        }
+    }
+}
+
+/// Polls its members side by side.
+impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Vec<H> {
+    fn interest(&self) -> Interest {
+        self.iter().fold(Interest::none(), |all, member| all | member.interest())
+    }
+
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        let calls = self.iter().map(move |member| async move {
+            let result = CatchUnwind::new(call_async_member(member, event, cx)).await;
+            result.unwrap_or_else(panicked)
+        });
+        HandlerFuture::new(async move { merge(join_all(calls).await) })
+    }
+}
+
+fn call_member<H: CallbackHandler>(
+    member: &mut H,
+    event: &Event,
+    cx: &EventContext,
+) -> HandlerResult {
+    let interest = member.interest();
+    if !interest.contains(event.kind()) {
         return Err(HandlerError::unhandled());
     }
-    match (member.on_event(event, run).await, event) {
-        (Err(answer), Event::ChatModelStart(start)) if answer.is_unhandled() && member.interest().contains(EventKind::LlmStart) => {
+    match (member.on_event(event, cx), event) {
+        (Err(error), Event::ChatModelStart(start))
+            if error.is_unhandled() && interest.contains(EventKind::LlmStart) =>
+        {
+            member.on_event(&Event::LlmStart(start.to_llm_start()), cx)
+        }
+        (result, _) => result,
+    }
+}
+
+async fn call_async_member<H: AsyncCallbackHandler>(
+    member: &H,
+    event: &Event,
+    cx: &EventContext,
+) -> HandlerResult {
+    let interest = member.interest();
+    if !interest.contains(event.kind()) {
+        return Err(HandlerError::unhandled());
+    }
+    match (member.on_event(event, cx).await, event) {
+        (Err(error), Event::ChatModelStart(start))
+            if error.is_unhandled() && interest.contains(EventKind::LlmStart) =>
+        {
             let start = Event::LlmStart(start.to_llm_start());
-            member.on_event(&start, run).await
+            member.on_event(&start, cx).await
         }
-        (answer, _) => answer,
+        (result, _) => result,
     }
 }
 
-/// A member's panic is its failure, and no other member's.
-fn apart(answer: Result<HandlerResult, FailureCause>) -> HandlerResult {
-    answer.unwrap_or_else(|panic| Err(HandlerError::new(panic)))
+fn panicked(message: Arc<str>) -> HandlerResult {
+    Err(HandlerError::new(FailureCause::Panicked(message)))
 }
 
-/// The answer of several: the first failure; else unhandled, unless one of them handled the event.
-fn together(answers: impl IntoIterator<Item = HandlerResult>) -> HandlerResult {
-    let mut together = Err(HandlerError::unhandled());
-    for answer in answers {
-        match (answer, &together) {
-            (Err(error), _) if error.is_unhandled() => {}
-            (answer, Ok(())) => together = answer,
-            (answer, Err(error)) if error.is_unhandled() => together = answer,
-            (_, Err(_)) => {}
+/// The first failure, or else `Ok` if a member handled the event.
+fn merge(results: impl IntoIterator<Item = HandlerResult>) -> HandlerResult {
+    let mut merged = Err(HandlerError::unhandled());
+    for result in results {
+        match (&merged, result) {
+            (_, Err(error)) if error.is_unhandled() => {}
+            (Ok(()), result) => merged = result,
+            (Err(known), result) if known.is_unhandled() => merged = result,
+            // An error is user code: its `Drop` may panic.
+            (Err(_), result) => drop_quietly(result),
         }
     }
-    together
+    merged
 }
-
-macro_rules! tuple {
-    ($($member:ident $index:tt),+) => {
-        impl<$($member: CallbackHandler),+> CallbackHandler for ($($member,)+) {
-            fn interest(&self) -> Interest {
-                Interest::none() $(| self.$index.interest())+
-            }
-
-            fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-                together([$(apart(contained(|| ask_sync(&mut self.$index, event, run)))),+])
-            }
-        }
-
-        impl<$($member: AsyncCallbackHandler),+> AsyncCallbackHandler for ($($member,)+) {
-            fn interest(&self) -> Interest {
-                Interest::none() $(| self.$index.interest())+
-            }
-
-            fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-                let members: Vec<HandlerFuture<'a>> = Vec::from([$(HandlerFuture::new(async { apart(Contained::new(ask_async(&self.$index, event, run)).await) })),+]);
-                HandlerFuture::new(Box::pin(async move { together(join_all(members).await) }))
-            }
-        }
-    };
-}
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-tuple!(A 0, B 1, C 2, D 3, E 4);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);

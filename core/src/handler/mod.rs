@@ -1,17 +1,18 @@
-//! The traits that users implement, and the things that are handlers without it.
+//! The traits that handlers implement, the types that are handlers, and their options.
 
 mod asynchronous;
 mod closure;
 mod compose;
+mod erased;
 mod options;
+mod stats;
 mod sync;
 
 pub use asynchronous::{AsyncCallbackHandler, HandlerFuture};
-pub use closure::{AsyncHandlerFn, HandlerFn, async_handler_fn, handler_fn};
-pub use options::{
-    Awaited, AwaitedOnly, Background, HandlerOptions, IntoDelivery, IsAwaited, Pipelined, Queued, Timed, TimedBy, Untimed, Waits,
-};
-pub use sync::CallbackHandler;
-
-pub(crate) use asynchronous::ErasedAsyncHandler;
-pub(crate) use options::{Common, Delivery, Mode, Place};
+pub use closure::{AsyncEventFn, AsyncHandlerFn, HandlerFn, async_handler_fn, handler_fn};
+pub use erased::DynAsyncHandler;
+pub(crate) use erased::{ErasedAsyncHandler, FirstPoll};
+pub(crate) use options::Mode;
+pub use options::{Awaited, Background, Delivery, HandlerOptions, Overflow, Pipelined};
+pub use stats::{HandlerId, HandlerStats, ShutdownReport};
+pub use sync::{BoxHandler, CallbackHandler, SendHandler};

@@ -3,150 +3,190 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use crate::deadline::Deadline;
-use crate::lane::Overflow;
-use crate::runtime::Timer;
-
-/// The delivery in which emitting returns once the handler has handled the event: the default, as in LangChain.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct Awaited;
-
-/// [`Awaited`] for good: the handler is called inline, or its failure is raised, so that no other delivery will do.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct AwaitedOnly;
-
-/// The delivery in which emitting returns once the event is queued; a run's end returns once the handler has handled all of the run.
-#[derive(Debug, Clone, Copy)]
-pub struct Pipelined {
-    /// How many events of a run wait at most, at least 1; its start and its end have room beside them. What becomes of more says
-    /// [`overflow`](HandlerOptions::overflow).
-    pub capacity: usize,
-}
-
-/// The delivery that nobody waits for, but a [`flush`](crate::CallbackManager::flush).
+/// How events get to a handler, and who waits for it.
 ///
-/// Where there is no room, it has to let go of something; each time it is counted, and the handler is told with its next event
-/// ([`Event::losses`](crate::Event::losses)). Starts and ends of runs that it has taken are never dropped.
-#[derive(Debug, Clone, Copy)]
-pub struct Background {
-    /// How many events of a run wait at most, at least 1; its start and its end have room beside them. What becomes of more says
-    /// [`overflow`](HandlerOptions::overflow). Where that drops tokens, another event takes the place of one, or is dropped where there is none.
-    pub capacity: usize,
-    /// How many runs it takes at a time, from their start until their end is handled; at least 1. More are refused: the handler hears nothing of them.
-    pub open_runs: usize,
-}
-
-/// No time-out.
-#[derive(Debug, Clone, Copy)]
+/// Each delivery has its own options, so that an option cannot be combined with a delivery that it
+/// makes no sense for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Untimed;
-
-/// A time-out, which needs a runtime that is a [`Timer`].
-#[derive(Debug, Clone, Copy)]
-pub struct Timed(Duration);
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Awaited {}
-    impl Sealed for super::AwaitedOnly {}
-    impl Sealed for super::Pipelined {}
-    impl Sealed for super::Background {}
-    impl Sealed for super::Untimed {}
-    impl Sealed for super::Timed {}
+pub enum Delivery {
+    /// Emitting returns after the handler has handled the event. This is the default, as in
+    /// LangChain.
+    Awaited(Awaited),
+    /// Emitting returns when the event is queued. The end of a run returns after the handler has
+    /// handled all of the run's events.
+    Pipelined(Pipelined),
+    /// Nothing waits for the handler except a [`flush`](crate::CallbackManager::flush).
+    Background(Background),
 }
 
-/// How events come to a handler: [`Awaited`], [`Pipelined`] or [`Background`].
-pub trait IntoDelivery: sealed::Sealed {
-    #[doc(hidden)]
-    fn into_delivery(self) -> Delivery;
-}
+impl Delivery {
+    /// Emitting returns after the handler has handled the event.
+    #[must_use]
+    pub const fn awaited() -> Awaited {
+        Awaited::new()
+    }
 
-impl IntoDelivery for Awaited {
-    fn into_delivery(self) -> Delivery {
-        Delivery::AWAITED
+    /// Emitting returns when the event is queued. A run has at most `capacity` queued events.
+    #[must_use]
+    pub const fn pipelined(capacity: usize) -> Pipelined {
+        Pipelined::new(capacity)
+    }
+
+    /// Nothing waits for the handler. A run has at most `capacity` queued events.
+    #[must_use]
+    pub const fn background(capacity: usize) -> Background {
+        Background::new(capacity)
     }
 }
 
-impl IntoDelivery for Pipelined {
-    fn into_delivery(self) -> Delivery {
-        Delivery {
-            mode: Mode::Pipelined,
-            capacity: self.capacity.max(1),
-            open_runs: MOST_RUNS,
-            overflow: Overflow::Wait,
-        }
+impl Default for Delivery {
+    fn default() -> Self {
+        Awaited::new().into()
     }
 }
 
-impl IntoDelivery for Background {
-    fn into_delivery(self) -> Delivery {
-        Delivery {
-            mode: Mode::Background,
-            capacity: self.capacity.max(1),
-            open_runs: self.open_runs.max(1),
-            overflow: Overflow::Coalesce,
-        }
+/// The options of [`Delivery::Awaited`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Awaited {
+    inline: bool,
+    raise_error: bool,
+}
+
+impl Awaited {
+    /// The defaults: not inline, and failures are not raised.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { inline: false, raise_error: false }
+    }
+
+    /// Calls the handler on the emitter's own task. Inline handlers are called before all others, in
+    /// the order of registration.
+    ///
+    /// An inline sync handler runs *on the event loop* and must not block.
+    #[must_use]
+    pub const fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
+    /// Returns the handler's failure to the emitter as
+    /// [`EmitError::Raised`](crate::EmitError::Raised), after all other handlers have seen the
+    /// event.
+    #[must_use]
+    pub const fn raise_error(mut self) -> Self {
+        self.raise_error = true;
+        self
     }
 }
 
-/// Deliveries in which events wait in a mailbox.
-pub trait Queued: sealed::Sealed {}
-impl Queued for Pipelined {}
-impl Queued for Background {}
-
-/// Deliveries in which emitters wait.
-pub trait Waits: sealed::Sealed {}
-impl Waits for Awaited {}
-impl Waits for AwaitedOnly {}
-impl Waits for Pipelined {}
-
-/// [`Awaited`], committed or not.
-pub trait IsAwaited: sealed::Sealed {}
-impl IsAwaited for Awaited {}
-impl IsAwaited for AwaitedOnly {}
-
-/// What a handler's time-out asks of the runtime `R`: nothing, or a [`Timer`].
-pub trait TimedBy<R>: sealed::Sealed {
-    #[doc(hidden)]
-    fn deadline(self, runtime: &Arc<R>) -> Option<DeadlineOf>;
-}
-
-impl<R> TimedBy<R> for Untimed {
-    fn deadline(self, _: &Arc<R>) -> Option<DeadlineOf> {
-        None
-    }
-}
-
-impl<R: Timer> TimedBy<R> for Timed {
-    fn deadline(self, runtime: &Arc<R>) -> Option<DeadlineOf> {
-        Some(DeadlineOf(Deadline::new(self.0, runtime.clone())))
-    }
-}
-
-/// A deadline on its way from the options to the registration.
-#[doc(hidden)]
-#[allow(missing_debug_implementations, reason = "nobody sees it")]
-pub struct DeadlineOf(pub(crate) Deadline);
-
-/// More runs than a process has. It is a bound all the same.
-const MOST_RUNS: usize = 1 << 20;
-
-/// How many events of a run an awaited handler's mailbox has room for: more than one only where they are emitted inside a call of the handler itself,
-/// and so cannot be waited for.
-const AWAITED_ROOM: usize = 64;
-
-/// A delivery with all that belongs to it.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-pub struct Delivery {
-    mode: Mode,
+/// The options of [`Delivery::Pipelined`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pipelined {
     capacity: usize,
-    open_runs: usize,
     overflow: Overflow,
 }
 
+impl Pipelined {
+    /// A run has at most `capacity` queued events (minimum 1), not counting its start and end. An
+    /// emitter waits if its run's queue is full.
+    #[must_use]
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity: at_least_one(capacity), overflow: Overflow::Wait }
+    }
+
+    /// Sets what happens to a run's tokens when its queue is full. The default is
+    /// [`Overflow::Wait`].
+    #[must_use]
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+}
+
+/// The options of [`Delivery::Background`].
+///
+/// When a queue is full, events are dropped, coalesced or refused. Each of them is counted, and the
+/// handler gets the counts with its next event ([`EventContext::losses`](crate::EventContext::losses)).
+/// The starts and ends of accepted runs are never dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Background {
+    capacity: usize,
+    open_traces: usize,
+    overflow: Overflow,
+}
+
+impl Background {
+    /// A run has at most `capacity` queued events (minimum 1), not counting its start and end. If
+    /// the queue is full, tokens are coalesced. An event that is not a token then takes the place of
+    /// a token, or is dropped if there is none.
+    #[must_use]
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity: at_least_one(capacity), open_traces: 1024, overflow: Overflow::Coalesce }
+    }
+
+    /// Sets how many traces the handler accepts at a time (minimum 1, default 1024). A trace is a
+    /// root run and all runs under it. It counts from its first start until all of its runs have
+    /// ended and are handled. Further traces are refused: the handler gets no event of them.
+    #[must_use]
+    pub const fn open_traces(mut self, limit: usize) -> Self {
+        self.open_traces = at_least_one(limit);
+        self
+    }
+
+    /// Sets what happens to a run's tokens when its queue is full. The default is
+    /// [`Overflow::Coalesce`]. With [`Overflow::Wait`] emitters wait for room, and for nothing else.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+}
+
+const fn at_least_one(count: usize) -> usize {
+    if count == 0 { 1 } else { count }
+}
+
+impl From<Awaited> for Delivery {
+    fn from(delivery: Awaited) -> Self {
+        Self::Awaited(delivery)
+    }
+}
+
+impl From<Pipelined> for Delivery {
+    fn from(delivery: Pipelined) -> Self {
+        Self::Pipelined(delivery)
+    }
+}
+
+impl From<Background> for Delivery {
+    fn from(delivery: Background) -> Self {
+        Self::Background(delivery)
+    }
+}
+
+/// What happens to a run's tokens when the run's queue is full.
+///
+/// It applies to the run's own tokens only: starts and ends always have room, and other runs have
+/// their own capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The emitter waits until there is room. Nothing is lost.
+    Wait,
+    /// The token is joined to the run's last queued token, if both belong to the same choice. No
+    /// text is lost, and there are fewer calls. The joined token has the number and the time of its
+    /// first piece. Tokens are not joined across another event of the run. If no token can be joined
+    /// and the handler is in the background, the token is queued all the same, at most one for each
+    /// choice; another event is dropped.
+    Coalesce,
+    /// The run's oldest queued token is dropped.
+    DropOldest,
+    /// The new token is dropped.
+    DropNewest,
+}
+
+/// The delivery without its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Awaited,
@@ -154,115 +194,172 @@ pub(crate) enum Mode {
     Background,
 }
 
+/// Capacity of an awaited handler's queue. It has more than one event of a run only if events are
+/// emitted inside a call, where nothing may wait.
+const AWAITED_CAPACITY: usize = 64;
+
 impl Delivery {
-    const AWAITED: Self = Self {
-        mode: Mode::Awaited,
-        capacity: AWAITED_ROOM,
-        open_runs: MOST_RUNS,
-        overflow: Overflow::Wait,
-    };
-
-    pub(crate) fn is_awaited(self) -> bool {
-        self.mode == Mode::Awaited
+    pub(crate) const fn mode(self) -> Mode {
+        match self {
+            Self::Awaited(_) => Mode::Awaited,
+            Self::Pipelined(_) => Mode::Pipelined,
+            Self::Background(_) => Mode::Background,
+        }
     }
 
-    pub(crate) fn mode(self) -> Mode {
-        self.mode
+    /// Whether the handler is called on the emitter's task, before all others.
+    pub(crate) const fn is_inline(self) -> bool {
+        matches!(self, Self::Awaited(Awaited { inline: true, .. }))
     }
 
-    pub(crate) fn is_background(self) -> bool {
-        self.mode == Mode::Background
+    /// Whether the handler's failure is returned to the emitter.
+    pub(crate) const fn raises_error(self) -> bool {
+        matches!(self, Self::Awaited(Awaited { raise_error: true, .. }))
     }
 
-    pub(crate) fn capacity(self) -> usize {
-        self.capacity
+    /// Maximum number of queued events per run, not counting its start and end.
+    pub(crate) const fn capacity(self) -> usize {
+        match self {
+            Self::Awaited(_) => AWAITED_CAPACITY,
+            Self::Pipelined(delivery) => delivery.capacity,
+            Self::Background(delivery) => delivery.capacity,
+        }
     }
 
-    pub(crate) fn open_runs(self) -> usize {
-        self.open_runs
+    /// Maximum number of open traces. `None` without a limit.
+    pub(crate) const fn open_traces(self) -> Option<usize> {
+        match self {
+            Self::Background(delivery) => Some(delivery.open_traces),
+            Self::Awaited(_) | Self::Pipelined(_) => None,
+        }
     }
 
-    pub(crate) fn is_limited(self) -> bool {
-        self.open_runs < MOST_RUNS
+    pub(crate) const fn overflow(self) -> Overflow {
+        match self {
+            Self::Awaited(_) => Overflow::Wait,
+            Self::Pipelined(delivery) => delivery.overflow,
+            Self::Background(delivery) => delivery.overflow,
+        }
     }
 
-    pub(crate) fn overflow(self) -> Overflow {
-        self.overflow
+    /// Whether an event that finds the queue full may make its emitter wait.
+    pub(crate) const fn waits_for_room(self) -> bool {
+        match self {
+            Self::Awaited(_) | Self::Pipelined(_) => true,
+            Self::Background(delivery) => matches!(delivery.overflow, Overflow::Wait),
+        }
     }
 
-    /// Whether an emitter may be made to wait for room.
-    pub(crate) fn waits_for_room(self) -> bool {
-        !self.is_background() || self.overflow == Overflow::Wait
+    const fn with_overflow(self, overflow: Overflow) -> Self {
+        match self {
+            Self::Awaited(_) => self,
+            Self::Pipelined(delivery) => Self::Pipelined(delivery.overflow(overflow)),
+            Self::Background(delivery) => Self::Background(delivery.overflow(overflow)),
+        }
     }
-}
-
-/// Where a handler is called, if not where its kind usually is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Usual,
-    Inline,
-    Runtime,
 }
 
 /// How a handler is registered.
 ///
-/// `D` is its delivery, `T` its time-out: what makes sense for one delivery only exists for that one only, and a time-out needs a runtime that is a
-/// [`Timer`].
-///
 /// ```
 /// use core::time::Duration;
-/// use rappel_core::{Background, HandlerOptions, Overflow, Pipelined};
+/// use rappel_core::{Awaited, Delivery, HandlerOptions, Overflow};
 ///
-/// let gate = HandlerOptions::new().name("gate").run_inline(true).raise_error(true).inherit(false);
-/// let page = HandlerOptions::new().delivery(Pipelined { capacity: 256 }).overflow(Overflow::Coalesce);
-/// let traces = HandlerOptions::new().delivery(Background { capacity: 256, open_runs: 1024 }).timeout(Duration::from_secs(5));
+/// let gate = HandlerOptions::new().name("gate").delivery(Awaited::new().inline().raise_error());
+/// let page = HandlerOptions::new().delivery(Delivery::pipelined(64)).overflow(Overflow::Coalesce);
+/// let traces = HandlerOptions::new()
+///     .delivery(Delivery::background(256).open_traces(100))
+///     .timeout(Duration::from_secs(5));
 /// # let _ = (gate, page, traces);
 /// ```
 ///
-/// What nobody waits for has nobody to raise an error to:
+/// Only an awaited handler can raise an error, because no emitter waits for the others:
 ///
 /// ```compile_fail
-/// # use rappel_core::{HandlerOptions, Pipelined};
-/// HandlerOptions::new().raise_error(true).delivery(Pipelined { capacity: 256 });
-/// ```
-///
-/// ```compile_fail
-/// # use rappel_core::{HandlerOptions, Pipelined};
-/// HandlerOptions::new().delivery(Pipelined { capacity: 256 }).raise_error(true);
+/// # use rappel_core::Pipelined;
+/// Pipelined::new(256).raise_error();
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing until a handler is registered with them"]
-pub struct HandlerOptions<D = Awaited, T = Untimed> {
-    common: Common,
-    /// `D` is a promise that `common` keeps.
-    mark: core::marker::PhantomData<D>,
-    timeout: T,
-}
-
-/// The options without their types.
-#[derive(Debug, Clone)]
-pub(crate) struct Common {
+pub struct HandlerOptions {
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) inherit: bool,
-    pub(crate) raise_error: bool,
-    pub(crate) place: Place,
-    pub(crate) delivery: Delivery,
+    pub(crate) on_runtime: bool,
+    delivery: Delivery,
+    overflow: Option<Overflow>,
 }
 
 impl HandlerOptions {
-    /// The defaults: awaited, inherited by children, not inline, without a time-out, and a failure is reported but not raised.
-    pub fn new() -> Self {
+    /// The defaults: awaited, inherited by child runs, not inline, without a time-out, and failures
+    /// are reported but not raised.
+    pub const fn new() -> Self {
         Self {
-            common: Common {
-                name: None,
-                inherit: true,
-                raise_error: false,
-                place: Place::Usual,
-                delivery: Delivery::AWAITED,
-            },
-            mark: core::marker::PhantomData,
-            timeout: Untimed,
+            name: None,
+            timeout: None,
+            inherit: true,
+            on_runtime: false,
+            delivery: Delivery::Awaited(Awaited::new()),
+            overflow: None,
         }
+    }
+
+    /// Sets the handler's name for reports, instead of its own.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how events get to the handler.
+    pub fn delivery(mut self, delivery: impl Into<Delivery>) -> Self {
+        self.delivery = delivery.into();
+        self
+    }
+
+    /// Sets what happens to a run's tokens when its queue is full, instead of the delivery's own
+    /// setting. It changes nothing for an awaited handler.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
+    /// Sets how long a call of the handler may take. The call then fails as
+    /// [`TimedOut`](crate::FailureCause::TimedOut), and an emitter that waits for it goes on.
+    ///
+    /// For an awaited handler the time counts from the acceptance of the event, so it includes
+    /// waiting for a thread. For a queued handler it counts from the start of the call.
+    ///
+    /// An async call is dropped. A sync call cannot be stopped. Until it returns, other events of
+    /// the handler fail at once as [`Busy`](crate::FailureCause::Busy) or are counted as dropped,
+    /// except the ends of its runs, which are delivered when the call has returned. A sync handler
+    /// that is called inline is only reported as too slow afterwards.
+    ///
+    /// It needs a runtime with a [`Timer`](crate::Timer). Without one, registering the handler is an
+    /// error.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(after);
+        self
+    }
+
+    /// Sets whether the managers of child runs have the handler too. The default is `true`.
+    pub fn inherit(mut self, inherit: bool) -> Self {
+        self.inherit = inherit;
+        self
+    }
+
+    /// Calls an async handler in tasks of the manager's runtime instead of the emitter's task. Use
+    /// it for a handler that needs that runtime, if emitters may be polled elsewhere.
+    ///
+    /// Handlers that are not awaited are always called there. It changes nothing for a sync
+    /// handler, or for one that is inline.
+    pub fn on_runtime(mut self) -> Self {
+        self.on_runtime = true;
+        self
+    }
+
+    /// The delivery, with the overflow of the options.
+    pub(crate) fn resolved_delivery(&self) -> Delivery {
+        self.overflow.map_or(self.delivery, |overflow| self.delivery.with_overflow(overflow))
     }
 }
 
@@ -272,98 +369,13 @@ impl Default for HandlerOptions {
     }
 }
 
-impl<D, T> HandlerOptions<D, T> {
-    /// The handler's name in reports, instead of its own.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.common.name = Some(name.into());
-        self
-    }
-
-    /// Whether the managers of child runs have it too; they do by default.
-    pub fn inherit(mut self, inherit: bool) -> Self {
-        self.common.inherit = inherit;
-        self
-    }
-
-    /// Has an async handler called in tasks of the manager's runtime, instead of on the emitter's task: for one that uses what that runtime offers, where
-    /// emitters may be polled elsewhere. The calls of one run never overlap; those of several may. A handler that is not awaited is called so anyway; a
-    /// sync handler has its lane, and this changes nothing for it.
-    ///
-    /// Of this and [`run_inline`](Self::run_inline), the later one counts.
-    pub fn on_runtime(mut self) -> Self {
-        self.common.place = Place::Runtime;
-        self
-    }
-
-    /// How long a call of the handler may take, counted from its start. It then fails as [`TimedOut`](crate::FailureCause::TimedOut), and whoever waits for
-    /// it goes on.
-    ///
-    /// An async call is dropped. A sync one cannot be stopped: until it comes back, the handler's other events fail at once as
-    /// [`Busy`](crate::FailureCause::Busy), those that wait for it included; of a run whose start is among them it hears nothing. A sync handler that
-    /// is called inline is only found to have been too slow, afterwards.
-    ///
-    /// It asks for a runtime that is a [`Timer`]: the adapters' are, a manager that was [erased](crate::CallbackManager::erase) is not.
-    pub fn timeout(self, after: Duration) -> HandlerOptions<D, Timed> {
-        HandlerOptions {
-            common: self.common,
-            mark: self.mark,
-            timeout: Timed(after),
+macro_rules! from_delivery {
+    ($($delivery:ident),+) => {$(
+        impl From<$delivery> for HandlerOptions {
+            fn from(delivery: $delivery) -> Self {
+                Self::new().delivery(delivery)
+            }
         }
-    }
-
-    fn with_mark<E>(self) -> HandlerOptions<E, T> {
-        HandlerOptions {
-            common: self.common,
-            mark: core::marker::PhantomData,
-            timeout: self.timeout,
-        }
-    }
-
-    pub(crate) fn into_parts(self) -> (Common, T) {
-        (self.common, self.timeout)
-    }
+    )+};
 }
-
-impl<T> HandlerOptions<Awaited, T> {
-    /// How events come to the handler: [`Awaited`], [`Pipelined`] or [`Background`].
-    pub fn delivery<D: IntoDelivery>(mut self, delivery: D) -> HandlerOptions<D, T> {
-        self.common.delivery = delivery.into_delivery();
-        self.with_mark()
-    }
-}
-
-impl<D: IsAwaited, T> HandlerOptions<D, T> {
-    /// Whether it is called on the emitter's own task, before those that are not, one after the other in the order of registration.
-    ///
-    /// A sync handler then runs *on the event loop*, and must not block.
-    pub fn run_inline(mut self, inline: bool) -> HandlerOptions<AwaitedOnly, T> {
-        self.common.place = if inline { Place::Inline } else { Place::Usual };
-        self.with_mark()
-    }
-
-    /// Whether its failure comes back to the emitter as [`EmitError::Raised`](crate::EmitError::Raised), once all others have seen the event.
-    pub fn raise_error(mut self, raise: bool) -> HandlerOptions<AwaitedOnly, T> {
-        self.common.raise_error = raise;
-        self.with_mark()
-    }
-}
-
-impl<D: Queued, T> HandlerOptions<D, T> {
-    /// What becomes of a run's tokens that find its mailbox full: by default emitters wait where the handler is [`Pipelined`], and tokens are joined where
-    /// it is in the [`Background`]. A background handler that says [`Overflow::Wait`] makes emitters wait for room, and for nothing else.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.common.delivery.overflow = overflow;
-        self
-    }
-}
-
-impl<D: Waits, T> HandlerOptions<D, T> {
-    /// How many runs the handler takes at a time, from their start until their end is handled; at least 1. The start of one more waits, unless it is
-    /// inside another run that is open, or inside a handler's call. For handlers that are not called on the emitter's task, and that want starts; by default they take a million.
-    ///
-    /// A task that starts more runs than this before it ends one waits for itself, for ever.
-    pub fn open_runs(mut self, limit: usize) -> Self {
-        self.common.delivery.open_runs = limit.max(1);
-        self
-    }
-}
+from_delivery!(Delivery, Awaited, Pipelined, Background);

@@ -1,23 +1,27 @@
-//! What a runtime is held to: see [`runtime_suite!`](crate::runtime_suite).
+//! The tests of [`runtime_suite!`](crate::runtime_suite).
 //!
-//! Each function here is one test, for a harness of your own. It panics where the runtime does not keep what it is to keep.
+//! Each function here is one test, for a test harness of yours. It panics if the runtime fails the
+//! test.
 
 mod contract;
 mod promises;
 
 pub use contract::{
-    a_job_runs_once_and_not_inside_the_call, a_task_is_dropped_when_it_is_done, a_task_is_woken_from_other_threads,
-    every_task_runs_to_its_end, tasks_and_jobs_spawn_others,
+    a_job_runs_once_and_not_inside_the_call, a_task_is_dropped_when_it_is_done,
+    a_task_is_woken_from_other_threads, every_task_runs_to_its_end, tasks_and_jobs_spawn_others,
 };
 pub use promises::{
-    a_failure_stays_where_it_is, a_flush_waits_for_all, a_shutdown_delivers_and_tells, calls_of_a_sync_handler_do_not_overlap,
-    events_come_in_order, every_run_ends_once, once_it_is_gone_nobody_waits, sync_handlers_are_off_the_loop, what_began_runs_to_its_end,
+    a_failure_stays_where_it_is, a_flush_waits_for_all, a_shutdown_delivers_and_reports,
+    a_tree_ends_from_its_leaves, calls_of_a_sync_handler_do_not_overlap, events_come_in_order,
+    events_emitted_in_a_call_are_queued, every_run_ends_once, once_it_is_gone_nothing_waits,
+    sync_handlers_are_off_the_loop, what_began_runs_to_its_end,
 };
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -28,52 +32,56 @@ use futures_util::future::{Either, select};
 use rappel_core::runtime::{BoxFuture, BoxJob};
 use rappel_core::{BlockingExecutor, SpawnError, Spawner};
 
-/// How long each test of the suite may take before it counts as hung: far beyond what any takes, also on a busy machine.
+/// How long a test of the suite may take before it counts as hung. No test takes this long, even on a
+/// busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs a test of the suite on this thread, and panics where it takes longer than `limit`.
+/// Runs a test of the suite on this thread.
 ///
 /// # Panics
-/// When the test does, and when it hangs. One that blocks this thread cannot be stopped: the process is then aborted, after as long again.
+/// If the test panics, or takes longer than `limit`. A test that blocks this thread cannot be stopped:
+/// after twice the limit, the process is aborted.
 pub fn block_on(limit: Duration, test: impl Future<Output = ()>) {
     let _watchdog = Watchdog::start(limit);
     drive(within(limit, test));
 }
 
-/// A test of the suite for an executor of your own to drive: it panics where it takes longer than `limit`.
+/// Adds a limit to a test of the suite, for an executor of yours that polls the test.
 ///
 /// # Panics
-/// When the test does, and when it hangs.
+/// If the test panics, or takes longer than `limit`.
 pub async fn within(limit: Duration, test: impl Future<Output = ()>) {
     let (ring, rung) = oneshot::channel();
     let alarm = Alarm::start(limit, move || _ = ring.send(()));
     let test = std::pin::pin!(test);
     match select(test, rung).await {
         Either::Left(((), _)) => {}
-        // An alarm that is gone has no thread, and says nothing.
+        // The alarm has no thread.
         Either::Right((Err(_), test)) => test.await,
-        Either::Right((Ok(()), _)) => panic!("hangs: the runtime does not go on with what it was given, nor drop it"),
+        Either::Right((Ok(()), _)) => {
+            panic!("the test hangs: the runtime neither runs nor drops work that it accepted")
+        }
     }
     drop(alarm);
 }
 
-/// Aborts the process where a test blocks its thread.
+/// Aborts the process if a test blocks its thread.
 #[derive(Debug)]
 pub struct Watchdog(#[allow(dead_code, reason = "its drop is the signal")] Alarm);
 
 impl Watchdog {
-    /// Watches a test that is to be through, or to have panicked, after `limit`.
+    /// Watches a test that has this limit. It aborts the process after twice the limit.
     #[must_use]
     pub fn start(limit: Duration) -> Self {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         Self(Alarm::start(limit * 2, move || {
-            eprintln!("{test} blocks its thread: the runtime has run a job there, or waits inside a call");
+            eprintln!("{test} blocks its thread: the runtime runs a job there, or waits in a call");
             std::process::abort();
         }))
     }
 }
 
-/// Calls something after a time, unless it is dropped before.
+/// Calls a closure after a time, unless it is dropped before.
 #[derive(Debug)]
 struct Alarm(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
 
@@ -89,7 +97,7 @@ impl Alarm {
     }
 }
 
-/// The runtime under test, to be shared.
+/// The runtime under test. Clones share it.
 struct Shared<R>(Arc<R>);
 
 impl<R> Shared<R> {
@@ -99,12 +107,12 @@ impl<R> Shared<R> {
 }
 
 impl<R: Spawner + BlockingExecutor> Shared<R> {
-    /// Whether blocking jobs have a thread that nothing else is on; those that have not say so.
+    /// Whether blocking jobs have their own threads.
     fn has_threads(&self) -> bool {
         !self.0.linger().is_zero()
     }
 
-    /// Runs a future as a task, and gives its output.
+    /// Runs a future as a task, and returns its output.
     fn go<F>(&self, what: &str, future: F) -> impl Future<Output = F::Output> + use<F, R>
     where
         F: Future + Send + 'static,
@@ -116,8 +124,8 @@ impl<R: Spawner + BlockingExecutor> Shared<R> {
         };
         self.0
             .spawn_boxed(Box::pin(task))
-            .unwrap_or_else(|error| panic!("{what}: the runtime takes no task: {error}"));
-        let lost = format!("{what}: the runtime has dropped a task that it took, before its end");
+            .unwrap_or_else(|error| panic!("{what}: the runtime accepts no task: {error}"));
+        let lost = format!("{what}: the runtime dropped an accepted task before it was ready");
         async move { output.await.unwrap_or_else(|_| panic!("{lost}")) }
     }
 }
@@ -135,6 +143,10 @@ impl<R: Spawner> Spawner for Shared<R> {
 
     fn may_block(&self) -> bool {
         self.0.may_block()
+    }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_budget(cx)
     }
 }
 
@@ -154,34 +166,38 @@ impl<R> fmt::Debug for Shared<R> {
     }
 }
 
-/// Makes a module `runtime_suite` of tests that hold a runtime to what rappel asks of it, and to what rappel promises on it.
+/// Makes a module `runtime_suite` of tests, which check that a runtime keeps the contract of its traits
+/// and that the promises of rappel hold on it.
 ///
-/// The runtime is an expression, which each test evaluates for itself:
+/// The runtime is an expression. Each test evaluates it:
 ///
 /// ```
 /// # mod tests {
-/// use rappel_core::Threads;
+/// use rappel_threads::Threads;
 ///
 /// rappel_testkit::runtime_suite!(Threads::new());
 /// # }
 /// ```
 ///
-/// Where it can be shut down, say how, and what becomes of those who wait for it is tested too:
+/// If the runtime can be shut down, pass a closure that does it. A further test then checks that
+/// nothing waits for a runtime that is gone:
 ///
 /// ```
 /// # mod tests {
-/// use rappel_core::Threads;
+/// use rappel_threads::Threads;
 ///
 /// rappel_testkit::runtime_suite!(Threads::new(), shut_down: |threads| threads.shut_down());
 /// # }
 /// ```
 ///
-/// A runtime that has to be driven, or to be around while it is made, has the test called: `body` is a function of the runtime that gives the test's future.
+/// If the runtime has to be driven, pass a closure that runs a test. `body` is a function from the
+/// runtime to the test's future:
 ///
 /// ```
 /// # mod tests {
 /// use futures_executor::ThreadPool;
-/// use rappel_core::{FromFuturesSpawn, Threads};
+/// use rappel_core::FromFuturesSpawn;
+/// use rappel_threads::Threads;
 ///
 /// rappel_testkit::runtime_suite!(|body| {
 ///     let threads = Threads::new();
@@ -191,8 +207,8 @@ impl<R> fmt::Debug for Shared<R> {
 /// # }
 /// ```
 ///
-/// The tests need no time of their own: one that takes a minute counts as hung. Jobs of an executor whose
-/// [`linger`](rappel_core::BlockingExecutor::linger) is zero may share the thread of tasks; else they must not.
+/// A test that takes a minute counts as hung. Jobs may share the thread of tasks only if the
+/// executor's [`linger`](rappel_core::BlockingExecutor::linger) is zero.
 #[macro_export]
 macro_rules! runtime_suite {
     (@driven |$body:ident| $drive:expr; $($test:ident)+) => {$(
@@ -206,7 +222,7 @@ macro_rules! runtime_suite {
     (|$body:ident| $drive:expr $(,)?) => {
         #[cfg(test)]
         mod runtime_suite {
-            #[allow(unused_imports, reason = "the expression may need nothing of its module")]
+            #[allow(unused_imports, reason = "the expression may use no name of its module")]
             use super::*;
 
             $crate::runtime_suite!(@driven |$body| $drive;
@@ -222,7 +238,9 @@ macro_rules! runtime_suite {
                 what_began_runs_to_its_end
                 sync_handlers_are_off_the_loop
                 calls_of_a_sync_handler_do_not_overlap
-                a_shutdown_delivers_and_tells
+                a_tree_ends_from_its_leaves
+                events_emitted_in_a_call_are_queued
+                a_shutdown_delivers_and_reports
             );
         }
     };
@@ -234,12 +252,12 @@ macro_rules! runtime_suite {
 
         #[cfg(test)]
         mod runtime_that_is_gone {
-            #[allow(unused_imports, reason = "the expression may need nothing of its module")]
+            #[allow(unused_imports, reason = "the expression may use no name of its module")]
             use super::*;
 
             #[test]
-            fn once_it_is_gone_nobody_waits() {
-                let test = $crate::suite::once_it_is_gone_nobody_waits($runtime, $shut_down);
+            fn once_it_is_gone_nothing_waits() {
+                let test = $crate::suite::once_it_is_gone_nothing_waits($runtime, $shut_down);
                 $crate::suite::block_on($crate::suite::LIMIT, test);
             }
         }

@@ -1,20 +1,20 @@
-//! What rappel promises, on the runtime under test: in short, what its own suite tests at length.
+//! The promises of rappel on the runtime under test, in short. Core's own tests have the details.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use rappel_core::prelude::*;
 use rappel_core::runtime::{BoxFuture, BoxJob};
-use rappel_core::{BlockingExecutor, EmitError, FailureCause, SpawnError, Spawner, Threads, Timer};
+use rappel_core::{BlockingExecutor, FailureCause, HandlerStats, SpawnError, Spawner, Timer};
 
-use super::{LIMIT, Shared};
+use super::{Alarm, LIMIT, Shared};
 
 const RUNS: usize = 20;
 const TOKENS: usize = 20;
@@ -25,48 +25,48 @@ struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
-    /// What was written of a run.
+    /// The lines of a run.
     fn of(&self, run: &str) -> Vec<String> {
         let prefix = format!("{run}: ");
-        self.lines()
-            .iter()
-            .filter_map(|line| line.strip_prefix(&prefix))
-            .map(str::to_owned)
-            .collect()
+        let lines = self.lines();
+        let of_run = lines.iter().filter_map(|line| line.strip_prefix(&prefix));
+        of_run.map(str::to_owned).collect()
     }
 
-    fn sync(&self) -> impl CallbackHandler + use<> {
+    fn sync(&self) -> impl CallbackHandler + Send + use<> {
         let log = self.clone();
-        handler_fn(move |event, run| {
-            log.lines().push(line(event, run));
+        handler_fn(move |event, cx| {
+            log.lines().push(line(event, cx));
             Ok(())
         })
     }
 
-    /// Yields in each call, so that it takes more than a poll.
+    /// Yields in each call, so that a call takes more than one poll.
     fn asynchronous(&self) -> impl AsyncCallbackHandler + use<> {
         let log = self.clone();
-        async_handler_fn(move |event, run| {
-            let (log, line) = (log.clone(), line(event, run));
-            async move {
-                yield_now().await;
-                log.lines().push(line);
-                Ok(())
-            }
+        async_handler_fn(async move |event, cx| {
+            yield_now().await;
+            log.lines().push(line(event, cx));
+            Ok(())
         })
     }
 }
 
-fn line(event: &Event, run: &RunInfo) -> String {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn line(event: &Event, cx: &EventContext) -> String {
     let what = match event {
         Event::LlmNewToken(token) => token.token.to_string(),
         Event::LlmError(error) => format!("{}: {}", error.error, error.partial.text()),
+        Event::ToolError(error) => error.error.to_string(),
         event => event.kind().method().to_owned(),
     };
-    format!("{}: {what}", run.name())
+    format!("{}: {what}", cx.name())
 }
 
 async fn yield_now() {
@@ -81,121 +81,6 @@ async fn yield_now() {
     .await;
 }
 
-/// A handler in each delivery that loses nothing.
-fn watched<R>(mut callbacks: CallbackManager<R>) -> (CallbackManager<R>, Vec<(&'static str, Log)>) {
-    let mut logs = Vec::new();
-    let mut log = |name| {
-        let log = Log::default();
-        logs.push((name, log.clone()));
-        log
-    };
-    let narrow = || HandlerOptions::new().delivery(Pipelined { capacity: 1 });
-    let background = || {
-        let delivery = Background {
-            capacity: 4,
-            open_runs: 10 * RUNS,
-        };
-        HandlerOptions::new().delivery(delivery).overflow(Overflow::Wait)
-    };
-    callbacks.add_handler(log("sync").sync());
-    callbacks.add_handler_options(log("sync, pipelined").sync(), narrow());
-    callbacks.add_handler_options(log("sync, in the background").sync(), background());
-    callbacks.add_async_handler(log("async").asynchronous());
-    callbacks.add_async_handler_options(log("async, on the runtime").asynchronous(), HandlerOptions::new().on_runtime());
-    callbacks.add_async_handler_options(log("async, pipelined").asynchronous(), narrow());
-    callbacks.add_async_handler_options(log("async, in the background").asynchronous(), background());
-    (callbacks, logs)
-}
-
-type Failures = Arc<Mutex<Vec<String>>>;
-
-/// A manager that keeps what fails.
-fn reporting<R: Spawner + BlockingExecutor>(runtime: R) -> (CallbackManager<R>, Failures) {
-    let failures = Failures::default();
-    let kept = failures.clone();
-    let report = move |failure: &rappel_core::HandlerFailure| kept.lock().unwrap_or_else(PoisonError::into_inner).push(failure.to_string());
-    (CallbackManager::new(runtime).on_handler_failure(report), failures)
-}
-
-fn assert_none(failures: &Failures) {
-    let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-    assert!(failures.is_empty(), "the runtime has dropped what it took: {failures:#?}");
-}
-
-async fn streamed(callbacks: CallbackManager, name: String) -> Result<(), RunError> {
-    let run = callbacks.on_llm_start(LlmStart::new(name, "prompt")).await?;
-    for number in 0..TOKENS {
-        run.on_llm_new_token(format!("{number}")).await?;
-    }
-    run.end(LlmResult::from_text("all")).await?;
-    Ok(())
-}
-
-fn whole() -> Vec<String> {
-    let mut lines = vec!["on_llm_start".to_owned()];
-    lines.extend((0..TOKENS).map(|number| number.to_string()));
-    lines.push("on_llm_end".to_owned());
-    lines
-}
-
-async fn all_streamed<R: Spawner + BlockingExecutor>(runtime: &Shared<R>, callbacks: &CallbackManager) {
-    let runs: Vec<_> = (0..RUNS)
-        .map(|run| runtime.go("a task that emits", streamed(callbacks.clone(), format!("run {run}"))))
-        .collect();
-    for run in runs {
-        run.await.expect("a run that goes well");
-    }
-}
-
-/// Handlers in each delivery see each run's events in order, of many runs that go on at a time.
-///
-/// # Panics
-/// Where one does not.
-pub async fn events_come_in_order<R: Spawner + BlockingExecutor>(runtime: R) {
-    let runtime = Shared::new(runtime);
-    let (callbacks, failures) = reporting(runtime.clone());
-    let (callbacks, logs) = watched(callbacks.erase());
-    all_streamed(&runtime, &callbacks).await;
-    callbacks.flush().await;
-    for run in 0..RUNS {
-        for (handler, log) in &logs {
-            assert_eq!(log.of(&format!("run {run}")), whole(), "{handler}");
-        }
-    }
-    assert_none(&failures);
-}
-
-/// However a run is given up, its handlers hear of one end.
-///
-/// # Panics
-/// Where one hears of none, of two, or of another.
-pub async fn every_run_ends_once<R: Spawner + BlockingExecutor>(runtime: R) {
-    let (callbacks, failures) = reporting(runtime);
-    let (callbacks, logs) = watched(callbacks.erase());
-    let start = |name: &'static str| callbacks.on_llm_start(LlmStart::new(name, "prompt"));
-    start("ended")
-        .await
-        .expect("a start")
-        .end(LlmResult::from_text("all"))
-        .await
-        .expect("an end");
-    start("failed").await.expect("a start").error("broken").await.expect("an end");
-    let run = start("dropped").await.expect("a start");
-    run.on_llm_new_token("a").await.expect("a token");
-    drop(run);
-    let run = start("dropped while it emits").await.expect("a start");
-    poll_once(run.on_llm_new_token("a")).await;
-    drop(run);
-    callbacks.flush().await;
-    for (handler, log) in &logs {
-        assert_eq!(log.of("ended"), ["on_llm_start", "on_llm_end"], "{handler}");
-        assert_eq!(log.of("failed"), ["on_llm_start", "broken: "], "{handler}");
-        assert_eq!(log.of("dropped"), ["on_llm_start", "a", "cancelled: a"], "{handler}");
-        assert_eq!(log.of("dropped while it emits"), ["on_llm_start", "a", "cancelled: a"], "{handler}");
-    }
-    assert_none(&failures);
-}
-
 /// Polls a future once, and drops it.
 async fn poll_once<F: Future>(future: F) {
     let mut future = pin!(future);
@@ -206,28 +91,161 @@ async fn poll_once<F: Future>(future: F) {
     .await;
 }
 
-/// A flush waits for what nobody else waits for.
+/// Polls a future that must not wait.
+fn poll_now<F: Future>(future: F) -> Result<F::Output, &'static str> {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    // An emitter may yield to other tasks, so one poll may not be enough.
+    for _ in 0..100 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return Ok(output);
+        }
+    }
+    Err("emitting waits inside a handler's call")
+}
+
+/// Adds a handler in each delivery that loses nothing.
+fn watched(mut callbacks: CallbackManager) -> (CallbackManager, Vec<(&'static str, Log)>) {
+    let mut logs = Vec::new();
+    let mut log = |name| {
+        let log = Log::default();
+        logs.push((name, log.clone()));
+        log
+    };
+    let background = Background::new(4).open_traces(10 * RUNS).overflow(Overflow::Wait);
+    callbacks = callbacks
+        .with_handler(log("sync").sync())
+        .with_handler_options(log("sync, pipelined").sync(), Pipelined::new(1))
+        .with_handler_options(log("sync, in the background").sync(), background)
+        .with_async_handler(log("async").asynchronous())
+        .with_async_handler_options(
+            log("async, on the runtime").asynchronous(),
+            HandlerOptions::new().on_runtime(),
+        )
+        .with_async_handler_options(log("async, pipelined").asynchronous(), Pipelined::new(1))
+        .with_async_handler_options(log("async, in the background").asynchronous(), background);
+    (callbacks, logs)
+}
+
+type Failures = Arc<Mutex<Vec<String>>>;
+
+/// Makes a manager that records the failures of handlers.
+fn reporting<R: Spawner + BlockingExecutor>(runtime: R) -> (CallbackManager, Failures) {
+    record_failures(CallbackManager::without_timer(runtime))
+}
+
+fn record_failures(callbacks: CallbackManager) -> (CallbackManager, Failures) {
+    let failures = Failures::default();
+    let recorded = failures.clone();
+    let report = move |failure: &HandlerFailure| lock(&recorded).push(failure.to_string());
+    (callbacks.on_handler_failure(report), failures)
+}
+
+fn assert_none(failures: &Failures) {
+    let failures = lock(failures);
+    assert!(failures.is_empty(), "handlers failed, or could not be called: {failures:#?}");
+}
+
+async fn flush(callbacks: &CallbackManager) {
+    callbacks.flush().await.expect("a flush outside of handlers");
+}
+
+async fn start(callbacks: &CallbackManager, name: &str) -> LlmRun {
+    let start = callbacks.on_llm_start(LlmStart::new(name, "prompt"));
+    start.await.expect("a start")
+}
+
+async fn streamed(callbacks: CallbackManager, name: String) -> Result<(), EmitError> {
+    let mut run = callbacks.on_llm_start(LlmStart::new(name, "prompt")).await?;
+    for number in 0..TOKENS {
+        run.on_llm_new_token(format!("{number}")).await?;
+    }
+    run.end("all").await
+}
+
+/// The lines of a run that was streamed.
+fn whole() -> Vec<String> {
+    let mut lines = vec!["on_llm_start".to_owned()];
+    lines.extend((0..TOKENS).map(|number| number.to_string()));
+    lines.push("on_llm_end".to_owned());
+    lines
+}
+
+async fn all_streamed<R>(runtime: &Shared<R>, callbacks: &CallbackManager)
+where
+    R: Spawner + BlockingExecutor,
+{
+    let spawn = |run| {
+        let run = streamed(callbacks.clone(), format!("run {run}"));
+        runtime.go("a task that emits", run)
+    };
+    let runs: Vec<_> = (0..RUNS).map(spawn).collect();
+    for run in runs {
+        run.await.expect("a run without errors");
+    }
+}
+
+/// Handlers in each delivery get the events of each run in order, while many runs are open.
 ///
 /// # Panics
-/// Where it comes back before, or something was lost.
+/// If a handler does not.
+pub async fn events_come_in_order<R: Spawner + BlockingExecutor>(runtime: R) {
+    let runtime = Shared::new(runtime);
+    let (callbacks, failures) = reporting(runtime.clone());
+    let (callbacks, logs) = watched(callbacks);
+    all_streamed(&runtime, &callbacks).await;
+    flush(&callbacks).await;
+    for run in 0..RUNS {
+        for (handler, log) in &logs {
+            assert_eq!(log.of(&format!("run {run}")), whole(), "{handler}");
+        }
+    }
+    assert_none(&failures);
+}
+
+/// A run ends exactly once: by its end, by an error, or when it is dropped.
+///
+/// # Panics
+/// If a handler gets no end, two ends, or another end.
+pub async fn every_run_ends_once<R: Spawner + BlockingExecutor>(runtime: R) {
+    let (callbacks, failures) = reporting(runtime);
+    let (callbacks, logs) = watched(callbacks);
+    let ended = start(&callbacks, "ended").await;
+    ended.end("all").await.expect("an end");
+    let failed = start(&callbacks, "failed").await;
+    failed.fail("broken").await.expect("an error");
+    let mut run = start(&callbacks, "dropped").await;
+    run.on_llm_new_token("a").await.expect("a token");
+    drop(run);
+    let mut run = start(&callbacks, "dropped while it emits").await;
+    poll_once(run.on_llm_new_token("a")).await;
+    drop(run);
+    flush(&callbacks).await;
+    for (handler, log) in &logs {
+        assert_eq!(log.of("ended"), ["on_llm_start", "on_llm_end"], "{handler}");
+        assert_eq!(log.of("failed"), ["on_llm_start", "broken: "], "{handler}");
+        for run in ["dropped", "dropped while it emits"] {
+            assert_eq!(log.of(run), ["on_llm_start", "a", "cancelled: a"], "{handler}, {run}");
+        }
+    }
+    assert_none(&failures);
+}
+
+/// A flush waits for events that no emitter waits for.
+///
+/// # Panics
+/// If it returns before they are handled.
 pub async fn a_flush_waits_for_all<R: Spawner + BlockingExecutor>(runtime: R) {
     let runtime = Shared::new(runtime);
     let (callbacks, failures) = reporting(runtime.clone());
-    let callbacks = callbacks.erase();
     let (log, log_async) = (Log::default(), Log::default());
-    let background = || {
-        let delivery = Background {
-            capacity: TOKENS,
-            open_runs: 10 * RUNS,
-        };
-        HandlerOptions::new().delivery(delivery)
-    };
+    let background = Background::new(TOKENS).open_traces(10 * RUNS);
     let callbacks = callbacks
-        .with_handler_options(log.sync(), background())
-        .with_async_handler_options(log_async.asynchronous(), background());
+        .with_handler_options(log.sync(), background)
+        .with_async_handler_options(log_async.asynchronous(), background);
     for round in 1..=3 {
         all_streamed(&runtime, &callbacks).await;
-        callbacks.flush().await;
+        flush(&callbacks).await;
         for log in [&log, &log_async] {
             assert_eq!(log.lines().len(), round * RUNS * (TOKENS + 2));
         }
@@ -235,154 +253,247 @@ pub async fn a_flush_waits_for_all<R: Spawner + BlockingExecutor>(runtime: R) {
     assert_none(&failures);
 }
 
-/// Handlers that fail and panic harm no other, nor the run, nor the runtime.
+/// Errors and panics of handlers harm neither other handlers, nor the run, nor the runtime.
 ///
 /// # Panics
-/// Where they do.
+/// If they do.
 pub async fn a_failure_stays_where_it_is<R: Spawner + BlockingExecutor>(runtime: R) {
+    const PANIC: &str = "a handler's panic, which belongs to this test";
     let (callbacks, failures) = reporting(runtime);
-    let (callbacks, logs) = watched(callbacks.erase());
+    let (callbacks, logs) = watched(callbacks);
     let callbacks = callbacks
         .with_handler(handler_fn(|_, _| Err(HandlerError::new("broken"))))
-        .with_handler(handler_fn(|_, _| panic!("a handler's panic, which belongs to this test")))
+        .with_handler(handler_fn(|_, _| panic!("{PANIC}")))
         .with_async_handler_options(
-            async_handler_fn(|_, _| async { panic!("a handler's panic, which belongs to this test") }),
+            async_handler_fn(async |_, _| panic!("{PANIC}")),
             HandlerOptions::new().on_runtime(),
         );
-    streamed(callbacks.clone(), "run".to_owned()).await.expect("a run that goes well");
-    callbacks.flush().await;
+    let run = streamed(callbacks.clone(), "run".to_owned());
+    run.await.expect("a run without errors");
+    flush(&callbacks).await;
     for (handler, log) in &logs {
         assert_eq!(log.of("run"), whole(), "{handler}");
     }
-    let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let failures = lock(&failures);
     assert_eq!(failures.len(), 3 * (TOKENS + 2), "{failures:#?}");
 }
 
 /// A call that began goes on when its emitter is dropped.
 ///
 /// # Panics
-/// Where it does not.
+/// If it does not.
 pub async fn what_began_runs_to_its_end<R: Spawner + BlockingExecutor>(runtime: R) {
     let (callbacks, failures) = reporting(runtime);
     let log = Log::default();
     let (go_on, waits) = oneshot::channel::<()>();
     let (waits, written) = (Arc::new(Mutex::new(Some(waits))), log.clone());
-    let handler = async_handler_fn(move |event, run| {
-        let (log, line) = (written.clone(), line(event, run));
-        let waits = waits.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move {
-            log.lines().push(format!("{line} begins"));
-            if let Some(waits) = waits {
-                let _ = waits.await;
-            }
-            log.lines().push(format!("{line} ends"));
-            Ok(())
+    let handler = async_handler_fn(async move |event, cx| {
+        let line = line(event, cx);
+        written.lines().push(format!("{line} begins"));
+        let waits = lock(&waits).take();
+        if let Some(waits) = waits {
+            let _ = waits.await;
         }
+        written.lines().push(format!("{line} ends"));
+        Ok(())
     });
     let callbacks = callbacks.with_async_handler(handler);
     poll_once(callbacks.on_llm_start(LlmStart::new("run", "prompt"))).await;
     assert_eq!(*log.lines(), ["run: on_llm_start begins"]);
     go_on.send(()).expect("the call goes on");
-    callbacks.flush().await;
-    let cancelled = ["run: cancelled:  begins", "run: cancelled:  ends"];
-    assert_eq!(log.lines()[..2], ["run: on_llm_start begins", "run: on_llm_start ends"]);
-    assert_eq!(log.lines()[2..], cancelled);
+    flush(&callbacks).await;
+    let lines = log.lines();
+    assert_eq!(lines[..2], ["run: on_llm_start begins", "run: on_llm_start ends"]);
+    assert_eq!(lines[2..], ["run: cancelled:  begins", "run: cancelled:  ends"]);
     assert_none(&failures);
 }
 
-/// A sync handler is not called on the emitter's thread, which goes on while it blocks; unless jobs share that thread, as their `linger` of zero says.
+/// A sync handler does not block the emitter's thread, unless blocking jobs share that thread
+/// (`linger` is zero).
 ///
 /// # Panics
-/// Where it is.
+/// If it does.
 pub async fn sync_handlers_are_off_the_loop<R: Spawner + BlockingExecutor>(runtime: R) {
     let runtime = Shared::new(runtime);
     let (callbacks, failures) = reporting(runtime.clone());
-    let (emitter, elsewhere) = (thread::current().id(), Arc::new(Mutex::new(Vec::new())));
-    let (let_go, waits) = mpsc::channel::<()>();
-    let (threads, has_threads) = (elsewhere.clone(), runtime.has_threads());
+    let (emitter, calls) = (thread::current().id(), Arc::new(Mutex::new(Vec::new())));
+    let (release, waits) = mpsc::channel::<()>();
+    let (noted, has_threads) = (calls.clone(), runtime.has_threads());
     let handler = handler_fn(move |_, _| {
-        let other = thread::current().id() != emitter;
-        threads.lock().unwrap_or_else(PoisonError::into_inner).push(other);
-        if other && has_threads {
-            // Until it is let go, or for good.
+        let is_elsewhere = thread::current().id() != emitter;
+        lock(&noted).push(is_elsewhere);
+        if is_elsewhere && has_threads {
+            // Blocks until the sender is dropped.
             let _ = waits.recv();
         }
         Ok(())
     });
-    let options = HandlerOptions::new().delivery(Pipelined { capacity: TOKENS });
-    let callbacks = callbacks.with_handler_options(handler, options);
-    let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.expect("a start");
+    let callbacks = callbacks.with_handler_options(handler, Pipelined::new(TOKENS));
+    let mut run = start(&callbacks, "run").await;
     for number in 0..TOKENS {
         run.on_llm_new_token(format!("{number}")).await.expect("a token");
     }
-    drop(let_go);
-    run.end(LlmResult::from_text("all")).await.expect("an end");
-    let threads = elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(threads.len(), TOKENS + 2);
+    drop(release);
+    run.end("all").await.expect("an end");
+    let calls = lock(&calls);
+    assert_eq!(calls.len(), TOKENS + 2);
     assert!(
-        !has_threads || threads.iter().all(|other| *other),
+        !has_threads || calls.iter().all(|is_elsewhere| *is_elsewhere),
         "a sync handler is called on the emitter's thread, and `linger` is not zero"
     );
     assert_none(&failures);
 }
 
-/// Calls of a sync handler do not overlap, of however many runs they are.
+/// The calls of a sync handler do not overlap, while many runs are open.
 ///
 /// # Panics
-/// Where they do.
+/// If they do.
 pub async fn calls_of_a_sync_handler_do_not_overlap<R: Spawner + BlockingExecutor>(runtime: R) {
     let runtime = Shared::new(runtime);
     let (callbacks, failures) = reporting(runtime.clone());
-    let (within, mut calls) = (AtomicBool::new(false), 0);
-    let count = Arc::new(Mutex::new(0));
-    let counted = count.clone();
+    let is_inside = AtomicBool::new(false);
+    let calls = Arc::new(Mutex::new(0));
+    let counted = calls.clone();
     let handler = handler_fn(move |_, _| {
-        assert!(!within.swap(true, Ordering::SeqCst), "a call inside a call");
+        assert!(!is_inside.swap(true, Ordering::SeqCst), "two calls overlap");
         thread::yield_now();
-        calls += 1;
-        *counted.lock().unwrap_or_else(PoisonError::into_inner) = calls;
-        within.store(false, Ordering::SeqCst);
+        *lock(&counted) += 1;
+        is_inside.store(false, Ordering::SeqCst);
         Ok(())
     });
-    let callbacks = callbacks.with_handler(handler).erase();
+    let callbacks = callbacks.with_handler(handler);
     all_streamed(&runtime, &callbacks).await;
-    assert_eq!(*count.lock().unwrap_or_else(PoisonError::into_inner), RUNS * (TOKENS + 2));
+    assert_eq!(*lock(&calls), RUNS * (TOKENS + 2));
     assert_none(&failures);
 }
 
-/// A shutdown delivers what is queued, ends what is open, and tells of both.
+/// Handlers in each delivery get the ends of children before the end of their parent. A parent that
+/// ends closes its open children first, the deepest first.
 ///
 /// # Panics
-/// Where something was lost.
-pub async fn a_shutdown_delivers_and_tells<R: Spawner + BlockingExecutor>(runtime: R) {
-    let (callbacks, failures) = reporting(Timed(runtime, Threads::new()));
+/// If a handler gets another order.
+pub async fn a_tree_ends_from_its_leaves<R: Spawner + BlockingExecutor>(runtime: R) {
+    let runtime = Shared::new(runtime);
+    let (callbacks, failures) = reporting(runtime.clone());
     let (callbacks, logs) = watched(callbacks);
-    streamed(callbacks.clone().erase(), "ended".to_owned())
-        .await
-        .expect("a run that goes well");
-    let open = callbacks.on_llm_start(LlmStart::new("open", "prompt")).await.expect("a start");
-    // Nobody ends it: at a deadline that has come it is closed.
+    let chain = callbacks.on_chain_start(ChainStart::new("chain", "in"));
+    let chain = chain.await.expect("a start");
+    all_streamed(&runtime, &chain.child()).await;
+    let tool = chain.child().on_tool_start(ToolStart::new("tool", "in"));
+    let tool = tool.await.expect("a start");
+    let mut model = start(&tool.child(), "model").await;
+    chain.end("out").await.expect("an end");
+    let late = model.on_llm_new_token("late").await;
+    assert!(matches!(late, Err(EmitError::RunClosed)), "the chain's end closes it: {late:?}");
+    drop((model, tool));
+    flush(&callbacks).await;
+    let ends = ["model: cancelled: ", "tool: cancelled", "chain: on_chain_end"];
+    for (handler, log) in &logs {
+        for run in 0..RUNS {
+            assert_eq!(log.of(&format!("run {run}")), whole(), "{handler}");
+        }
+        let lines = log.lines();
+        assert_eq!(lines[0], "chain: on_chain_start", "{handler}");
+        assert_eq!(lines[lines.len() - ends.len()..], ends, "{handler}");
+    }
+    assert_none(&failures);
+}
+
+/// Sync handlers can emit events inside their calls. The events are queued and handled after the
+/// call, and emitting does not wait for that.
+///
+/// # Panics
+/// If emitting waits, or an event is lost or comes in another order.
+pub async fn events_emitted_in_a_call_are_queued<R: Spawner + BlockingExecutor>(runtime: R) {
+    let (mut callbacks, failures) = reporting(runtime);
+    let logs: [Log; 2] = Default::default();
+    for (number, log) in logs.iter().enumerate() {
+        let log = log.clone();
+        callbacks.add_handler(handler_fn(move |event, cx| {
+            log.lines().push(line(event, cx));
+            if let Event::LlmStart(_) = event {
+                emit_in_a_call(number)?;
+                log.lines().push("run: the call returns".to_owned());
+            }
+            Ok(())
+        }));
+    }
+    // The current run inside the calls is that of the emitter.
+    let chain = callbacks.on_chain_start(ChainStart::new("chain", "in"));
+    let chain = chain.await.expect("a start");
+    let run = streamed(chain.child(), "run".to_owned()).in_run(&chain);
+    run.await.expect("a run without errors");
+    chain.end("out").await.expect("an end");
+    flush(&callbacks).await;
+    assert_none(&failures);
+    for log in &logs {
+        assert_eq!(log.of("chain"), ["on_chain_start", "on_chain_end"]);
+        let mut expected = whole();
+        expected.insert(1, "the call returns".to_owned());
+        assert_eq!(log.of("run"), expected);
+        let lines = log.lines().clone();
+        let place = |expected: &str| lines.iter().position(|line| line == expected);
+        // Each handler gets the events of both.
+        for number in 0..logs.len() {
+            assert_eq!(log.of(&format!("custom {number}")), ["on_custom_event"]);
+            let custom = place(&format!("custom {number}: on_custom_event"));
+            let is_queued = place("run: the call returns") < custom && custom < place("run: 0");
+            assert!(is_queued, "{lines:#?}");
+            let tool = log.of(&format!("tool {number}"));
+            assert_eq!(tool, ["on_tool_start", "on_tool_end"]);
+        }
+    }
+}
+
+/// Emits a custom event and a whole run inside the call of handler `number`.
+fn emit_in_a_call(number: usize) -> HandlerResult {
+    let callbacks = CallbackManager::current().ok_or("no current run inside a handler's call")?;
+    let custom = CustomEvent::new(format!("custom {number}"), number);
+    poll_now(callbacks.on_custom_event(custom))??;
+    let start = ToolStart::new(format!("tool {number}"), "in");
+    let tool = poll_now(callbacks.on_tool_start(start))??;
+    poll_now(tool.end("out"))??;
+    Ok(())
+}
+
+/// A shutdown delivers queued events, ends open runs, and reports both.
+///
+/// # Panics
+/// If an event is lost.
+pub async fn a_shutdown_delivers_and_reports<R: Spawner + BlockingExecutor>(runtime: R) {
+    let timed = WithTimer(runtime, Instant::now());
+    let (callbacks, failures) = record_failures(CallbackManager::new(timed));
+    let (callbacks, logs) = watched(callbacks);
+    let run = streamed(callbacks.clone(), "ended".to_owned());
+    run.await.expect("a run without errors");
+    let mut open = start(&callbacks, "open").await;
     let early = callbacks.shutdown(Duration::ZERO).await;
-    assert_eq!(early.closed_runs, 1);
+    let early = early.expect("a shutdown outside of handlers");
+    assert_eq!(early.closed_runs, 1, "the run that is open at the deadline");
     let report = callbacks.shutdown(LIMIT).await;
+    let report = report.expect("a shutdown outside of handlers");
+    let late = open.on_llm_new_token("late").await;
     assert!(
-        matches!(open.on_llm_new_token("a").await, Err(EmitError::ShutDown)),
-        "nothing comes after it"
+        matches!(late, Err(EmitError::ShutDown | EmitError::RunClosed)),
+        "an event after the shutdown: {late:?}"
     );
     for (handler, log) in &logs {
         assert_eq!(log.of("ended"), whole(), "{handler}");
         assert_eq!(log.of("open"), ["on_llm_start", "cancelled: "], "{handler}");
     }
-    let told = |stats: &rappel_core::HandlerStats| (stats.handled, stats.failed + stats.dropped + stats.refused_runs + stats.pending);
-    let expected = vec![(TOKENS + 4, 0); logs.len()];
-    assert_eq!(report.handlers.iter().map(told).collect::<Vec<_>>(), expected);
+    let counts = |stats: &HandlerStats| {
+        let lost = stats.failed + stats.dropped + stats.refused_runs + stats.pending;
+        (stats.handled, lost)
+    };
+    let counts: Vec<_> = report.handlers.iter().map(counts).collect();
+    assert_eq!(counts, vec![(TOKENS + 4, 0); logs.len()]);
     assert_none(&failures);
 }
 
-/// A runtime under test, and a timer for what needs one.
-struct Timed<R>(R, Threads);
+/// The runtime under test, with a timer: a thread for each sleep.
+struct WithTimer<R>(R, Instant);
 
-impl<R: Spawner> Spawner for Timed<R> {
+impl<R: Spawner> Spawner for WithTimer<R> {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.0.spawn_boxed(task)
     }
@@ -390,9 +501,13 @@ impl<R: Spawner> Spawner for Timed<R> {
     fn may_block(&self) -> bool {
         self.0.may_block()
     }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_budget(cx)
+    }
 }
 
-impl<R: BlockingExecutor> BlockingExecutor for Timed<R> {
+impl<R: BlockingExecutor> BlockingExecutor for WithTimer<R> {
     fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
         self.0.spawn_blocking_boxed(job)
     }
@@ -402,52 +517,59 @@ impl<R: BlockingExecutor> BlockingExecutor for Timed<R> {
     }
 }
 
-impl<R: Send + Sync + 'static> Timer for Timed<R> {
+impl<R: Send + Sync + 'static> Timer for WithTimer<R> {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.1.sleep(duration)
+        let (ring, rung) = oneshot::channel();
+        let alarm = Alarm::start(duration, move || _ = ring.send(()));
+        Box::pin(async move {
+            let _ = rung.await;
+            drop(alarm);
+        })
     }
 
     fn now(&self) -> Duration {
-        self.1.now()
+        self.1.elapsed()
     }
 }
 
-/// A runtime that is shut down drops what it was given, and takes no more: whoever waits is told at once.
+/// A runtime that is shut down drops its tasks and accepts no more. Emitters and flushes that need it
+/// return at once, with an error.
 ///
 /// # Panics
-/// Where somebody is told nothing, or something else. One who waits for ever is found to hang.
-pub async fn once_it_is_gone_nobody_waits<R: Spawner + BlockingExecutor>(runtime: R, shut_down: impl FnOnce(&R)) {
+/// If one returns another result. One that waits forever makes the test hang.
+pub async fn once_it_is_gone_nothing_waits<R: Spawner + BlockingExecutor>(
+    runtime: R,
+    shut_down: impl FnOnce(&R),
+) {
     let runtime = Shared::new(runtime);
     let gone = Arc::new(Mutex::new(0));
     let counted = gone.clone();
-    let callbacks = CallbackManager::new(runtime.clone()).on_handler_failure(move |failure| {
+    let callbacks = CallbackManager::without_timer(runtime.clone());
+    let callbacks = callbacks.on_handler_failure(move |failure| {
         assert!(matches!(failure.cause, FailureCause::RuntimeGone), "{failure}");
-        *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *lock(&counted) += 1;
     });
     let (log, log_async) = (Log::default(), Log::default());
     let callbacks = callbacks
         .with_handler(log.sync())
         .with_async_handler_options(log_async.asynchronous(), HandlerOptions::new().on_runtime());
-    let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.expect("a start");
+    let mut run = start(&callbacks, "run").await;
     let (kept, waits) = oneshot::channel::<()>();
-    let (given, dropped) = oneshot::channel::<()>();
+    let (owned, dropped) = oneshot::channel::<()>();
     let task = async move {
         let _ = waits.await;
-        drop(given);
+        drop(owned);
     };
-    assert_eq!(runtime.spawn_boxed(Box::pin(task)), Ok(()), "the runtime takes no task");
+    let spawned = runtime.spawn_boxed(Box::pin(task));
+    assert_eq!(spawned, Ok(()), "the runtime accepts no task");
     shut_down(&runtime.0);
-    assert!(dropped.await.is_err(), "a task that waits is dropped");
+    assert!(dropped.await.is_err(), "a pending task is dropped");
     drop(kept);
     let emitted = run.on_llm_new_token("a").await;
     assert!(matches!(emitted, Err(EmitError::RuntimeGone(_))), "{emitted:?}");
     drop(run);
-    callbacks.flush().await;
-    assert_eq!(
-        *gone.lock().unwrap_or_else(PoisonError::into_inner),
-        4,
-        "a token and an end, for each handler"
-    );
+    flush(&callbacks).await;
+    assert_eq!(*lock(&gone), 4, "a token and an end, for each handler");
     for log in [log, log_async] {
         assert_eq!(*log.lines(), ["run: on_llm_start"]);
     }

@@ -1,11 +1,11 @@
-//! `critical-section` where there is one thread and no interrupt: nobody is there to be kept out.
+//! `critical-section` on one thread without interrupts: no other code can run in between.
 
 use critical_section::RawRestoreState;
 
 struct Alone;
 critical_section::set_impl!(Alone);
 
-// SAFETY: the program has one thread, and nothing interrupts that, so all code is in a critical section of its own.
+// SAFETY: the program has one thread, and nothing interrupts it.
 unsafe impl critical_section::Impl for Alone {
     unsafe fn acquire() -> RawRestoreState {}
 

@@ -1,4 +1,5 @@
-//! A runtime by hand, for one thread and nothing below it: a queue of tasks and one of blocking jobs, served in a loop.
+//! A runtime for one thread without an operating system: a queue of tasks and a queue of blocking
+//! jobs, served in a loop.
 
 extern crate alloc;
 
@@ -14,7 +15,7 @@ use critical_section::Mutex;
 use rappel_core::runtime::{BoxFuture, BoxJob};
 use rappel_core::{BlockingExecutor, SpawnError, Spawner};
 
-/// The runtime; its clones are one.
+/// The runtime. All clones are the same runtime.
 #[derive(Clone, Default)]
 pub struct Hand(Arc<Queues>);
 
@@ -24,15 +25,18 @@ struct Queues {
     jobs: Queue<BoxJob>,
 }
 
-/// A task, and where it goes when it is woken. It has no future while that is polled, or once it is done.
+/// A task, and the queues of its runtime. It has no future while that is polled, and when it is done.
 struct Task {
     future: Mutex<RefCell<Option<BoxFuture<'static, ()>>>>,
     queues: Arc<Queues>,
 }
 
 impl Hand {
-    /// Runs a future, and all that comes of it. Gives nothing where it is not ready by the time that nothing can go on.
-    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    /// Runs a future and everything that it spawns. `None` if it is not ready when nothing can go on.
+    pub fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         let output = Arc::new(Mutex::new(RefCell::new(None)));
         let place = output.clone();
         let task = async move {
@@ -54,10 +58,7 @@ impl Hand {
 
 impl Spawner for Hand {
     fn spawn_boxed(&self, future: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
-        let task = Task {
-            future: Mutex::new(RefCell::new(Some(future))),
-            queues: self.0.clone(),
-        };
+        let task = Task { future: Mutex::new(RefCell::new(Some(future))), queues: self.0.clone() };
         self.0.ready.push(Arc::new(task));
         Ok(())
     }
@@ -69,7 +70,7 @@ impl BlockingExecutor for Hand {
         Ok(())
     }
 
-    /// Jobs share their thread with all tasks.
+    /// A job that lingers would block all tasks.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
@@ -77,7 +78,8 @@ impl BlockingExecutor for Hand {
 
 impl Task {
     fn poll(self: Arc<Self>) {
-        let future = critical_section::with(|section| self.future.borrow(section).borrow_mut().take());
+        let future =
+            critical_section::with(|section| self.future.borrow(section).borrow_mut().take());
         let Some(mut future) = future else { return };
         let waker = Waker::from(self.clone());
         if future.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {

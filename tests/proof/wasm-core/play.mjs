@@ -1,4 +1,4 @@
-// Runs the module, which must want nothing of us, and prints its log.
+// Runs the module, which must have no imports, and prints its log.
 import { readFileSync } from "node:fs";
 
 const module = new WebAssembly.Module(readFileSync(process.argv[2]));

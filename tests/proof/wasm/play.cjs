@@ -1,4 +1,4 @@
-// Runs what wasm-bindgen made of the module, and prints its log.
+// Runs the module as wasm-bindgen has made it, and prints its log.
 const { play, time, hang, local } = require(process.argv[2]);
 
 async function main() {

@@ -1,4 +1,4 @@
-//! Streams an answer with `async-openai`, whose handlers hear of its text, its tool calls and its usage.
+//! Streams an answer with `async-openai`. Handlers get its text, its tool calls and its usage.
 
 use std::pin::pin;
 
@@ -6,18 +6,20 @@ use async_openai::Client;
 use async_openai::error::OpenAIError;
 use async_openai::types::chat::{CreateChatCompletionRequest, CreateChatCompletionStreamResponse};
 use futures::{TryFutureExt, TryStreamExt, stream};
-use rappel_tokio::{LlmRun, TokenUsage, ToolCallChunk, prelude::*};
+use rappel_tokio::{ToolCallChunk, prelude::*};
 use serde_json::json;
 
-/// async-openai's chunk as rappel's: one for each choice, and one for the usage.
+/// Converts async-openai's chunk to rappel's: one for each choice, and one for the usage.
 fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, OpenAIError>> {
     let choices = answer.choices.into_iter().map(|choice| {
         let text = choice.delta.content.unwrap_or_default();
         let mut chunk = LlmChunk::new(text).with_index(choice.index).with_model_name(&answer.model);
         chunk.refusal = choice.delta.refusal.unwrap_or_default().into();
-        chunk.finish_reason = choice.finish_reason.and_then(|reason| Some(json!(reason).as_str()?.into()));
+        chunk.finish_reason =
+            choice.finish_reason.and_then(|reason| Some(json!(reason).as_str()?.into()));
         for call in choice.delta.tool_calls.into_iter().flatten() {
-            let (name, arguments) = call.function.map_or((None, None), |function| (function.name, function.arguments));
+            let (name, arguments) =
+                call.function.map_or((None, None), |function| (function.name, function.arguments));
             let mut piece = ToolCallChunk::new(call.index, arguments.unwrap_or_default());
             (piece.id, piece.name) = (call.id, name);
             chunk.tool_calls.push(piece);
@@ -25,11 +27,14 @@ fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, Op
         chunk
     });
     let used = answer.usage.map(|used| (used.prompt_tokens.into(), used.completion_tokens.into()));
-    let usage = used.map(|(prompt, completion)| LlmChunk::default().with_usage(TokenUsage::new(prompt, completion)));
+    let usage = used.map(|(prompt, completion)| {
+        LlmChunk::default().with_usage(TokenUsage::new(prompt, completion))
+    });
     choices.chain(usage).map(Ok).collect()
 }
 
-/// Streams the answer to `request`; its handlers hear of each chunk before it is handed on, and of the end, or of what went wrong.
+/// Streams the answer to `request`. Handlers get each chunk before it is returned, and then the end
+/// or the error.
 async fn answer(request: CreateChatCompletionRequest, run: LlmRun) -> Result<LlmResult, RunError> {
     let (client, mut result) = (Client::new(), LlmResult::new());
     let chat = client.chat();
@@ -45,7 +50,7 @@ async fn answer(request: CreateChatCompletionRequest, run: LlmRun) -> Result<Llm
 struct Printer;
 
 impl CallbackHandler for Printer {
-    fn on_llm_new_token(&mut self, token: &LlmNewToken, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_new_token(&mut self, token: &LlmNewToken, _cx: &EventContext) -> HandlerResult {
         print!("{}", token.token);
         for call in token.tool_calls() {
             print!("{}({}", call.name.as_deref().unwrap_or_default(), call.arguments);
@@ -53,12 +58,12 @@ impl CallbackHandler for Printer {
         Ok(())
     }
 
-    fn on_llm_end(&mut self, end: &LlmEnd, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_end(&mut self, end: &LlmEnd, _cx: &EventContext) -> HandlerResult {
         println!("\n{:?}, {:?}", end.result.finish_reason(), end.result.usage);
         Ok(())
     }
 
-    fn on_llm_error(&mut self, error: &LlmError, _run: &RunInfo) -> HandlerResult {
+    fn on_llm_error(&mut self, error: &LlmError, _cx: &EventContext) -> HandlerResult {
         println!("\n{} after {:?}", error.error, error.partial.text());
         Ok(())
     }

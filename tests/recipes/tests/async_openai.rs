@@ -1,10 +1,11 @@
-//! The recipe for `async-openai` is the example, to the letter, and does what it says.
+//! The recipe for `async-openai` in the docs is the example, and the example works.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use async_openai::types::chat::{
-    ChatCompletionTool, ChatCompletionToolChoiceOption, ChatCompletionTools, FunctionObject, ResponseFormat, ToolChoiceOptions,
+    ChatCompletionTool, ChatCompletionToolChoiceOption, ChatCompletionTools, FunctionObject,
+    ResponseFormat, ToolChoiceOptions,
 };
 use rappel_openai::ChatOpenAi;
 use rappel_tests::openai_server::{Fault, Script, Server};
@@ -15,7 +16,7 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs the example, which `cargo test` has built, as a user does.
+/// Runs the example as a user does. `cargo test` has built it.
 fn run(server: &Server) -> Output {
     // TARGET/PROFILE/deps/async_openai-…
     let this = std::env::current_exe().unwrap();
@@ -28,18 +29,22 @@ fn run(server: &Server) -> Output {
     command.output().unwrap()
 }
 
-/// Events as OpenAI sends them: `async-openai` takes no others.
+/// Events as OpenAI sends them, because `async-openai` accepts no others.
 fn events() -> Vec<Value> {
     let event = |choices: Value, usage: Value| {
         json!({
             "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini-2024", "choices": choices, "usage": usage,
         })
     };
-    let delta = |delta: Value| event(json!([{"index": 0, "delta": delta, "finish_reason": null}]), Value::Null);
+    let delta = |delta: Value| {
+        event(json!([{"index": 0, "delta": delta, "finish_reason": null}]), Value::Null)
+    };
     let piece = |piece: Value| delta(json!({"tool_calls": [piece]}));
     vec![
         delta(json!({"role": "assistant", "content": "Let me look: "})),
-        piece(json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}})),
+        piece(
+            json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}),
+        ),
         piece(json!({"index": 0, "function": {"arguments": "{\"city\":"}})),
         piece(json!({"index": 0, "function": {"arguments": "\"Bonn\"}"}})),
         event(json!([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]), Value::Null),
@@ -50,16 +55,15 @@ fn events() -> Vec<Value> {
 #[test]
 fn the_recipe_is_the_example() {
     let page = std::fs::read_to_string(here().join("../../docs/async-openai.md")).unwrap();
-    let (_, rest) = page
-        .split_once("<!-- tests/recipes/examples/async_openai.rs -->\n```rust\n")
-        .unwrap();
+    let (_, rest) =
+        page.split_once("<!-- tests/recipes/examples/async_openai.rs -->\n```rust\n").unwrap();
     let (code, rest) = rest.split_once("```").unwrap();
     assert_eq!(code, std::fs::read_to_string(here().join("examples/async_openai.rs")).unwrap());
-    assert!(!rest.contains("```"), "a block without its example");
+    assert!(!rest.contains("```"), "a block without an example");
 }
 
 #[test]
-fn handlers_hear_of_text_tool_calls_and_usage() {
+fn handlers_get_text_tool_calls_and_usage() {
     let server = Server::start(Script::given(json!({}), events())).unwrap();
     let output = run(&server);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -69,7 +73,9 @@ fn handlers_hear_of_text_tool_calls_and_usage() {
     );
     assert!(text.starts_with(expected), "{text}");
     assert!(
-        text.contains(r#"[ToolCall { id: Some("call_1"), name: "weather", arguments: "{\"city\":\"Bonn\"}""#),
+        text.contains(
+            r#"[ToolCall { id: Some("call_1"), name: "weather", arguments: "{\"city\":\"Bonn\"}""#
+        ),
         "{text}"
     );
     assert!(output.status.success());
@@ -81,19 +87,24 @@ fn handlers_hear_of_text_tool_calls_and_usage() {
 }
 
 #[test]
-fn an_error_has_what_there_was_by_then() {
-    let server = Server::start(Script::given(json!({}), events()).fault(Fault::BrokenJson(1))).unwrap();
+fn an_error_has_the_partial_result() {
+    let server =
+        Server::start(Script::given(json!({}), events()).fault(Fault::BrokenJson(1))).unwrap();
     let output = run(&server);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.ends_with("after \"Let me look: \"\n"), "{text}");
     assert!(!output.status.success());
 
-    let server = Server::start(Script::joke().fault(Fault::Status(400, r#"{"error": {"message": "no such model"}}"#.into()))).unwrap();
+    let server = Server::start(
+        Script::joke()
+            .fault(Fault::Status(400, r#"{"error": {"message": "no such model"}}"#.into())),
+    )
+    .unwrap();
     let text = String::from_utf8(run(&server).stdout).unwrap();
     assert!(text.contains("no such model") && text.ends_with("after \"\"\n"), "{text}");
 }
 
-/// What `async-openai` calls a tool is one to `ChatOpenAi`.
+/// The types of `async-openai` serialize to the right JSON.
 #[tokio::test]
 async fn its_types_are_settings_of_chat_open_ai() {
     let server = Server::start(Script::tokens(["hi"])).unwrap();
@@ -110,7 +121,7 @@ async fn its_types_are_settings_of_chat_open_ai() {
         .response_format(ResponseFormat::JsonObject)
         .build()
         .unwrap();
-    chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+    chat.invoke("hi").await.unwrap();
     let sent = &server.requests()[0].body;
     let tool = json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}});
     assert_eq!(sent["tools"], json!([tool]));

@@ -1,7 +1,12 @@
-//! A runtime that is a seed: which task, blocking job or timer goes next is drawn, so that a seed is an order of events, and the same one each time.
+//! A deterministic runtime: a seed decides which task, blocking job or timer runs next, so a seed
+//! is one order of steps, and the same order each time.
 //!
-//! Time is a number that jumps to the next sleeper when nothing else can go on. Blocking jobs may block, as they may on a real pool: a job that does so
-//! keeps its thread, and another thread goes on with the rest. One thread has the baton at a time, so nothing ever runs beside something else.
+//! Time is a number. It jumps to the next sleeper when nothing else can run. Blocking jobs may
+//! block: a job that blocks keeps its thread, and another thread takes the next steps. Exactly one
+//! thread runs at a time: the one that has the baton.
+//!
+//! A simulator can also [preempt](Simulator::with_preemption) code: wherever code spawns, wakes or
+//! reads the time, other threads may run before it goes on.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,18 +20,24 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use rappel_core::runtime::{BoxFuture, BoxJob};
-use rappel_core::{BlockingExecutor, SpawnError, Spawner, Timer};
+use rappel_core::{BlockingExecutor, Clock, Entropy, SpawnError, Spawner, Timer};
 
-/// How much time may pass while something could go on.
+/// How much time may pass while something else could run.
 const BUSY: Duration = Duration::from_millis(200);
 
-/// The runtime of one seed. It is cheap to clone; all clones are one.
+/// More steps than any simulation takes: some tasks wake each other for ever.
+const MOST_STEPS: usize = 1_000_000;
+
+/// How many threads may be preempted at a time.
+const MOST_PREEMPTED: usize = 6;
+
+/// The runtime of one seed. All clones are the same runtime.
 #[derive(Clone)]
 pub struct Simulator(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Rung when the baton changes hands.
+    /// Notified when the baton changes hands.
     baton: Condvar,
 }
 
@@ -35,17 +46,22 @@ struct State {
     now: Duration,
     /// Tasks that are not being polled.
     tasks: BTreeMap<u64, BoxFuture<'static, ()>>,
-    /// Those that were woken while they were.
+    /// Tasks that were woken while they were being polled.
     woken: BTreeSet<u64>,
-    /// What can go on, in no order.
+    /// What can run next, in no order.
     ready: Vec<Step>,
-    /// Jobs that wait for a thread of the pool, and how many may have one.
+    /// Jobs that wait for a thread of the pool.
     jobs: Vec<BoxJob>,
+    /// How many threads of the pool have no job.
     free: usize,
     sleepers: BTreeMap<(Duration, u64), Waker>,
     numbers: u64,
     threads: Threads,
-    /// How it went, once nothing can go on.
+    /// One interaction with the runtime in so many is preempted. 0: none.
+    preempts: usize,
+    preempted: usize,
+    steps: usize,
+    /// Set when nothing can run any more.
     outcome: Option<Result<(), String>>,
 }
 
@@ -53,9 +69,9 @@ struct State {
 #[derive(Default)]
 struct Threads {
     holder: usize,
-    /// Those that have nothing to do.
+    /// Threads without a step.
     idle: Vec<usize>,
-    /// Those that are in the middle of a job that blocks.
+    /// Threads in the middle of a step that blocks, or that is preempted.
     blocked: BTreeSet<usize>,
     started: Vec<JoinHandle<()>>,
 }
@@ -63,17 +79,17 @@ struct Threads {
 enum Step {
     Task(u64),
     Job,
-    /// A job that blocked looks again.
+    /// A thread that blocked looks again.
     Blocked(usize),
 }
 
 thread_local! {
-    /// This thread's number in its simulation.
+    /// This thread's number in its simulation. 0 outside of a simulation.
     static ME: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Simulator {
-    /// The runtime of that seed, whose pool has so many threads.
+    /// The runtime of that seed. Its pool has so many threads for blocking jobs.
     #[must_use]
     pub fn new(seed: u64, blocking_threads: usize) -> Self {
         let state = State {
@@ -87,12 +103,19 @@ impl Simulator {
             sleepers: BTreeMap::new(),
             numbers: 0,
             threads: Threads::default(),
+            preempts: 0,
+            preempted: 0,
+            steps: 0,
             outcome: None,
         };
-        Self(Arc::new(Shared {
-            state: Mutex::new(state),
-            baton: Condvar::new(),
-        }))
+        Self(Arc::new(Shared { state: Mutex::new(state), baton: Condvar::new() }))
+    }
+
+    /// Preempts one interaction with the runtime in `times`.
+    #[must_use]
+    pub fn with_preemption(self, times: usize) -> Self {
+        self.state().preempts = times;
+        self
     }
 
     /// A number below `limit`.
@@ -113,7 +136,7 @@ impl Simulator {
         of[self.draw(of.len())]
     }
 
-    /// A number that it gives once.
+    /// A number that is given out once.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.state().next_number()
@@ -127,12 +150,14 @@ impl Simulator {
         state.ready.push(Step::Task(id));
     }
 
-    /// Runs one thing after the other until nothing can go on.
+    /// Runs one step after the other until nothing can run. It can be called again after that.
     ///
     /// # Errors
-    /// What panicked; or how much is stuck. Threads that are stuck stay so: unwinding them would run code of which nobody wants to hear any more.
+    /// The message of a panic, or how much is stuck. Stuck threads stay: unwinding them would run
+    /// more code of a simulation that has failed.
     pub fn run(&self) -> Result<(), String> {
         let mut state = self.state();
+        state.outcome = None;
         state.threads.holder = self.start_thread(&mut state);
         self.0.baton.notify_all();
         while state.outcome.is_none() {
@@ -143,12 +168,13 @@ impl Simulator {
         if left != (0, 0, 0) {
             return Err(format!("stuck: {} tasks, {} threads, {} jobs", left.0, left.1, left.2));
         }
-        let threads = std::mem::take(&mut state.threads.started);
+        let threads = std::mem::take(&mut state.threads);
         drop(state);
-        threads.into_iter().try_for_each(JoinHandle::join).map_err(|panic| what(&*panic))
+        let join = |thread: JoinHandle<()>| thread.join().map_err(|panic| message_of(&*panic));
+        threads.started.into_iter().try_for_each(join)
     }
 
-    /// Blocks this thread, as a handler may that is called off the loop, until the future is ready.
+    /// Blocks this thread until the future is ready.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let me = ME.get();
@@ -157,13 +183,33 @@ impl Simulator {
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return output;
             }
-            self.pass_baton(me);
+            self.pass_baton(self.state(), me);
         }
     }
 
     /// Blocks this thread for that long.
     pub fn block_for(&self, duration: Duration) {
         self.block_on(self.sleep(duration));
+    }
+
+    /// Lets other threads run now, perhaps.
+    fn preempt(&self) {
+        let me = ME.get();
+        if me == 0 || std::thread::panicking() {
+            return;
+        }
+        let mut state = self.state();
+        let preempts = state.preempts;
+        if preempts == 0 || state.threads.holder != me || state.preempted >= MOST_PREEMPTED {
+            return;
+        }
+        if state.rng.usize(..preempts) > 0 || state.ready.is_empty() {
+            return;
+        }
+        state.preempted += 1;
+        state.ready.push(Step::Blocked(me));
+        self.pass_baton(state, me);
+        self.state().preempted -= 1;
     }
 
     /// Takes steps for as long as this thread has the baton.
@@ -183,21 +229,27 @@ impl Simulator {
                 }
             };
             if let Err(panic) = done {
-                self.end(Err(what(&*panic)));
+                self.end(Err(message_of(&*panic)));
             }
         }
     }
 
-    /// The next step, unless it is over.
+    /// The next step. `None` at the end.
     fn next(&self) -> Option<Step> {
         loop {
             let mut state = self.state();
             if state.outcome.is_some() {
                 return None;
             }
+            state.steps += 1;
+            if state.steps > MOST_STEPS {
+                state.outcome = Some(Err("it never ends".into()));
+                self.0.baton.notify_all();
+                return None;
+            }
             let count = state.ready.len();
             let next = state.sleepers.first_key_value().map(|(next, _)| *next);
-            // A machine that is busy lets a little time pass too.
+            // On a busy machine a little time passes too.
             let soon = next.filter(|(due, _)| *due <= state.now + BUSY);
             if count > 0 && (soon.is_none() || state.rng.usize(..32) > 0) {
                 let drawn = state.rng.usize(..count);
@@ -242,7 +294,7 @@ impl Simulator {
 
     fn poll(&self, id: u64) -> std::thread::Result<()> {
         let mut state = self.state();
-        // One that was woken twice may be gone, or in the middle of a poll.
+        // A task that was woken twice may be gone, or may be polled right now.
         let Some(mut task) = state.tasks.remove(&id) else {
             state.woken.insert(id);
             return Ok(());
@@ -262,9 +314,8 @@ impl Simulator {
         }))
     }
 
-    /// Lets another thread go on, until somebody wakes this one, which is in the middle of a job.
-    fn pass_baton(&self, me: usize) {
-        let mut state = self.state();
+    /// Lets another thread run until this one, which is in the middle of a step, is woken.
+    fn pass_baton(&self, mut state: MutexGuard<'_, State>, me: usize) {
         state.threads.blocked.insert(me);
         let other = state.threads.idle.pop().unwrap_or_else(|| self.start_thread(&mut state));
         self.hand_over(state, me, other);
@@ -287,9 +338,10 @@ impl Simulator {
         self.wait_for_baton(state, me);
     }
 
-    /// Comes back with the baton, or when all is over. One that is in the middle of a job then stays there.
+    /// Returns with the baton, or at the end. A thread in the middle of a step stays there then.
     fn wait_for_baton(&self, mut state: MutexGuard<'_, State>, me: usize) {
-        while state.threads.holder != me && (state.outcome.is_none() || state.threads.blocked.contains(&me)) {
+        let stays = |state: &State| state.outcome.is_none() || state.threads.blocked.contains(&me);
+        while state.threads.holder != me && stays(&state) {
             state = self.0.baton.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -306,18 +358,21 @@ impl State {
     }
 }
 
-/// What a panic said.
-fn what(panic: &(dyn std::any::Any + Send)) -> String {
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-        .unwrap_or_default()
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
 struct Wakes<F>(Simulator, F);
 
 impl<F: Fn() -> Step + Send + Sync> Wake for Wakes<F> {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.0.state().ready.push((self.1)());
+        self.0.preempt();
     }
 }
 
@@ -351,7 +406,21 @@ impl Drop for Sleep {
 impl Spawner for Simulator {
     fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
         self.go(task);
+        self.preempt();
         Ok(())
+    }
+
+    /// No thread may block in a way that the simulator does not see.
+    fn may_block(&self) -> bool {
+        false
+    }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.one_in(16) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -360,10 +429,12 @@ impl BlockingExecutor for Simulator {
         let mut state = self.state();
         state.jobs.push(job);
         state.ready.push(Step::Job);
+        drop(state);
+        self.preempt();
         Ok(())
     }
 
-    /// Only what blocks passes the baton on: a job that lingered would wait for ever.
+    /// A job that lingers would wait for ever: only what blocks in the simulator passes the baton.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
@@ -374,15 +445,30 @@ impl Timer for Simulator {
         let mut state = self.state();
         let (due, number) = (state.now + duration, state.next_number());
         drop(state);
-        Box::pin(Sleep {
-            simulator: self.clone(),
-            due,
-            number,
-        })
+        self.preempt();
+        Box::pin(Sleep { simulator: self.clone(), due, number })
     }
 
     fn now(&self) -> Duration {
-        self.state().now
+        let now = self.state().now;
+        self.preempt();
+        now
+    }
+}
+
+impl Clock for Simulator {
+    fn now(&self) -> Option<Duration> {
+        Some(self.state().now)
+    }
+}
+
+impl Entropy for Simulator {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.number().to_be_bytes();
+        bytes.fill(0);
+        for (byte, number) in bytes.iter_mut().rev().zip(number.iter().rev()) {
+            *byte = *number;
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Replays a callback program on a runtime: `replay --runtime tokio < tests/conformance/cases/joke.json`.
+//! Replays a callback program on a runtime:
+//! `replay --runtime tokio < tests/conformance/cases/joke.json`.
 //!
-//! It prints, as JSON, what each step led to. The exit status is 2 where the program cannot be read, and 1 where something else goes wrong;
-//! one line on standard error then says what.
+//! It prints the log of each step as JSON. The exit status is 2 if the program cannot be read, and
+//! 1 if anything else fails. One line on standard error then gives the reason.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,16 +10,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use rappel_async_std::AsyncStd;
-use rappel_core::{BlockingExecutor, CallbackManager, Spawner};
+use rappel_core::{BlockingExecutor, CallbackManager, Spawner, Timer};
 use rappel_smol::Smol;
 use rappel_tests::replay::{Program, ReadError, StepLog};
 use rappel_tokio::Tokio;
 use tokio::runtime::Builder;
 
-/// Replays a callback program that is read from standard input.
+/// Replays a callback program from standard input.
 #[derive(Parser)]
 struct Options {
-    /// What it runs on.
+    /// The runtime to replay it on.
     #[arg(long)]
     runtime: Runtime,
 }
@@ -47,15 +48,18 @@ fn play_on_tokio(mut builder: Builder, program: Program) -> io::Result<Vec<StepL
     Ok(runtime.block_on(async { play_on(Tokio::current(), program).await }))
 }
 
-async fn play_on(runtime: impl Spawner + BlockingExecutor, program: Program) -> Vec<StepLog> {
-    program.play(CallbackManager::new(runtime).erase()).await
+async fn play_on(
+    runtime: impl Spawner + BlockingExecutor + Timer,
+    program: Program,
+) -> Vec<StepLog> {
+    program.play(CallbackManager::new(runtime)).await
 }
 
 fn main() -> ExitCode {
     match replay(Options::parse().runtime) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Not `eprintln!`, which panics where standard error is closed.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(io::stderr(), "{failure}");
             failure.exit_code()
         }
@@ -68,7 +72,7 @@ fn replay(runtime: Runtime) -> Result<(), Failure> {
     print(&logs).map_err(Failure::Output)
 }
 
-/// What is on standard input; of more than a program may have, enough to tell.
+/// Reads standard input, up to one byte more than a program may have.
 fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut json = Vec::new();
     let mut input = io::stdin().lock().take(Program::LONGEST as u64 + 1);

@@ -16,7 +16,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer that `script` has for a request that has been checked.
+    /// The answer of `script` to a valid request.
     pub(super) fn new(script: &Script, request: &Value) -> Self {
         let texts = || {
             request["messages"]
@@ -107,7 +107,7 @@ impl Answer {
     }
 }
 
-/// An error as OpenAI words it.
+/// An error in OpenAI's format.
 pub(super) fn error(kind: &str, code: &str, message: &str) -> Value {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }

@@ -1,4 +1,4 @@
-//! The bytes of an answer, and when they are sent.
+//! The body of an answer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,23 +15,23 @@ use super::State;
 use super::answer::error;
 use super::script::{Fault, Packets, Script};
 
-/// What the body does next.
+/// One step of a body.
 pub(super) enum Step {
     Send(Bytes),
-    /// Waits until the owner of a gated server lets it send on.
+    /// Waits for a permit of the owner of a gated server.
     Gate,
-    /// Waits for ever.
+    /// Stalls forever.
     Stall,
-    /// Breaks the connection.
+    /// Closes the connection.
     Cut,
-    /// Sends one half of what comes next, and breaks the connection then.
+    /// Sends only the first half of the next bytes and then resets the connection.
     Break,
-    /// Sends that for ever.
+    /// Sends those bytes forever.
     Repeat(Bytes),
 }
 
 impl Step {
-    /// How many bytes it sends.
+    /// The number of bytes that it sends.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Send(bytes) => bytes.len(),
@@ -40,16 +40,16 @@ impl Step {
     }
 }
 
-/// A body that takes one step after the other.
-pub(super) fn body(state: Arc<State>, steps: impl IntoIterator<Item = Step>) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
-    let run = Run {
-        state,
-        steps: steps.into_iter().collect(),
-        in_last: false,
-    };
+/// A body that executes the steps in order.
+pub(super) fn body(
+    state: Arc<State>,
+    steps: impl IntoIterator<Item = Step>,
+) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let run = Run { state, steps: steps.into_iter().collect(), in_last: false };
     stream::unfold(run, |mut run| async move {
         loop {
-            // Without a pause hyper would put everything into one packet, and drop it all on a cut.
+            // Without a yield, hyper would send everything in one packet, and discard all of it on
+            // a cut.
             tokio::task::yield_now().await;
             match run.next() {
                 None => return None,
@@ -65,13 +65,15 @@ pub(super) fn body(state: Arc<State>, steps: impl IntoIterator<Item = Step>) -> 
                     run.steps.push_front(Step::Repeat(bytes.clone()));
                     return Some((Ok(Frame::data(bytes)), run));
                 }
-                Some(Step::Cut) => return Some((Err(io::ErrorKind::ConnectionAborted.into()), run)),
+                Some(Step::Cut) => {
+                    return Some((Err(io::ErrorKind::ConnectionAborted.into()), run));
+                }
             }
         }
     })
 }
 
-/// A body under way. Dropped before its last step, the client went away.
+/// A body in progress. If it is dropped before its last step, the client has disconnected.
 struct Run {
     state: Arc<State>,
     steps: VecDeque<Step>,
@@ -81,8 +83,9 @@ struct Run {
 impl Run {
     fn next(&mut self) -> Option<Step> {
         let step = self.steps.pop_front();
-        // Who waits for ever is never through.
-        self.in_last = self.steps.is_empty() && !matches!(step, Some(Step::Stall | Step::Repeat(_)));
+        // A step that never ends is never the last one.
+        self.in_last =
+            self.steps.is_empty() && !matches!(step, Some(Step::Stall | Step::Repeat(_)));
         step
     }
 }
@@ -119,7 +122,11 @@ pub(super) fn whole(script: &Script, fault: Option<&Fault>, answer: &Value) -> V
 }
 
 /// The steps of a stream of these events.
-pub(super) fn stream_of(script: &Script, fault: Option<&Fault>, mut events: Vec<String>) -> Vec<Step> {
+pub(super) fn stream_of(
+    script: &Script,
+    fault: Option<&Fault>,
+    mut events: Vec<String>,
+) -> Vec<Step> {
     let mut end = Vec::new();
     match fault {
         Some(&Fault::Cut(after)) => {
@@ -168,7 +175,7 @@ pub(super) fn stream_of(script: &Script, fault: Option<&Fault>, mut events: Vec<
     steps
 }
 
-/// What gzip makes of nothing.
+/// An empty text, compressed with gzip.
 const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
 
 fn overloaded() -> Value {
@@ -179,7 +186,7 @@ fn insert(events: &mut Vec<String>, after: usize, event: String) {
     events.insert(after.min(events.len()), event);
 }
 
-/// An event as it stands in the stream.
+/// An event as it is sent.
 fn frame(script: &Script, data: &str) -> String {
     let frame = if script.comments {
         format!(": keep-alive\n\n\nid: 7\nretry: 3000\n: again\ndata: {data}\n\n")
@@ -191,7 +198,9 @@ fn frame(script: &Script, data: &str) -> String {
 
 fn packets(packets: Packets, events: &[String]) -> Vec<Bytes> {
     match packets {
-        Packets::Events(events_each) => events.chunks(events_each.get()).map(|chunk| Bytes::from(chunk.concat())).collect(),
+        Packets::Events(events_each) => {
+            events.chunks(events_each.get()).map(|chunk| Bytes::from(chunk.concat())).collect()
+        }
         Packets::Bytes(bytes_each) => events
             .concat()
             .as_bytes()

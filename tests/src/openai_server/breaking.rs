@@ -1,4 +1,4 @@
-//! A socket that breaks in the middle of a write.
+//! A socket that fails within a write.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::State;
 
-/// Writes one half of what it is given, once the script says so, and nothing after that.
+/// Writes only the first half of a buffer when the script says so, and nothing after that.
 pub(super) struct Breaking<S> {
     socket: S,
     state: Arc<State>,
@@ -19,22 +19,26 @@ pub(super) struct Breaking<S> {
 
 impl<S> Breaking<S> {
     pub(super) fn new(socket: S, state: Arc<State>) -> Self {
-        Self {
-            socket,
-            state,
-            broken: false,
-        }
+        Self { socket, state, broken: false }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Breaking<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Breaking<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }

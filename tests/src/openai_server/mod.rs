@@ -1,7 +1,7 @@
 //! A small OpenAI-compatible server: real HTTP, real SSE, on loopback.
 //!
-//! It stands in for a provider in the quickstart and in the tests, and has faults on demand. It runs on a thread and a runtime of its own,
-//! so that what is tested does not drive its own counterpart.
+//! It replaces a provider in the quickstart and in the tests, and has faults on demand. It runs on
+//! its own thread and runtime, so that the code under test does not drive the server.
 
 mod answer;
 mod body;
@@ -32,7 +32,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 pub use script::{Fault, JOKE, Packets, Script};
 
-/// The key that tests send. It must be in no output of any test: `.ci/run` looks for it.
+/// The key that tests send. It must not be in any test's output, which `.ci/run` checks.
 pub const MARKED_KEY: &str = "sk-marked-4f9d2c71-never-printed";
 
 /// A running server. Dropping it closes its connections and waits for its thread.
@@ -44,7 +44,7 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A request as the server got it.
+/// A request that the server received.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The path.
@@ -55,23 +55,23 @@ pub struct Request {
     pub body: serde_json::Value,
 }
 
-/// What the server's tasks and its owner share.
+/// The state that the server's tasks and its owner share.
 struct State {
     script: Script,
     seen: Mutex<Seen>,
     changed: Condvar,
-    /// The chunks that a gated server may send.
+    /// One permit for each chunk that a gated server may send.
     permits: Semaphore,
-    /// The next write to a client breaks.
+    /// `true` if the next write to a client is to fail.
     break_next_write: AtomicBool,
-    /// The connections that were made.
+    /// The number of connections so far.
     connections: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Seen {
     requests: Vec<Request>,
-    /// How many answers ended before they were complete, by the client's doing.
+    /// The number of answers that the client aborted.
     broken_off: usize,
 }
 
@@ -79,18 +79,21 @@ impl Server {
     /// Starts a server that answers as `script` says, on a free port of loopback.
     ///
     /// # Errors
-    /// When there is no port to listen on, or no thread to run on.
+    /// If there is no free port, or if no thread can be started.
     pub fn start(script: Script) -> io::Result<Self> {
         Self::launch(script, None)
     }
 
-    /// The same over TLS, as `localhost`, with a certificate that only [`ca_pem`](Self::ca_pem) vouches for.
+    /// The same over TLS, as `localhost`. The certificate is only trusted with
+    /// [`ca_pem`](Self::ca_pem).
     ///
     /// # Errors
-    /// As [`start`](Self::start), and when no certificate can be made.
+    /// As with [`start`](Self::start), and if no certificate can be made.
     pub fn start_tls(script: Script) -> io::Result<Self> {
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
-        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(io::Error::other)?;
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+            .map_err(io::Error::other)?;
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+            .map_err(io::Error::other)?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -103,7 +106,8 @@ impl Server {
     }
 
     fn launch(script: Script, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        // By the standard library: the caller may be on a runtime of its own, in which ours must not be entered.
+        // With the standard library: the caller may be on another tokio runtime, in which this one
+        // must not be entered.
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -127,16 +131,10 @@ impl Server {
             });
             // Dropping the runtime drops the connections.
         })?;
-        Ok(Self {
-            address,
-            ca_pem: None,
-            state,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { address, ca_pem: None, state, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What a client takes as its base URL.
+    /// The base URL for clients.
     #[must_use]
     pub fn base_url(&self) -> String {
         match self.ca_pem {
@@ -145,13 +143,13 @@ impl Server {
         }
     }
 
-    /// The certificate to trust, in PEM; empty without TLS.
+    /// The certificate to trust, in PEM. It is empty without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         self.ca_pem.as_deref().unwrap_or_default()
     }
 
-    /// Lets a gated server send `chunks` more.
+    /// Lets a gated server send `chunks` further chunks.
     pub fn release(&self, chunks: usize) {
         self.state.permits.add_permits(chunks);
     }
@@ -162,17 +160,19 @@ impl Server {
         self.state.seen().requests.clone()
     }
 
-    /// How many connections were made to it.
+    /// The number of connections so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Waits until `answers` answers ended before they were complete, by the client's doing; false when `limit` is over first.
+    /// Waits until clients have aborted `answers` answers. Returns `false` if that takes longer
+    /// than `limit`.
     #[must_use]
     pub fn wait_broken_off(&self, answers: usize, limit: Duration) -> bool {
         let seen = self.state.seen();
-        let waited = self.state.changed.wait_timeout_while(seen, limit, |seen| seen.broken_off < answers);
+        let waited =
+            self.state.changed.wait_timeout_while(seen, limit, |seen| seen.broken_off < answers);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
@@ -181,7 +181,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the server has been printed, and its clients have noticed.
+            // A panic of the server has been printed, and its clients have got errors.
             let _ = thread.join();
         }
     }
@@ -204,15 +204,22 @@ impl State {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) -> io::Result<Infallible> {
+async fn accept(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    state: Arc<State>,
+) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     loop {
-        // A client that is gone before it is accepted is no reason to stop.
-        let Ok((socket, _)) = listener.accept().await else { continue };
-        // Otherwise the kernel glues small packets together, and the framing of a script would be lost.
+        // A client may disconnect before it is accepted.
+        let Ok((socket, _)) = listener.accept().await else {
+            continue;
+        };
+        // Otherwise the kernel joins small packets, and the packets would not be those of the
+        // script.
         let _ = socket.set_nodelay(true);
         if matches!(state.script.fault, Some(Fault::Reset(_))) {
-            // Closed, it is reset.
+            // The socket is reset when it is closed.
             let _ = socket.set_zero_linger();
         }
         state.connections.fetch_add(1, Ordering::Relaxed);
@@ -233,6 +240,6 @@ async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, state
 async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let socket = Breaking::new(socket, state.clone());
     let service = service_fn(move |request| service::answer(state.clone(), request));
-    // An error here is a client that went away, or a fault that the script asked for.
+    // An error here is a client that disconnected, or a fault of the script.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }

@@ -1,4 +1,4 @@
-//! What a server answers, and what it does wrong.
+//! The answers and the faults of a server.
 
 use std::num::NonZeroUsize;
 
@@ -22,7 +22,7 @@ pub const JOKE: [&str; 14] = [
     ".",
 ];
 
-/// What a server answers to every request, and how.
+/// The answer of a server to every request.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub(super) text: Text,
@@ -44,76 +44,78 @@ pub(super) enum Text {
     Given { whole: Value, events: Vec<Value> },
 }
 
-/// Something that goes wrong. Events are counted from 1: the first one of a stream has the role and no text, then comes an event a token.
+/// A fault. Events count from 1: the first event of a stream has the role and no text, and each
+/// further event has a token.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Fault {
-    /// An answer of that status, with that body, and a `retry-after` header.
+    /// An answer with that status and body, and a `retry-after` header.
     Status(u16, String),
     /// The connection is closed before the answer begins.
     CutBeforeHeaders,
-    /// The connection is cut after so many events, in mid-body.
+    /// The connection is closed in the body, after that many events.
     Cut(usize),
-    /// The body ends in good order after so many events, and before the answer does.
+    /// The body is complete after that many events, but the answer is not.
     EndsEarly(usize),
-    /// Nothing comes after so many events.
+    /// The server stalls after that many events.
     Stall(usize),
-    /// After so many events comes one whose JSON is broken.
+    /// After that many events, the server sends one with invalid JSON.
     BrokenJson(usize),
-    /// After so many events comes an error object, and then the end.
+    /// After that many events, the server sends an error object and ends the stream.
     ErrorEvent(usize),
-    /// After so many events comes one of that many bytes.
+    /// After that many events, the server sends one of that many bytes.
     Oversized(usize, usize),
-    /// The answer says that it is HTML.
+    /// The answer has the content type of HTML.
     WrongContentType,
-    /// The answer says that it is compressed, and is.
+    /// The answer is compressed.
     Gzip,
-    /// The answer never begins.
+    /// The server reads the request and never answers.
     StallBeforeHeaders,
     /// The head of the answer has a header of that many bytes.
     LongHead(usize),
-    /// The server sends its client to that location.
+    /// The server redirects to that location.
     Redirect(String),
-    /// After so many events the connection is reset, in the middle of the next one. A gated server waits for that, too.
+    /// After that many events, the connection is reset within the next one. A gated server waits
+    /// for a permit before the reset.
     Reset(usize),
-    /// After so many events comes one comment after the other, without an end.
+    /// After that many events, the server sends comments forever.
     EndlessComments(usize),
-    /// The `content-length` is so many bytes more than there are, or less.
+    /// The `content-length` is wrong by that many bytes.
     LyingLength(isize),
 }
 
-/// How a stream's bytes are cut into packets.
+/// How a stream's bytes are split into packets.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Packets {
-    /// An event a packet.
+    /// That many events in each packet.
     Events(NonZeroUsize),
-    /// So many bytes a packet: an event comes in many.
+    /// That many bytes in each packet.
     Bytes(NonZeroUsize),
 }
 
 impl Packets {
-    /// So many events in one packet.
+    /// That many events in each packet.
     ///
     /// # Panics
-    /// When it is 0.
+    /// If it is 0.
     #[must_use]
     pub fn of_events(events: usize) -> Self {
-        Self::Events(NonZeroUsize::new(events).expect("a packet has something in it"))
+        Self::Events(NonZeroUsize::new(events).expect("a packet is not empty"))
     }
 
-    /// So many bytes a packet.
+    /// That many bytes in each packet.
     ///
     /// # Panics
-    /// When it is 0.
+    /// If it is 0.
     #[must_use]
     pub fn of_bytes(bytes: usize) -> Self {
-        Self::Bytes(NonZeroUsize::new(bytes).expect("a packet has something in it"))
+        Self::Bytes(NonZeroUsize::new(bytes).expect("a packet is not empty"))
     }
 }
 
 impl Script {
-    /// Answers with that text, token by token.
+    /// Answers with those tokens.
     pub fn tokens<T: Into<String>>(tokens: impl IntoIterator<Item = T>) -> Self {
         Self::new(Text::Tokens(tokens.into_iter().map(Into::into).collect()))
     }
@@ -124,18 +126,16 @@ impl Script {
         Self::tokens(JOKE)
     }
 
-    /// Answers with the last message's words, a token each, so that many conversations can be told apart.
+    /// Answers with the words of the last message, one token each, so that a test can distinguish
+    /// the answers of many conversations.
     #[must_use]
     pub fn echo() -> Self {
         Self::new(Text::Echo)
     }
 
-    /// Answers with that JSON: `whole`, or the data of those events to whoever wants a stream.
+    /// Answers with that JSON: `whole`, or `events` if the request asks for a stream.
     pub fn given(whole: Value, events: impl IntoIterator<Item = Value>) -> Self {
-        Self::new(Text::Given {
-            whole,
-            events: events.into_iter().collect(),
-        })
+        Self::new(Text::Given { whole, events: events.into_iter().collect() })
     }
 
     fn new(text: Text) -> Self {
@@ -153,35 +153,35 @@ impl Script {
         }
     }
 
-    /// Refuses other keys than this one, and says which one it was given, as careless servers do.
+    /// Refuses every other key. The error repeats the key, as some servers do.
     #[must_use]
     pub fn require_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Does that wrong.
+    /// Adds a fault.
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
         self
     }
 
-    /// Does it wrong only with that many requests, the first ones.
+    /// Limits the fault to that many requests, from the first.
     #[must_use]
     pub fn times(mut self, requests: usize) -> Self {
         self.faults = requests;
         self
     }
 
-    /// What a status of 429 or 503 says in its `retry-after`: 7 s, unless this is called.
+    /// Sets the `retry-after` of the statuses 429 and 503. The default is 7 s.
     #[must_use]
     pub fn retry_after(mut self, value: impl Into<String>) -> Self {
         self.retry_after = value.into();
         self
     }
 
-    /// Cuts its stream into packets so.
+    /// Sets how the stream is split into packets.
     #[must_use]
     pub fn packets(mut self, packets: Packets) -> Self {
         self.packets = packets;
@@ -195,21 +195,22 @@ impl Script {
         self
     }
 
-    /// Puts comments, blank lines and other fields between the data.
+    /// Adds comments, blank lines and other fields between the data.
     #[must_use]
     pub fn comments(mut self) -> Self {
         self.comments = true;
         self
     }
 
-    /// Leaves out what compatible servers leave out (ids, times, indices, the model), and adds what they add.
+    /// Leaves out fields that some compatible servers leave out (ids, times, indices, the model),
+    /// and adds a field of its own.
     #[must_use]
     pub fn bare(mut self) -> Self {
         self.bare = true;
         self
     }
 
-    /// Sends each event only once [`Server::release`](super::Server::release) lets it.
+    /// Sends each event only after [`Server::release`](super::Server::release) permits it.
     #[must_use]
     pub fn gated(mut self) -> Self {
         self.gated = true;

@@ -1,4 +1,4 @@
-//! From a request to an answer.
+//! The answer to a request.
 
 use std::io;
 use std::pin::Pin;
@@ -24,7 +24,19 @@ const MOST_BYTES: usize = 16 << 20;
 /// A refusal: its status and its body.
 struct Refusal(StatusCode, Value);
 
-pub(super) async fn answer(state: Arc<State>, request: hyper::Request<Incoming>) -> io::Result<Response<Body>> {
+/// A request that is never answered. It is dropped when the client disconnects.
+struct Stalled(Arc<State>);
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.note(|seen| seen.broken_off += 1);
+    }
+}
+
+pub(super) async fn answer(
+    state: Arc<State>,
+    request: hyper::Request<Incoming>,
+) -> io::Result<Response<Body>> {
     let (json, number) = match accept(&state, request).await {
         Ok(accepted) => accepted,
         Err(Refusal(status, body)) => {
@@ -36,14 +48,18 @@ pub(super) async fn answer(state: Arc<State>, request: hyper::Request<Incoming>)
     let fault = script.fault.as_ref().filter(|_| number < script.faults);
     match fault {
         Some(Fault::CutBeforeHeaders) => return Err(io::ErrorKind::ConnectionAborted.into()),
-        Some(Fault::StallBeforeHeaders) => std::future::pending().await,
+        Some(Fault::StallBeforeHeaders) => {
+            let _stalled = Stalled(state.clone());
+            std::future::pending().await
+        }
         Some(Fault::Status(status, body)) => {
             let status = StatusCode::from_u16(*status).map_err(io::Error::other)?;
             let body = Step::Send(body.clone().into());
             return respond(&state, head(&state, status, "application/json", fault), [body]);
         }
         Some(Fault::Redirect(location)) => {
-            let head = head(&state, StatusCode::TEMPORARY_REDIRECT, "text/html", fault).header("location", location);
+            let head = head(&state, StatusCode::TEMPORARY_REDIRECT, "text/html", fault)
+                .header("location", location);
             return respond(&state, head, []);
         }
         _ => {}
@@ -64,8 +80,13 @@ pub(super) async fn answer(state: Arc<State>, request: hyper::Request<Incoming>)
     respond(&state, head, steps)
 }
 
-/// The head of an answer, and what is wrong with it.
-fn head(state: &State, status: StatusCode, content_type: &str, fault: Option<&Fault>) -> http::response::Builder {
+/// The head of an answer, with the fault.
+fn head(
+    state: &State,
+    status: StatusCode,
+    content_type: &str,
+    fault: Option<&Fault>,
+) -> http::response::Builder {
     let content_type = match fault {
         Some(Fault::WrongContentType) => "text/html",
         _ => content_type,
@@ -81,20 +102,29 @@ fn head(state: &State, status: StatusCode, content_type: &str, fault: Option<&Fa
     }
 }
 
-fn respond(state: &Arc<State>, head: http::response::Builder, steps: impl IntoIterator<Item = Step>) -> io::Result<Response<Body>> {
-    let body: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(body(state.clone(), steps.into_iter().collect::<Vec<_>>()));
+fn respond(
+    state: &Arc<State>,
+    head: http::response::Builder,
+    steps: impl IntoIterator<Item = Step>,
+) -> io::Result<Response<Body>> {
+    let body: Pin<Box<dyn Stream<Item = _> + Send>> =
+        Box::pin(body(state.clone(), steps.into_iter().collect::<Vec<_>>()));
     head.body(StreamBody::new(body)).map_err(io::Error::other)
 }
 
-/// Checks a request as a server of OpenAI's kind does, notes it, and tells how many came before it.
-async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<(Value, usize), Refusal> {
+/// Checks a request as OpenAI's servers do, and records it. Returns its JSON, and the number of
+/// requests before it.
+async fn accept(
+    state: &State,
+    request: hyper::Request<Incoming>,
+) -> Result<(Value, usize), Refusal> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     if path != "/v1/chat/completions" {
-        return Err(refuse(StatusCode::NOT_FOUND, "not_found", "there is nothing here"));
+        return Err(refuse(StatusCode::NOT_FOUND, "not_found", "no such path"));
     }
     if head.method != Method::POST {
-        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "post it"));
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "use POST"));
     }
     let bytes = match Limited::new(body, MOST_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
@@ -102,18 +132,17 @@ async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<(Val
             return Err(refuse(
                 StatusCode::BAD_REQUEST,
                 "unreadable",
-                "the body breaks off, or is too large",
+                "the body is incomplete or too large",
             ));
         }
     };
-    let authorization = head
-        .headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let authorization =
+        head.headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let json: Value = match serde_json::from_slice(&bytes) {
         Ok(json) => json,
-        Err(_) => return Err(refuse(StatusCode::BAD_REQUEST, "invalid_json", "the body is no JSON")),
+        Err(_) => {
+            return Err(refuse(StatusCode::BAD_REQUEST, "invalid_json", "the body is not JSON"));
+        }
     };
     let mut number = 0;
     state.note(|seen| {
@@ -136,7 +165,9 @@ async fn accept(state: &State, request: hyper::Request<Incoming>) -> Result<(Val
 }
 
 fn check_key(state: &State, authorization: Option<&str>) -> Result<(), Refusal> {
-    let Some(key) = &state.script.key else { return Ok(()) };
+    let Some(key) = &state.script.key else {
+        return Ok(());
+    };
     let given = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     if given == key {
         return Ok(());

@@ -3,14 +3,14 @@
 use std::error::Error;
 use std::fmt;
 
-/// A program cannot be read: where, and why, in one line.
+/// A program cannot be read. Its text is one line that names the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadError {
     place: Place,
     flaw: Flaw,
 }
 
-/// Where a flaw is. All that is outside the steps is shown as `program`.
+/// The place of a flaw. A place outside the steps is shown as `program`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Program,
@@ -19,7 +19,7 @@ pub(super) enum Place {
     Step(usize),
 }
 
-/// What is wrong there. What the program's author wrote is shown quoted, so that it cannot break the line.
+/// The flaw at a place. Text of the program is shown quoted, so that it cannot break the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flaw {
     TooLong,
@@ -75,7 +75,9 @@ impl fmt::Display for Flaw {
             Self::WrongRun { alias, wanted } => write!(f, "{alias:?} is not {wanted}"),
             Self::HasEnded(alias) => write!(f, "the run {alias:?} has ended"),
             Self::UsedTwice(alias) => write!(f, "the alias {alias:?} is used twice"),
-            Self::DoesNotFit { aliases, prompts } => write!(f, "`as` does not fit: aliases {aliases}, prompts {prompts}"),
+            Self::DoesNotFit { aliases, prompts } => {
+                write!(f, "`as` does not fit: aliases {aliases}, prompts {prompts}")
+            }
         }
     }
 }

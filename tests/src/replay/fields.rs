@@ -1,13 +1,13 @@
-//! Taking a JSON object apart by the names and types of its fields.
+//! Takes fields out of a JSON object, by name and type.
 //!
-//! By hand instead of by serde's derive, which is too kind for a checker: it takes an array for a struct and `null` for what may be absent,
-//! and it does not name the field that is ill-typed.
+//! serde's derive is too lenient for a checker: it accepts an array for a struct and `null` for an
+//! absent field, and it does not name the ill-typed field.
 
 use rappel_core::{Map, Value};
 
 use super::error::Flaw;
 
-/// What can be read out of a JSON value.
+/// A type that can be read out of a JSON value.
 pub(super) trait FromJson: Sized {
     /// The type's name in errors.
     fn expected() -> String;
@@ -15,27 +15,30 @@ pub(super) trait FromJson: Sized {
     fn from_json(value: Value) -> Option<Self>;
 }
 
-/// A JSON object, some of whose fields have been taken. What is left at the end is ignored.
+/// A JSON object whose fields are taken out one by one. Fields that are left at the end are
+/// ignored.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// A field that has to be there.
+    /// Takes a required field.
     pub(super) fn take<T: FromJson>(&mut self, field: &'static str) -> Result<T, Flaw> {
         self.find(field)?.ok_or(Flaw::Missing(field))
     }
 
-    /// A field that may be absent; `null` is not absent.
+    /// Takes an optional field. A `null` is not an absent field.
     pub(super) fn find<T: FromJson>(&mut self, field: &'static str) -> Result<Option<T>, Flaw> {
-        let Some(value) = self.0.remove(field) else { return Ok(None) };
-        let ill_typed = || Flaw::IllTyped {
-            field,
-            expected: T::expected(),
+        let Some(value) = self.0.remove(field) else {
+            return Ok(None);
         };
+        let ill_typed = || Flaw::IllTyped { field, expected: T::expected() };
         T::from_json(value).map(Some).ok_or_else(ill_typed)
     }
 
-    /// A field that may be absent, and then has its type's default.
-    pub(super) fn find_or_default<T: FromJson + Default>(&mut self, field: &'static str) -> Result<T, Flaw> {
+    /// Takes an optional field, or its type's default if it is absent.
+    pub(super) fn find_or_default<T: FromJson + Default>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<T, Flaw> {
         Ok(self.find(field)?.unwrap_or_default())
     }
 }

@@ -1,4 +1,4 @@
-//! What the handlers saw, as the format writes it.
+//! The log that the handlers of a program write.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::vocabulary::role;
 
-/// What one step led to.
+/// The outcome and the log of one step.
 #[derive(Debug, Serialize)]
 pub struct StepLog {
-    /// `ok`, or `error: ` and the message of the failure that came back to the emitter.
+    /// `ok`, or `error: ` and the message of the failure that the emitter got.
     pub outcome: String,
-    /// What the handlers saw: in the order of their registration, and for each in the order in which the runs were made.
+    /// The handlers' entries, by handler in the order of registration, then by run in the order of
+    /// making.
     pub saw: Vec<Entry>,
 }
 
@@ -27,18 +28,18 @@ pub struct Entry {
     tags: Vec<String>,
     #[serde(flatten)]
     payload: Value,
-    /// Of starts and custom events only.
+    /// Only in starts and custom events.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Map<String, Value>>,
 }
 
-/// Where the handlers write.
+/// The log that the handlers write.
 pub(super) struct Log {
     aliases: HashMap<RunId, String>,
     written: Mutex<Vec<(Key, Entry)>>,
 }
 
-/// A handler's place, then a run's id: entries are sorted by it.
+/// What entries are sorted by: the handler's place, then the run's id.
 type Key = (usize, RunId);
 
 impl Log {
@@ -62,9 +63,10 @@ impl Log {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).push((key, entry));
     }
 
-    /// What has been written since the last call, sorted.
+    /// The entries since the last call, sorted.
     pub(super) fn take(&self) -> Vec<Entry> {
-        let mut written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut written =
+            std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
         written.sort_by_key(|(key, _)| *key);
         written.into_iter().map(|(_, entry)| entry).collect()
     }
@@ -74,13 +76,15 @@ impl Log {
     }
 }
 
-/// An event's own fields, named as in the step that it is from; only a token's text has a name of its own.
+/// An event's own fields, named as in its step, except that a token's text is named `token`.
 fn payload(event: &Event) -> Value {
     match event {
         Event::LlmStart(start) => json!({ "prompts": [start.prompt] }),
         Event::ChatModelStart(start) => json!({ "messages": [messages(&start.messages)] }),
         Event::LlmNewToken(token) => json!({ "token": token.token.as_str() }),
-        Event::LlmEnd(end) => json!({ "texts": [texts(&end.result)], "llm_output": end.result.llm_output }),
+        Event::LlmEnd(end) => {
+            json!({ "texts": [texts(&end.result)], "llm_output": end.result.llm_output })
+        }
         Event::LlmError(error) => json!({ "error": error.error.to_string() }),
         Event::ChainStart(start) => json!({ "inputs": start.inputs }),
         Event::ChainEnd(end) => json!({ "outputs": end.outputs }),
@@ -91,17 +95,22 @@ fn payload(event: &Event) -> Value {
         Event::RetrieverStart(start) => json!({ "query": start.query }),
         Event::RetrieverEnd(end) => json!({ "documents": documents(&end.documents) }),
         Event::RetrieverError(error) => json!({ "error": error.error.to_string() }),
-        Event::AgentAction(action) => json!({ "tool": action.tool, "tool_input": action.tool_input, "log": action.log }),
-        Event::AgentFinish(finish) => json!({ "return_values": finish.return_values, "log": finish.log }),
+        Event::AgentAction(action) => {
+            json!({ "tool": action.tool, "tool_input": action.tool_input, "log": action.log })
+        }
+        Event::AgentFinish(finish) => {
+            json!({ "return_values": finish.return_values, "log": finish.log })
+        }
         Event::Text(text) => json!({ "text": text.text }),
         Event::CustomEvent(event) => json!({ "name": &*event.name, "data": event.data }),
-        // No step emits anything else.
+        // No step emits another kind.
         _ => json!({}),
     }
 }
 
 fn messages(messages: &[Message]) -> Vec<Value> {
-    let message = |message: &Message| json!({ "role": role(message.role), "content": message.text() });
+    let message =
+        |message: &Message| json!({ "role": role(message.role), "content": message.text() });
     messages.iter().map(message).collect()
 }
 
@@ -111,7 +120,8 @@ fn texts(result: &LlmResult) -> Vec<&str> {
 
 fn documents(documents: &[Document]) -> Vec<Value> {
     let document = |document: &Document| {
-        let mut fields = json!({ "page_content": document.page_content, "metadata": document.metadata });
+        let mut fields =
+            json!({ "page_content": document.page_content, "metadata": document.metadata });
         if let Some(id) = &document.id {
             fields["id"] = json!(id);
         }

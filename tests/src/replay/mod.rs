@@ -1,9 +1,11 @@
-//! Replays *callback programs*: the cases of `tests/conformance`, and all else that is written in their format.
+//! Replays *callback programs*: the cases of `tests/conformance`, and other programs in their
+//! format.
 //!
-//! [`Program::read`] checks a program as a whole: it resolves every alias to a run of the right kind, and builds every payload. So
-//! [`Program::play`] has nothing left to refuse. It drives a manager by rappel's public API, with handlers that write down what they see.
+//! [`Program::read`] checks a program as a whole: it resolves every alias to a run of the right
+//! kind, and builds every payload. So [`Program::play`] cannot fail. It drives a manager by
+//! rappel's public API, with handlers that log their calls.
 //!
-//! The format and its rules: `tests/conformance/README.md`.
+//! `tests/conformance/README.md` describes the format and its rules.
 
 mod error;
 mod fields;

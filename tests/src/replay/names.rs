@@ -1,4 +1,4 @@
-//! What a program's aliases stand for, step after step: a run is known by its kind, and until it ends.
+//! What a program's aliases stand for at each step. A run has a kind, and an alias until it ends.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -7,9 +7,9 @@ use rappel_core::{ChainRun, LlmRun, RetrieverRun, RunId, ToolRun};
 
 use super::error::Flaw;
 
-/// A run of the public API, as the programs tell its kinds apart.
+/// A run of the public API.
 pub(super) trait Run {
-    /// What errors call it.
+    /// The kind's name in errors.
     const NAME: &'static str;
 
     fn id(&self) -> RunId;
@@ -33,7 +33,7 @@ runs! {
     RetrieverRun "a retriever's run",
 }
 
-/// A run that is open where a checked program names it.
+/// A run that a checked program names while it is open.
 #[derive(Debug)]
 pub(super) struct Open<R> {
     pub(super) id: RunId,
@@ -48,7 +48,7 @@ pub(super) enum Parent {
     Retriever(Open<RetrieverRun>),
 }
 
-/// A manager: its place in the order of making, in which the root is the first.
+/// A manager, by its place in the order of making. The root is the first.
 pub(super) type ManagerIndex = usize;
 
 enum Named {
@@ -86,7 +86,7 @@ impl Names {
         self.open_if_any(&alias)?.ok_or(Flaw::WrongRun { alias, wanted: R::NAME })
     }
 
-    /// A run that ends here: from now on, no step may name it.
+    /// Ends a run. No later step may name it.
     pub(super) fn end<R: Run>(&mut self, alias: String) -> Result<Open<R>, Flaw> {
         let run = self.open(alias.clone())?;
         self.known.insert(alias, Named::Ended);
@@ -124,7 +124,7 @@ impl Names {
         Ok(id)
     }
 
-    /// The aliases of what has an id.
+    /// The aliases of everything that has an id.
     pub(super) fn into_ids(self) -> HashMap<RunId, String> {
         self.ids
     }
@@ -132,10 +132,9 @@ impl Names {
     fn open_if_any<R: Run>(&self, alias: &str) -> Result<Option<Open<R>>, Flaw> {
         match self.named(alias)? {
             Named::Ended => Err(Flaw::HasEnded(alias.to_owned())),
-            Named::Open(kind, id) if *kind == R::NAME => Ok(Some(Open {
-                id: *id,
-                kind: PhantomData,
-            })),
+            Named::Open(kind, id) if *kind == R::NAME => {
+                Ok(Some(Open { id: *id, kind: PhantomData }))
+            }
             _ => Ok(None),
         }
     }
@@ -144,7 +143,7 @@ impl Names {
         self.known.get(alias).ok_or_else(|| Flaw::UnknownAlias(alias.to_owned()))
     }
 
-    /// Ids count up, so that they sort by the order of making.
+    /// Ids count up, so that they are sorted by the order of making.
     fn make_id(&mut self, alias: &str) -> RunId {
         let number = self.ids.len() as u128 + 1;
         let id = RunId::from_bytes(number.to_be_bytes());

@@ -3,36 +3,42 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rappel_core::{CallbackManager, ChainRun, EmitError, LlmRun, RetrieverRun, RunId, StartError, ToolRun};
+use rappel_core::{
+    CallbackManager, ChainRun, EmitError, LlmRun, RetrieverRun, RunId, Start as Starting, ToolRun,
+};
 
 use super::log::{Log, StepLog};
 use super::names::{ManagerIndex, Open, Parent, Run};
-use super::program::{End, Failing, ManagerSpec, Program, Start, Step, Tell};
+use super::program::{Emit, End, Failing, ManagerSpec, Program, Start, Step};
 use super::recorder::{self, Rank};
 
 impl Program {
-    /// Plays the program on a manager that has nothing yet, and tells what each step led to.
+    /// Plays the program on a manager without handlers, and returns the log of each step.
     pub async fn play(self, callbacks: CallbackManager) -> Vec<StepLog> {
         let log = Arc::new(Log::new(self.aliases));
-        // A failure that the program asked for is in the log; it is not to be reported besides.
+        // The failures that the program asks for are in the log. They need no report on standard
+        // error.
         let mut root = dressed(callbacks.on_handler_failure(|_| {}), self.manager);
+        let raises = self.handlers.iter().any(|handler| handler.raise_error);
         for (place, spec) in self.handlers.into_iter().enumerate() {
             root = recorder::register(root, spec, place, &log);
         }
-        let mut player = Player::new(root.clone());
+        let mut player = Player::new(root.clone(), raises);
         let mut logs = Vec::with_capacity(self.steps.len());
         for step in self.steps {
-            let outcome = told(player.step(step).await);
+            let outcome = outcome_text(player.step(step).await);
             logs.push(StepLog { outcome, saw: log.take() });
         }
-        // Runs that the program left open end as cancelled now; the log is closed, so nobody reads what handlers make of that.
+        // Runs that the program left open end as cancelled here. What the handlers log now is not
+        // returned.
         drop(player);
-        root.flush().await;
+        root.flush().await.expect("a program is not played inside a handler");
         logs
     }
 }
 
-/// The order is the format's: a tag that is added again moves, and is then as inheritable as its last addition.
+/// Adds tags and metadata in the format's order: a tag that is added again moves to the end, and is
+/// inherited only if its last addition was inheritable.
 fn dressed(callbacks: CallbackManager, spec: ManagerSpec) -> CallbackManager {
     callbacks
         .with_inheritable_tags(spec.inheritable_tags)
@@ -43,8 +49,8 @@ fn dressed(callbacks: CallbackManager, spec: ManagerSpec) -> CallbackManager {
 
 type Outcome = Result<(), EmitError>;
 
-/// Of a handler's failure its own message, without what rappel says around it.
-fn told(outcome: Outcome) -> String {
+/// `ok`, or the handler's own message without rappel's text around it.
+fn outcome_text(outcome: Outcome) -> String {
     match outcome {
         Ok(()) => "ok".to_owned(),
         Err(error) => match error.failure() {
@@ -54,8 +60,10 @@ fn told(outcome: Outcome) -> String {
     }
 }
 
-/// The managers that have been made, and the runs that are open.
+/// The managers so far, and the open runs.
 struct Player {
+    /// Whether a handler's failure may come back from a start.
+    raises: bool,
     managers: Vec<CallbackManager>,
     llms: Runs<LlmRun>,
     chains: Runs<ChainRun>,
@@ -64,8 +72,9 @@ struct Player {
 }
 
 impl Player {
-    fn new(root: CallbackManager) -> Self {
+    fn new(root: CallbackManager, raises: bool) -> Self {
         Self {
+            raises,
             managers: vec![root],
             llms: Runs::new(),
             chains: Runs::new(),
@@ -83,39 +92,57 @@ impl Player {
             }
             Step::CustomEvent { on, event } => self.managers[on].on_custom_event(event).await,
             Step::Start { on, what } => self.start(on, what).await,
-            Step::Tell(what) => self.tell(what).await,
+            Step::Emit(what) => self.emit(what).await,
             Step::End(end) => self.end(end).await,
             Step::Fail { run, error } => self.fail(run, error).await,
         }
     }
 
-    fn child(&self, of: Parent, tag: Option<String>) -> CallbackManager {
+    fn child(&mut self, of: Parent, tag: Option<String>) -> CallbackManager {
         match of {
-            Parent::Chain(run) => self.chains.get(&run).child(tag.as_deref()),
-            Parent::Tool(run) => self.tools.get(&run).child(tag.as_deref()),
-            Parent::Retriever(run) => self.retrievers.get(&run).child(tag.as_deref()),
+            Parent::Chain(run) => self.chains.get_mut(&run).child(),
+            Parent::Tool(run) => self.tools.get_mut(&run).child(),
+            Parent::Retriever(run) => self.retrievers.get_mut(&run).child(),
         }
-        // A program's runs end by their own ends only, as with LangChain, also where their parent's comes first.
+        .with_tags(tag)
+        // As with LangChain, a run ends by its own end only, even if its parent ends first.
         .detached()
     }
 
     async fn start(&mut self, on: ManagerIndex, what: Start) -> Outcome {
         let manager = &self.managers[on];
         match what {
-            Start::Llm(starts) => self.llms.keep_batch(manager.on_llm_starts(starts).await),
-            Start::ChatModel(starts) => self.llms.keep_batch(manager.on_chat_model_starts(starts).await),
-            Start::Chain(start) => self.chains.keep(manager.on_chain_start(start).await),
-            Start::Tool(start) => self.tools.keep(manager.on_tool_start(start).await),
-            Start::Retriever(start) => self.retrievers.keep(manager.on_retriever_start(start).await),
+            // A run whose start raises in a batch is lost, but the program may go on with it.
+            Start::Llm(starts) if self.raises => {
+                let starts = starts.into_iter().map(|start| manager.on_llm_start(start));
+                self.llms.start_each(starts).await
+            }
+            Start::ChatModel(starts) if self.raises => {
+                let starts = starts.into_iter().map(|start| manager.on_chat_model_start(start));
+                self.llms.start_each(starts).await
+            }
+            Start::Llm(starts) => self.llms.keep_all(manager.on_llm_starts(starts).await),
+            Start::ChatModel(starts) => {
+                self.llms.keep_all(manager.on_chat_model_starts(starts).await)
+            }
+            Start::Chain(start) => self.chains.keep(manager.on_chain_start(start).keep().await),
+            Start::Tool(start) => self.tools.keep(manager.on_tool_start(start).keep().await),
+            Start::Retriever(start) => {
+                self.retrievers.keep(manager.on_retriever_start(start).keep().await)
+            }
         }
     }
 
-    async fn tell(&self, what: Tell) -> Outcome {
+    async fn emit(&mut self, what: Emit) -> Outcome {
         match what {
-            Tell::Token(run, text) => self.llms.get(&run).on_llm_new_token(text).await,
-            Tell::AgentAction(run, action) => self.chains.get(&run).on_agent_action(action).await,
-            Tell::AgentFinish(run, finish) => self.chains.get(&run).on_agent_finish(finish).await,
-            Tell::Text(run, text) => self.chains.get(&run).on_text(text).await,
+            Emit::Token(run, text) => self.llms.get_mut(&run).on_llm_new_token(text).await,
+            Emit::AgentAction(run, action) => {
+                self.chains.get_mut(&run).on_agent_action(action).await
+            }
+            Emit::AgentFinish(run, finish) => {
+                self.chains.get_mut(&run).on_agent_finish(finish).await
+            }
+            Emit::Text(run, text) => self.chains.get_mut(&run).on_text(text).await,
         }
     }
 
@@ -130,10 +157,10 @@ impl Player {
 
     async fn fail(&mut self, run: Failing, error: String) -> Outcome {
         match run {
-            Failing::Llm(run) => self.llms.take(&run).error(error).await,
-            Failing::Chain(run) => self.chains.take(&run).error(error).await,
-            Failing::Tool(run) => self.tools.take(&run).error(error).await,
-            Failing::Retriever(run) => self.retrievers.take(&run).error(error).await,
+            Failing::Llm(run) => self.llms.take(&run).fail(error).await,
+            Failing::Chain(run) => self.chains.take(&run).fail(error).await,
+            Failing::Tool(run) => self.tools.take(&run).fail(error).await,
+            Failing::Retriever(run) => self.retrievers.take(&run).fail(error).await,
         }
     }
 }
@@ -148,30 +175,33 @@ impl<R: Run> Runs<R> {
         Self(HashMap::new())
     }
 
-    fn get(&self, run: &Open<R>) -> &R {
-        self.0.get(&run.id).expect(CHECKED)
+    fn get_mut(&mut self, run: &Open<R>) -> &mut R {
+        self.0.get_mut(&run.id).expect(CHECKED)
     }
 
     fn take(&mut self, run: &Open<R>) -> R {
         self.0.remove(&run.id).expect(CHECKED)
     }
 
-    /// A start that raised has made its run all the same.
-    fn keep(&mut self, started: Result<R, StartError<R>>) -> Outcome {
-        let (run, outcome) = match started {
-            Ok(run) => (run, Ok(())),
-            Err(raised) => {
-                let (run, error) = raised.into_parts();
-                (run, Err(error))
-            }
-        };
+    /// Keeps a run, whether its start raised or not.
+    fn keep(&mut self, (run, outcome): (R, Outcome)) -> Outcome {
         self.0.insert(run.id(), run);
         outcome
     }
 
-    /// Of several failures, the first handler's is the outcome, whatever run it was in.
-    fn keep_batch(&mut self, batch: Vec<Result<R, StartError<R>>>) -> Outcome {
-        let failures = batch.into_iter().filter_map(|started| self.keep(started).err());
-        failures.min_by_key(Rank::of).map_or(Ok(()), Err)
+    fn keep_all(&mut self, batch: Vec<Result<R, EmitError>>) -> Outcome {
+        batch.into_iter().try_for_each(|started| self.keep((started?, Ok(()))))
+    }
+}
+
+impl Runs<LlmRun> {
+    /// Starts and keeps the runs in order. If several starts raise, the outcome is the failure of
+    /// the first handler, in whichever run it failed.
+    async fn start_each(&mut self, starts: impl Iterator<Item = Starting<LlmRun>>) -> Outcome {
+        let mut failures = Vec::new();
+        for start in starts {
+            failures.extend(self.keep(start.keep().await).err());
+        }
+        failures.into_iter().min_by_key(Rank::of).map_or(Ok(()), Err)
     }
 }

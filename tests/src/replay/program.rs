@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rappel_core::{
-    AgentAction, AgentFinish, ChainRun, ChainStart, ChatModelStart, CustomEvent, Document, EventKind, Interest, LlmResult, LlmRun,
-    LlmStart, Map, RetrieverRun, RetrieverStart, RunId, ToolRun, ToolStart, Value,
+    AgentAction, AgentFinish, ChainRun, ChainStart, ChatModelStart, CustomEvent, Document,
+    EventKind, Interest, LlmResult, LlmRun, LlmStart, Map, RetrieverRun, RetrieverStart, RunId,
+    ToolRun, ToolStart, Value,
 };
 
 use super::names::{ManagerIndex, Open, Parent};
 
-/// A callback program that has been read: whatever it names is there, and of the right kind.
+/// A checked callback program: every name in it stands for something of the right kind.
 #[derive(Debug)]
 pub struct Program {
     pub(super) handlers: Vec<HandlerSpec>,
@@ -44,7 +45,8 @@ pub(super) struct ManagerSpec {
     pub(super) metadata: Map<String, Value>,
 }
 
-/// One step. The payloads are rappel's own; those of starts carry the id that the run's alias stands for.
+/// One step, with rappel's own payloads. A start's payload carries the id that the alias stands
+/// for.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Makes the next manager.
@@ -56,7 +58,7 @@ pub(super) enum Step {
         on: ManagerIndex,
         what: Start,
     },
-    Tell(Tell),
+    Emit(Emit),
     End(End),
     Fail {
         run: Failing,
@@ -77,9 +79,9 @@ pub(super) enum Start {
     Retriever(RetrieverStart),
 }
 
-/// What a run goes on after.
+/// An event that does not end its run.
 #[derive(Debug)]
-pub(super) enum Tell {
+pub(super) enum Emit {
     Token(Open<LlmRun>, String),
     AgentAction(Open<ChainRun>, AgentAction),
     AgentFinish(Open<ChainRun>, AgentFinish),
@@ -94,7 +96,7 @@ pub(super) enum End {
     Retriever(Open<RetrieverRun>, Vec<Document>),
 }
 
-/// A run that ends in an error.
+/// A run that ends with an error.
 #[derive(Debug)]
 pub(super) enum Failing {
     Llm(Open<LlmRun>),

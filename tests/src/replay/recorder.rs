@@ -1,4 +1,4 @@
-//! The handlers of a program: they write down what they see, and fail where the program says so.
+//! The handlers of a program. They log their calls, and fail where the program says so.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,26 +7,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rappel_core::{
-    AsyncCallbackHandler, CallbackHandler, CallbackManager, EmitError, Event, EventKind, FailureCause, HandlerError, HandlerFuture,
-    HandlerOptions, HandlerResult, Interest, RunInfo,
+    AsyncCallbackHandler, Awaited, CallbackHandler, CallbackManager, EmitError, Event,
+    EventContext, EventKind, FailureCause, HandlerError, HandlerFuture, HandlerOptions,
+    HandlerResult, Interest,
 };
 
 use super::log::Log;
 use super::program::{HandlerKind, HandlerSpec};
 
-/// Registers the handler that `spec` describes, as the manager's next one.
-pub(super) fn register(callbacks: CallbackManager, spec: HandlerSpec, place: usize, log: &Arc<Log>) -> CallbackManager {
-    let options = HandlerOptions::new()
-        .name(&*spec.id)
-        .run_inline(spec.run_inline)
-        .inherit(spec.inherit)
-        .raise_error(spec.raise_error);
+/// Registers the handler that `spec` describes.
+pub(super) fn register(
+    callbacks: CallbackManager,
+    spec: HandlerSpec,
+    place: usize,
+    log: &Arc<Log>,
+) -> CallbackManager {
+    let mut delivery = Awaited::new();
+    if spec.run_inline {
+        delivery = delivery.inline();
+    }
+    if spec.raise_error {
+        delivery = delivery.raise_error();
+    }
+    let options = HandlerOptions::new().name(&*spec.id).delivery(delivery).inherit(spec.inherit);
     let kind = spec.kind;
     let recorder = Recorder {
-        rank: Rank {
-            waits_for_inline: !spec.run_inline,
-            place,
-        },
+        rank: Rank { waits_for_inline: !spec.run_inline, place },
         fail_on: spec
             .fail_on
             .into_iter()
@@ -53,12 +59,12 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn see(&self, event: &Event, run: &RunInfo) -> HandlerResult {
+    fn see(&self, event: &Event, cx: &EventContext) -> HandlerResult {
         let method = event.kind();
         if !self.implements.contains(method) {
             return Err(HandlerError::unhandled());
         }
-        self.log.write(self.rank.place, &self.id, event, run);
+        self.log.write(self.rank.place, &self.id, event, cx.run());
         match self.fail_on.get(&method) {
             Some(calls) if calls.is_over() => Err(self.failed(method).into()),
             _ => Ok(()),
@@ -66,10 +72,7 @@ impl Recorder {
     }
 
     fn failed(&self, method: EventKind) -> Failed {
-        Failed {
-            rank: self.rank,
-            message: format!("{} failed in {method}", self.id),
-        }
+        Failed { rank: self.rank, message: format!("{} failed in {method}", self.id) }
     }
 }
 
@@ -78,8 +81,8 @@ impl CallbackHandler for Recorder {
         self.interest
     }
 
-    fn on_event(&mut self, event: &Event, run: &RunInfo) -> HandlerResult {
-        self.see(event, run)
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        self.see(event, cx)
     }
 }
 
@@ -88,12 +91,12 @@ impl AsyncCallbackHandler for Recorder {
         self.interest
     }
 
-    fn on_event<'a>(&'a self, event: &'a Event, run: &'a RunInfo) -> HandlerFuture<'a> {
-        HandlerFuture::new(async { self.see(event, run) })
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        HandlerFuture::new(async { self.see(event, cx) })
     }
 }
 
-/// Counts the calls of a method. Atomic, since the runs of a batch call an async handler at the same time.
+/// Counts the calls of a method. Atomic, because async handlers have `&self`.
 struct Countdown {
     fails_at: u64,
     calls: AtomicU64,
@@ -105,13 +108,14 @@ impl Countdown {
         Self { fails_at, calls }
     }
 
-    /// Counts one more call; true at the one that is to fail.
+    /// Counts one more call. Returns `true` for the call that must fail.
     fn is_over(&self) -> bool {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1 == self.fails_at
     }
 }
 
-/// Where a handler stands among those whose failures come back: inline ones before the others, each in the order of registration.
+/// The order of handlers whose failures come back to the emitter: inline ones first, then the
+/// others, each in the order of registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     waits_for_inline: bool,
@@ -119,7 +123,7 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    /// The rank of the handler that failed; `None` where what failed was not a handler's doing.
+    /// The rank of the handler that failed, or `None` if no handler of a program failed.
     pub(super) fn of(error: &EmitError) -> Option<Self> {
         match &error.failure()?.cause {
             FailureCause::Error(error) => error.downcast_ref::<Failed>().map(|failed| failed.rank),
@@ -128,7 +132,7 @@ impl Rank {
     }
 }
 
-/// What a handler fails with: it knows its rank, since of a batch only the first failure counts.
+/// A handler's error. It carries the rank, because only a batch's first failure counts.
 #[derive(Debug)]
 struct Failed {
     rank: Rank,

@@ -1,4 +1,4 @@
-//! The words of the format that stand for something of rappel's.
+//! The format's words for rappel's own types.
 
 use std::collections::BTreeMap;
 
@@ -66,13 +66,13 @@ impl FromJson for EventGroup {
     }
 }
 
-/// The role's word, in the programs as in the logs.
+/// The role's word in programs and logs.
 pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::Human => "human",
         Role::Ai => "ai",
         Role::System => "system",
-        // The format has no further ones, so no message of a program does.
+        // The format has no other role, so that no message of a program has one.
         _ => "other",
     }
 }
@@ -85,9 +85,8 @@ impl FromJson for Message {
     fn from_json(value: Value) -> Option<Self> {
         let mut fields = Fields::from_json(value)?;
         let word: String = fields.take("role").ok()?;
-        let role = [Role::Human, Role::Ai, Role::System]
-            .into_iter()
-            .find(|known| role(*known) == word)?;
+        let role =
+            [Role::Human, Role::Ai, Role::System].into_iter().find(|known| role(*known) == word)?;
         Some(Self::new(role, fields.take::<String>("content").ok()?))
     }
 }
@@ -100,7 +99,8 @@ impl FromJson for Document {
 
     fn from_json(value: Value) -> Option<Self> {
         let mut fields = Fields::from_json(value)?;
-        let document = Self::new(fields.take::<String>("page_content").ok()?).with_metadata(fields.find_or_default("metadata").ok()?);
+        let document = Self::new(fields.take::<String>("page_content").ok()?)
+            .with_metadata(fields.find_or_default("metadata").ok()?);
         Some(match fields.find::<String>("id").ok()? {
             Some(id) => document.with_id(id),
             None => document,

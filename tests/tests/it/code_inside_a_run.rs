@@ -1,43 +1,77 @@
-//! Futures and streams become runs, and what is called inside them finds its parent: at every poll, across tasks, inside handlers on other
-//! threads; and never in a neighbour.
+//! Futures and streams become runs. Code inside them finds its parent: at every poll, across tasks
+//! and threads, inside handlers, and never in a neighbour.
 
 use std::io;
 
 use futures_lite::future::{poll_once, yield_now};
-use futures_util::{FutureExt, StreamExt, future::join, stream};
+use futures_util::future::{BoxFuture, join};
+use futures_util::{FutureExt, StreamExt, stream};
+use rappel_core::json;
 use rappel_core::prelude::*;
-use rappel_core::{Document, json};
 use rappel_openai::ChatOpenAi;
 use rappel_tests::on_every_runtime;
 use rappel_tests::openai_server::{Script, Server};
 use rappel_tests::record::Log;
 
+/// The name of the current run.
 fn here() -> String {
     RunInfo::current().map_or("nowhere".to_owned(), |run| run.name().to_owned())
 }
 
 on_every_runtime! {
-    async fn each_kind_starts_and_ends(rt) {
+    async fn a_future_of_each_kind_starts_and_ends_its_run(rt) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let chain = async { Ok::<_, RunError>(json!({"answer": 42})) };
-        assert_eq!(chain.in_chain(&callbacks, "chain", "question").await.unwrap(), json!({"answer": 42}));
+        assert_eq!(
+            chain
+                .in_chain(&callbacks, "chain", "question")
+                .await
+                .unwrap(),
+            json!({"answer": 42})
+        );
         let tool = async { Err::<String, _>(RunError::failed("no such tool")) };
-        assert_eq!(tool.in_tool(&callbacks, "tool", "input").await.unwrap_err().to_string(), "no such tool");
-        let retriever = async { Ok::<_, Box<dyn std::error::Error + Send + Sync>>(vec![Document::new("page")]) };
-        assert_eq!(retriever.in_retriever(&callbacks, "retriever", "query").await.unwrap().len(), 1);
-        assert_eq!(log.lines(), [
-            "chain_start: \"question\"", "chain_end: {\"answer\":42}",
-            "tool_start: input", "tool_error: failed",
-            "retriever_start: query", "retriever_end: 1",
-        ]);
+        assert_eq!(
+            tool.in_tool(&callbacks, "tool", "input")
+                .await
+                .unwrap_err()
+                .to_string(),
+            "no such tool"
+        );
+        let retriever = async {
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(vec![Document::new("page")])
+        };
+        assert_eq!(
+            retriever
+                .in_retriever(&callbacks, "retriever", "query")
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            log.lines(),
+            [
+                "chain_start: \"question\"",
+                "chain_end: {\"answer\":42}",
+                "tool_start: input",
+                "tool_error: failed",
+                "retriever_start: query",
+                "retriever_end: 1",
+            ]
+        );
     }
 
     async fn nested_code_finds_its_parent_at_every_poll(rt) {
         let (parents, children) = (Log::new(), Log::new());
         let seen = parents.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, run| {
-            seen.write(format!("{} {} under {:?}", event.kind(), run.name(), run.parent_id().is_some()));
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, cx| {
+            seen.write(format!(
+                "{} {} under {:?}",
+                event.kind(),
+                cx.name(),
+                cx.parent_id().is_some()
+            ));
             Ok(())
         }));
         let (inner, outer) = (children.clone(), children.clone());
@@ -60,28 +94,36 @@ on_every_runtime! {
         assert_eq!(children.lines(), ["chain", "tool", "tool", "chain"]);
         assert_eq!(here(), "nowhere");
         assert!(CallbackManager::current().is_none());
-        assert_eq!(parents.lines(), [
-            "on_chain_start chain under false", "on_tool_start tool under true",
-            "on_tool_end tool under true", "on_chain_end chain under false",
-        ]);
+        assert_eq!(
+            parents.lines(),
+            [
+                "on_chain_start chain under false",
+                "on_tool_start tool under true",
+                "on_tool_end tool under true",
+                "on_chain_end chain under false",
+            ]
+        );
     }
 
-    async fn nothing_leaks_to_a_neighbour(rt) {
+    async fn a_run_does_not_leak_to_a_neighbour(rt) {
         let callbacks = rt.callbacks();
-        let run = |name: &'static str| async move {
-            for _ in 0..20 {
-                yield_now().await;
-                assert_eq!(here(), name);
+        let run = |name: &'static str| {
+            async move {
+                for _ in 0..20 {
+                    yield_now().await;
+                    assert_eq!(here(), name);
+                }
+                Ok::<_, RunError>(())
             }
-            Ok::<_, RunError>(())
-        }.in_chain(&callbacks, name, json!(0));
+            .in_chain(&callbacks, name, json!(0))
+        };
         let outside = async {
             for _ in 0..20 {
                 yield_now().await;
                 assert_eq!(here(), "nowhere");
             }
         };
-        // On one task, and on tasks of their own.
+        // On one task, and on two tasks.
         let ((first, second), ()) = join(join(run("first"), run("second")), outside).await;
         first.and(second).unwrap();
         let tasks = [rt.go(run("third")), rt.go(run("fourth"))];
@@ -93,35 +135,86 @@ on_every_runtime! {
     async fn a_spawned_task_takes_its_run_along(rt) {
         let tasks = rt.clone();
         let outer = async move {
-            let with = tasks.go(async { yield_now().await; here() }.in_current_run());
+            let with = tasks.go(async {
+                yield_now().await;
+                here()
+            }
+            .in_current_run());
             let without = tasks.go(async { here() });
-            let of_manager = tasks.go(async { here() }.in_run(&CallbackManager::current().unwrap()));
-            let tool = CallbackManager::current().unwrap().on_tool_start(ToolStart::new("tool", "in")).await?;
+            let of_manager =
+                tasks.go(async { here() }.in_scope(&CallbackManager::current().unwrap()));
+            let tool = CallbackManager::current()
+                .unwrap()
+                .on_tool_start(ToolStart::new("tool", "in"))
+                .await?;
             let of_tool = async { here() }.in_run(&tool).await;
             tool.end("out").await?;
             Ok::<_, RunError>([with.await, without.await, of_manager.await, of_tool])
         };
-        let seen = outer.in_chain(&rt.callbacks(), "outer", json!(0)).await.unwrap();
+        let seen = outer
+            .in_chain(&rt.callbacks(), "outer", json!(0))
+            .await
+            .unwrap();
         assert_eq!(seen, ["outer", "nowhere", "outer", "tool"]);
     }
 
-    /// The emitter's run is in force inside every handler, on whatever thread it is called.
+    async fn a_closure_on_a_thread_takes_its_run_along(rt) {
+        let outer = async {
+            let with = std::thread::spawn(here.in_current_run());
+            let without = std::thread::spawn(here);
+            Ok::<_, RunError>([with.join().unwrap(), without.join().unwrap()])
+        };
+        let seen = outer
+            .in_chain(&rt.callbacks(), "outer", json!(0))
+            .await
+            .unwrap();
+        assert_eq!(seen, ["outer", "nowhere"]);
+    }
+
+    /// A scope needs no run: code inside it finds the manager, and starts root runs on it.
+    async fn a_manager_is_the_current_one_inside_its_scope(rt) {
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_handler(log.handler())
+            .with_inheritable_tags(["scope"]);
+        let inside = async {
+            assert_eq!(here(), "nowhere");
+            let current = CallbackManager::current().unwrap();
+            yield_now().await;
+            let run = current.on_tool_start(ToolStart::new("tool", "in")).await?;
+            assert_eq!(
+                (run.info().parent_id(), run.info().tags()),
+                (None, &["scope".to_owned()][..])
+            );
+            run.end("out").await
+        };
+        inside.in_scope(&callbacks).await.unwrap();
+        assert!(CallbackManager::current().is_none());
+        assert_eq!(log.lines(), ["tool_start: in", "tool_end: \"out\""]);
+    }
+
+    /// The emitter's run is the current run inside every handler, on every thread.
     async fn handlers_are_called_inside_the_emitters_run(rt) {
         let log = Log::new();
         let (sync, inline, asynchronous) = (log.clone(), log.clone(), log.clone());
-        let callbacks = rt.callbacks()
-            .with_handler(handler_fn(move |event, _| { sync.write(format!("{} {}", event.kind(), here())); Ok(()) }))
+        let callbacks = rt
+            .callbacks()
+            .with_handler(handler_fn(move |event, _| {
+                sync.write(format!("{} {}", event.kind(), here()));
+                Ok(())
+            }))
             .with_handler_options(
-                handler_fn(move |event, _| { inline.write(format!("{} {}", event.kind(), here())); Ok(()) }),
-                HandlerOptions::new().run_inline(true),
-            )
-            .with_async_handler(async_handler_fn(move |event, _| {
-                let (log, kind) = (asynchronous.clone(), event.kind());
-                async move {
-                    yield_now().await;
-                    log.write(format!("{kind} {}", here()));
+                handler_fn(move |event, _| {
+                    inline.write(format!("{} {}", event.kind(), here()));
                     Ok(())
-                }
+                }),
+                Awaited::new().inline(),
+            )
+            .with_async_handler(async_handler_fn(async move |event, _| {
+                yield_now().await;
+                asynchronous.write(format!("{} {}", event.kind(), here()));
+                Ok(())
             }));
         let inside = async {
             let current = CallbackManager::current().unwrap();
@@ -129,45 +222,65 @@ on_every_runtime! {
             run.end(LlmResult::new()).await?;
             Ok::<_, RunError>(())
         };
-        inside.in_chain(&callbacks, "chain", json!(0)).await.unwrap();
+        inside
+            .in_chain(&callbacks, "chain", json!(0))
+            .await
+            .unwrap();
         let mut lines = log.lines();
         lines.sort();
         let of = |event: &str, place: &str| vec![format!("{event} {place}"); 3];
         let expected = [
-            of("on_chain_end", "nowhere"), of("on_chain_start", "nowhere"), of("on_llm_end", "chain"), of("on_llm_start", "chain"),
+            of("on_chain_end", "nowhere"),
+            of("on_chain_start", "nowhere"),
+            of("on_llm_end", "chain"),
+            of("on_llm_start", "chain"),
         ];
         assert_eq!(lines, expected.concat());
     }
 
-    /// A handler that starts a run where it is called is called for that run too, and so on: it ends with an error, not with the stack.
-    async fn handlers_that_go_in_a_circle_are_cut_off(rt) {
+    /// A handler that starts a run in its call is called for that run too, and so on. That ends
+    /// with an error, before the stack does.
+    async fn handlers_that_emit_in_a_circle_reach_a_limit(rt) {
         let log = Log::new();
         let seen = log.clone();
-        let circle = async_handler_fn(move |event, _| {
-            let (log, starts) = (seen.clone(), matches!(event, Event::ChainStart(_)));
-            let inner = async move {
+        let circle = async_handler_fn(async move |event, _| {
+            let starts = matches!(event, Event::ChainStart(_));
+            let inner = async {
                 // The outermost start is emitted in no run.
                 if let Some(inside) = CallbackManager::current().filter(|_| starts) {
-                    log.write("called");
-                    match inside.on_chain_start(ChainStart::new("inner", json!(0))).await {
+                    seen.write("called");
+                    match inside
+                        .on_chain_start(ChainStart::new("inner", json!(0)))
+                        .await
+                    {
                         Ok(run) => run.end(json!(1)).await?,
-                        Err(error) => log.write(error.error().to_string()),
+                        Err(EmitError::TooDeep) => seen.write("too deep"),
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 Ok(())
             };
-            // Boxed, or the future would be a part of itself.
-            Box::pin(inner) as std::pin::Pin<Box<dyn Future<Output = HandlerResult> + Send>>
+            // Boxed, because the future would contain itself.
+            let inner: BoxFuture<'_, HandlerResult> = Box::pin(inner);
+            inner.await
         });
         let callbacks = rt.callbacks().with_async_handler(circle);
-        let outer = async { CallbackManager::current().unwrap().group("first").await?.end(json!(1)).await.map_err(RunError::from) };
+        let outer = async {
+            CallbackManager::current()
+                .unwrap()
+                .group("first")
+                .await?
+                .end(json!(1))
+                .await
+                .map_err(RunError::from)
+        };
         outer.in_chain(&callbacks, "outer", json!(0)).await.unwrap();
         let lines = log.lines();
-        assert_eq!(lines.last().unwrap(), "handlers emit inside handlers, without an end");
+        assert_eq!(lines.last().unwrap(), "too deep");
         assert_eq!(lines.iter().filter(|line| *line == "called").count(), 32);
     }
 
-    async fn a_drop_cancels_all_that_is_inside(rt: with_blocking_threads) {
+    async fn a_dropped_future_cancels_the_runs_inside_it_first(rt: with_blocking_threads) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let tool = std::future::pending::<Result<(), RunError>>();
@@ -180,10 +293,16 @@ on_every_runtime! {
             assert!(poll_once(&mut chain).await.is_none());
         }
         drop(chain);
-        callbacks.flush().await;
-        let mut lines = log.lines();
-        lines[2..].sort();
-        assert_eq!(lines, ["chain_start: 0", "tool_start: in", "chain_error: cancelled", "tool_error: cancelled"]);
+        callbacks.flush().await.unwrap();
+        assert_eq!(
+            log.lines(),
+            [
+                "chain_start: 0",
+                "tool_start: in",
+                "tool_error: cancelled",
+                "chain_error: cancelled"
+            ]
+        );
     }
 
     async fn a_handler_that_raises_stops_the_future(rt) {
@@ -192,61 +311,122 @@ on_every_runtime! {
             Event::ToolStart(_) => Err(HandlerError::new("not that tool")),
             _ => Ok(()),
         });
-        let callbacks = rt.callbacks()
+        let callbacks = rt
+            .callbacks()
             .on_handler_failure(|_| {})
             .with_handler(log.handler())
-            .with_handler_options(gate, HandlerOptions::new().raise_error(true));
+            .with_handler_options(gate, Awaited::new().raise_error());
         let tool = async { panic!("it was stopped") };
         let result: Result<(), RunError> = tool.in_tool(&callbacks, "tool", "in").await;
         assert!(matches!(result, Err(RunError::Stopped(_))), "{result:?}");
-        callbacks.flush().await;
+        callbacks.flush().await.unwrap();
         assert_eq!(log.lines(), ["tool_start: in", "tool_error: stopped"]);
     }
 
-    async fn a_panic_inside_cancels_the_run(rt) {
+    async fn a_panic_inside_ends_the_run_as_panicked(rt) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let broken = async { panic!("it broke") };
-        let run = InRun::in_chain::<(), RunError, _>(broken, &callbacks, "chain", json!(0));
-        assert!(std::panic::AssertUnwindSafe(run).catch_unwind().await.is_err());
+        let run = InRun::in_chain::<(), RunError>(broken, &callbacks, "chain", json!(0));
+        assert!(
+            std::panic::AssertUnwindSafe(run)
+                .catch_unwind()
+                .await
+                .is_err()
+        );
         assert_eq!(here(), "nowhere");
-        callbacks.flush().await;
-        assert_eq!(log.lines(), ["chain_start: 0", "chain_error: cancelled"]);
+        callbacks.flush().await.unwrap();
+        assert_eq!(log.lines(), ["chain_start: 0", "chain_error: panicked"]);
     }
 
-    async fn a_chains_stream_ends_it_with_its_items(rt) {
+    async fn a_stream_ends_its_chain_with_its_items(rt) {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let start = || callbacks.on_chain_start(ChainStart::new("chain", json!(0)));
-        let texts = stream::iter(["a", "b"]).map(|item| { assert_eq!(here(), "chain"); Ok::<_, io::Error>(item) });
-        assert_eq!(texts.with_chain_callbacks(start().await.unwrap()).count().await, 2);
+        let texts = stream::iter(["a", "b"]).map(|item| {
+            assert_eq!(here(), "chain");
+            Ok::<_, io::Error>(item)
+        });
+        assert_eq!(
+            texts
+                .with_chain_callbacks(start().await.unwrap())
+                .count()
+                .await,
+            2
+        );
         let numbers = stream::iter([1, 2]).map(Ok::<_, io::Error>);
-        assert_eq!(numbers.with_chain_callbacks(start().await.unwrap()).count().await, 2);
+        assert_eq!(
+            numbers
+                .with_chain_callbacks(start().await.unwrap())
+                .count()
+                .await,
+            2
+        );
         let cut = stream::iter([Ok(1), Err(io::Error::other("cut"))]);
-        assert_eq!(cut.with_chain_callbacks(start().await.unwrap()).count().await, 2);
-        let mut dropped = Box::pin(stream::iter([1, 2]).map(Ok::<_, io::Error>).with_chain_callbacks(start().await.unwrap()));
+        assert_eq!(
+            cut.with_chain_callbacks(start().await.unwrap())
+                .count()
+                .await,
+            2
+        );
+        let mut dropped = Box::pin(
+            stream::iter([1, 2])
+                .map(Ok::<_, io::Error>)
+                .with_chain_callbacks(start().await.unwrap()),
+        );
         assert!(dropped.next().await.is_some());
         drop(dropped);
-        callbacks.flush().await;
-        let ends: Vec<String> = log.lines().into_iter().filter(|line| !line.starts_with("chain_start")).collect();
-        assert_eq!(ends, ["chain_end: \"ab\"", "chain_end: [1,2]", "chain_error: failed", "chain_error: cancelled"]);
+        callbacks.flush().await.unwrap();
+        let ends: Vec<String> = log
+            .lines()
+            .into_iter()
+            .filter(|line| !line.starts_with("chain_start"))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                "chain_end: \"ab\"",
+                "chain_end: [1,2]",
+                "chain_error: failed",
+                "chain_error: cancelled"
+            ]
+        );
     }
 
-    /// A model that is called inside a run needs no callbacks passed to it.
-    async fn a_model_hangs_under_the_run_that_it_is_called_in(rt) {
+    /// A model that is called inside a run needs no callbacks of its own.
+    async fn a_model_is_a_child_of_the_run_that_it_is_called_in(rt) {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
-        let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).build().unwrap();
+        let chat = ChatOpenAi::builder()
+            .model("m")
+            .base_url(server.base_url())
+            .build()
+            .unwrap();
         let log = Log::new();
         let seen = log.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, run| {
-            seen.write(format!("{} {}", event.kind(), run.parent_id() == Some(run.root_id())));
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, cx| {
+            seen.write(format!(
+                "{} {}",
+                event.kind(),
+                cx.parent_id() == Some(cx.root_id())
+            ));
             Ok(())
         }));
         let chain = async {
-            let result = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0)?;
+            let result = chat.invoke("hi").await?;
             Ok::<_, RunError>(result.text().to_owned())
         };
-        assert_eq!(chain.in_chain(&callbacks, "chain", json!(0)).await.unwrap(), "hi");
-        assert_eq!(log.lines(), ["on_chain_start false", "on_chat_model_start true", "on_llm_end true", "on_chain_end false"]);
+        assert_eq!(
+            chain.in_chain(&callbacks, "chain", json!(0)).await.unwrap(),
+            "hi"
+        );
+        assert_eq!(
+            log.lines(),
+            [
+                "on_chain_start false",
+                "on_chat_model_start true",
+                "on_llm_end true",
+                "on_chain_end false"
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Callback programs give the logs that LangChain's own managers gave; see `tests/conformance/README.md`.
+//! Callback programs give the logs that LangChain's own managers gave. See
+//! `tests/conformance/README.md`.
 
 mod broken_programs;
 mod mangled_programs;
@@ -19,7 +20,8 @@ fn case_path(name: &str) -> PathBuf {
 
 /// All cases, by name.
 fn cases() -> Vec<(String, Value)> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(case_path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(case_path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let case = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -28,14 +30,14 @@ fn cases() -> Vec<(String, Value)> {
     paths.into_iter().map(case).collect()
 }
 
-/// The log of a program, as JSON.
+/// A program's log as JSON.
 async fn log_of(program: &Value, rt: &Rt) -> Value {
     let program = Program::read(program.to_string().as_bytes()).unwrap();
     serde_json::to_value(program.play(rt.callbacks()).await).unwrap()
 }
 
 on_every_runtime! {
-    async fn every_case_gives_its_log(rt) {
+    async fn every_conformance_case_gives_its_log(rt) {
         let cases = cases();
         assert!(cases.len() >= 50, "the cases are in the repository");
         for (name, case) in cases {

@@ -1,5 +1,5 @@
-//! At the edge: a server that goes away in mid-stream, Ctrl-C, and a runtime that is shut down under open runs. What the handlers have seen is what the
-//! docs say.
+//! Crashes: a server that closes the connection in mid-stream, Ctrl-C, and a runtime that is shut
+//! down under open runs. Handlers see what the documentation says.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use rappel_core::prelude::*;
-use rappel_core::{EmitError, FailureCause};
+use rappel_core::{FailureCause, HandlerStats};
 use rappel_tests::held::{held, held_async};
 use rappel_tests::openai_server::{Fault, Script, Server};
 use rappel_tests::runtimes::Watchdog;
@@ -21,7 +21,7 @@ use crate::examples::example;
 const RUNTIMES: [&str; 4] = ["tokio", "tokio-current-thread", "async-std", "smol"];
 
 #[test]
-fn the_quickstarts_server_is_cut_off() {
+fn the_quickstart_reports_a_server_that_closes_the_connection() {
     for runtime in RUNTIMES {
         let server = Server::start(Script::joke().fault(Fault::Cut(4))).unwrap();
         let output = example("quickstart")
@@ -32,7 +32,8 @@ fn the_quickstarts_server_is_cut_off() {
         let stdout = String::from_utf8(output.stdout).unwrap();
         let last = stdout.lines().last().unwrap();
         assert!(
-            last.starts_with("Your llm did not come to its end (") && last.ends_with("It said: Why don't"),
+            last.starts_with("Your llm failed (")
+                && last.ends_with("Its partial answer: Why don't"),
             "{stdout}"
         );
         let token = |line: &&str| line.starts_with("Sync handler being called on thread");
@@ -41,7 +42,7 @@ fn the_quickstarts_server_is_cut_off() {
     }
 }
 
-/// Reads what the child prints up to and with that line.
+/// Reads the child's output up to and including that line.
 fn read_until(out: &mut impl BufRead, line: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(line) {
@@ -56,10 +57,11 @@ fn interrupt(child: &Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
-/// The answer is dropped, its connection broken off, and the handlers are told before the program ends.
+/// The answer is dropped, its connection is closed, and the handlers get the end of the run before
+/// the program ends.
 #[cfg(unix)]
 #[test]
-fn ctrl_c_in_the_quickstart() {
+fn the_quickstart_cancels_its_run_on_ctrl_c() {
     for runtime in RUNTIMES {
         let server = Server::start(Script::joke().gated()).unwrap();
         let mut child = example("quickstart")
@@ -75,7 +77,7 @@ fn ctrl_c_in_the_quickstart() {
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
         assert_eq!(
-            rest, "Your llm did not come to its end (cancelled). It said: Why don't\n",
+            rest, "Your llm failed (cancelled). Its partial answer: Why don't\n",
             "{runtime}"
         );
         let output = child.wait_with_output().unwrap();
@@ -84,20 +86,17 @@ fn ctrl_c_in_the_quickstart() {
     }
 }
 
-/// Events wait for both kinds of handler, and each of them is handled, or reported as lost and counted: once. Nobody hangs.
+/// Events wait for both kinds of handler. Each event is handled once, or reported as lost and
+/// counted once. Nothing hangs.
 #[test]
-fn a_runtime_goes_with_runs_open() {
+fn a_runtime_that_is_shut_down_loses_no_event_without_a_report() {
     let _watchdog = Watchdog::start("tokio");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let ((sync, mut sync_grip), (asynchronous, mut grip)) = (held(), held_async());
     let lost = Arc::new(Mutex::new(BTreeMap::<(String, String), usize>::new()));
-    let (counts, options) = (lost.clone(), |name| {
-        HandlerOptions::new().name(name).delivery(Pipelined { capacity: 16 })
-    });
+    let (counts, options) =
+        (lost.clone(), |name| HandlerOptions::new().name(name).delivery(Pipelined::new(16)));
     let (report, reports) = channel();
     let callbacks = CallbackManager::new(Tokio::new(runtime.handle().clone()).unwrap())
         .on_handler_failure(move |failure| {
@@ -108,9 +107,9 @@ fn a_runtime_goes_with_runs_open() {
         })
         .with_handler_options(sync, options("sync"))
         .with_async_handler_options(asynchronous, options("async"));
-    let run = runtime.block_on(async {
-        let run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap();
-        // Both are in its start, and stay there.
+    let mut run = runtime.block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("run", "prompt")).await.unwrap();
+        // Both handlers stay in the call for the start.
         sync_grip.entered().await;
         grip.entered().await;
         for token in ["a", "b", "c"] {
@@ -120,32 +119,27 @@ fn a_runtime_goes_with_runs_open() {
     });
     runtime.shutdown_background();
     drop(sync_grip);
-    // tokio drops its tasks in its own time. The start and three tokens go with that of the async handler.
+    // tokio drops its tasks later. The async handler's task has the start and three tokens.
     assert_eq!(reports.iter().filter(|handler| handler == "async").take(4).count(), 4);
-    // Its tasks are gone. What comes now finds nobody to handle it, and says so.
+    // The tasks are gone, so that no handler is left for the next event.
     let error = block_on(run.on_llm_new_token("d")).unwrap_err();
-    assert!(
-        matches!(&error, EmitError::RuntimeGone(failure) if *failure.handler == *"async"),
-        "{error}"
-    );
+    // On a slow machine the sync handler's thread may be gone too.
+    assert!(matches!(error, EmitError::RuntimeGone(_)), "{error}");
     drop(run);
-    block_on(callbacks.flush());
+    block_on(callbacks.flush()).unwrap();
     let stats = callbacks.stats();
-    let of = |name: &str, stats: &rappel_core::HandlerStats| {
+    let check = |name: &str, stats: &HandlerStats| {
         let lost = lost.lock().unwrap();
-        let reported: usize = lost
-            .iter()
-            .filter(|((handler, _), _)| handler == name)
-            .map(|(_, count)| count)
-            .sum();
+        let reported: usize =
+            lost.iter().filter(|((handler, _), _)| handler == name).map(|(_, count)| count).sum();
         assert_eq!(
             (stats.handled + stats.failed, stats.failed, stats.pending),
             (6, reported, 0),
             "{name}: {lost:?}"
         );
     };
-    of("sync", &stats[0]);
-    of("async", &stats[1]);
+    check("sync", &stats[0]);
+    check("async", &stats[1]);
     assert_eq!(
         (
             stats[1].handled,

@@ -1,9 +1,10 @@
-//! Running this crate's examples as a user does.
+//! Runs this crate's examples as a user does.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Builds an example and gives the command that runs it, with nothing of OpenAI's in the environment.
+/// Builds an example. Returns the command that runs it, without OpenAI's variables in the
+/// environment.
 pub(crate) fn example(name: &str) -> Command {
     // TARGET/PROFILE/deps/it-…
     let here = std::env::current_exe().unwrap();
@@ -14,12 +15,9 @@ pub(crate) fn example(name: &str) -> Command {
     if profile.ends_with("release") {
         build.arg("--release");
     }
-    assert!(build.status().unwrap().success(), "the example builds");
+    assert!(build.status().unwrap().success(), "the example does not build");
     let binary = Path::new("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
     let mut command = Command::new(profile.join(binary));
-    command
-        .env_remove("OPENAI_BASE_URL")
-        .env_remove("OPENAI_API_KEY")
-        .stdin(Stdio::null());
+    command.env_remove("OPENAI_BASE_URL").env_remove("OPENAI_API_KEY").stdin(Stdio::null());
     command
 }

@@ -1,4 +1,4 @@
-//! Whatever a server does wrong is an error of its own, and one `on_llm_error` with the partial result.
+//! Every fault of a server has an error of its own, and one `on_llm_error` with the partial result.
 
 use futures_util::StreamExt;
 use rappel_core::prelude::*;
@@ -16,8 +16,14 @@ fn answering() -> Script {
     Script::tokens(["a", "b", "c"])
 }
 
-/// Generates once, and checks the error, and what both kinds of handler saw of it.
-async fn check(rt: &Rt, chat: rappel_openai::ChatOpenAiBuilder, expect: Expect, tokens: &[&str], what: &str) {
+/// Generates once. Checks the error, and the logs of a sync and an async handler.
+async fn check(
+    rt: &Rt,
+    chat: rappel_openai::ChatOpenAiBuilder,
+    expect: Expect,
+    tokens: &[&str],
+    what: &str,
+) {
     let (sync, asynchronous) = (Log::new(), Log::new());
     let callbacks = rt
         .callbacks()
@@ -30,10 +36,10 @@ async fn check(rt: &Rt, chat: rappel_openai::ChatOpenAiBuilder, expect: Expect, 
         .callbacks(callbacks.clone())
         .build()
         .unwrap();
-    let error = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap_err();
+    let error = chat.invoke("hi").await.unwrap_err();
     let cause = error.cause::<OpenAiError>();
     assert!(cause.is_some_and(expect), "{what}: {error:?}");
-    callbacks.flush().await;
+    callbacks.flush().await.unwrap();
 
     let mut expected = vec![START.to_owned()];
     expected.extend(tokens.iter().map(|token| format!("token: {token}")));
@@ -43,27 +49,67 @@ async fn check(rt: &Rt, chat: rappel_openai::ChatOpenAiBuilder, expect: Expect, 
 }
 
 on_every_runtime! {
-    async fn in_a_stream(rt) {
+    async fn every_fault_of_a_stream_is_an_error_of_its_own(rt) {
         let faults: [(Fault, Expect, &[&str]); 18] = [
-            (Fault::Status(400, r#"{"error": {"message": "no", "code": "bad"}}"#.into()), |e| matches!(e, OpenAiError::Status { status: 400, message, .. } if message == "no"), &[]),
-            (Fault::Status(429, "slow down".into()), |e| matches!(e, OpenAiError::Status { status: 429, retry_after: Some(_), .. }), &[]),
-            (Fault::Status(500, "<html>oops</html>".into()), |e| matches!(e, OpenAiError::Status { status: 500, .. }), &[]),
-            (Fault::CutBeforeHeaders, |e| matches!(e, OpenAiError::ClosedBeforeResponse { .. }), &[]),
+            (
+                Fault::Status(400, r#"{"error": {"message": "no", "code": "bad"}}"#.into()),
+                |e| matches!(e, OpenAiError::Status { status: 400, message, .. } if message == "no"),
+                &[],
+            ),
+            (
+                Fault::Status(429, "slow down".into()),
+                |e| matches!(e, OpenAiError::Status { status: 429, retry_after: Some(_), .. }),
+                &[],
+            ),
+            (
+                Fault::Status(500, "<html>oops</html>".into()),
+                |e| matches!(e, OpenAiError::Status { status: 500, .. }),
+                &[],
+            ),
+            (
+                Fault::CutBeforeHeaders,
+                |e| matches!(e, OpenAiError::ClosedBeforeResponse { .. }),
+                &[],
+            ),
             (Fault::WrongContentType, |e| matches!(e, OpenAiError::ContentType { .. }), &[]),
             (Fault::Cut(0), |e| matches!(e, OpenAiError::Cut { .. }), &[]),
             (Fault::Cut(3), |e| matches!(e, OpenAiError::Cut { .. }), &["", "a", "b"]),
             (Fault::EndsEarly(2), |e| matches!(e, OpenAiError::Cut { .. }), &["", "a"]),
             (Fault::BrokenJson(2), |e| matches!(e, OpenAiError::InvalidEvent { .. }), &["", "a"]),
-            (Fault::ErrorEvent(4), |e| matches!(e, OpenAiError::Reported { message, .. } if message == "the model is overloaded"), &["", "a", "b", "c"]),
-            (Fault::Oversized(1, 4 << 20), |e| matches!(e, OpenAiError::EventTooLarge { .. }), &[""]),
+            (
+                Fault::ErrorEvent(4),
+                |e| matches!(e, OpenAiError::Reported { message, .. } if message == "the model is overloaded"),
+                &["", "a", "b", "c"],
+            ),
+            (
+                Fault::Oversized(1, 4 << 20),
+                |e| matches!(e, OpenAiError::EventTooLarge { .. }),
+                &[""],
+            ),
             (Fault::EndsEarly(0), |e| matches!(e, OpenAiError::Cut { .. }), &[]),
-            (Fault::Gzip, |e| matches!(e, OpenAiError::Encoded { encoding, .. } if encoding == "gzip"), &[]),
-            (Fault::LongHead(100_000), |e| matches!(e, OpenAiError::HeaderTooLarge { limit: 65_536, .. }), &[]),
+            (
+                Fault::Gzip,
+                |e| matches!(e, OpenAiError::Encoded { encoding, .. } if encoding == "gzip"),
+                &[],
+            ),
+            (
+                Fault::LongHead(100_000),
+                |e| matches!(e, OpenAiError::HeaderTooLarge { limit: 65_536, .. }),
+                &[],
+            ),
             (Fault::Reset(0), |e| matches!(e, OpenAiError::Cut { source: Some(_), .. }), &[]),
             (Fault::EndlessComments(2), |e| matches!(e, OpenAiError::NoEvents { .. }), &["", "a"]),
-            // The answer's end, and a part of the usage before it, are not sent.
-            (Fault::LyingLength(-100), |e| matches!(e, OpenAiError::Cut { .. }), &["", "a", "b", "c", ""]),
-            (Fault::Redirect("https://elsewhere.invalid/v1?ticket=1".into()), |e| matches!(e, OpenAiError::Redirected { status: 307, location: Some(to), .. } if to == "https://elsewhere.invalid/v1"), &[]),
+            // The end of the answer and a part of the usage are not sent.
+            (
+                Fault::LyingLength(-100),
+                |e| matches!(e, OpenAiError::Cut { .. }),
+                &["", "a", "b", "c", ""],
+            ),
+            (
+                Fault::Redirect("https://elsewhere.invalid/v1?ticket=1".into()),
+                |e| matches!(e, OpenAiError::Redirected { status: 307, location: Some(to), .. } if to == "https://elsewhere.invalid/v1"),
+                &[],
+            ),
         ];
         for (fault, expect, tokens) in faults {
             let what = format!("{fault:?}").chars().take(80).collect::<String>();
@@ -73,19 +119,25 @@ on_every_runtime! {
         }
     }
 
-    async fn in_a_whole_answer(rt) {
+    async fn every_fault_of_a_whole_answer_is_an_error_of_its_own(rt) {
         let faults: [(Fault, Expect); 13] = [
-            (Fault::Status(503, "busy".into()), |e| matches!(e, OpenAiError::Status { status: 503, .. })),
+            (Fault::Status(503, "busy".into()), |e| {
+                matches!(e, OpenAiError::Status { status: 503, .. })
+            }),
             (Fault::CutBeforeHeaders, |e| matches!(e, OpenAiError::ClosedBeforeResponse { .. })),
             (Fault::WrongContentType, |e| matches!(e, OpenAiError::ContentType { .. })),
             (Fault::Cut(1), |e| matches!(e, OpenAiError::Cut { .. })),
             (Fault::BrokenJson(1), |e| matches!(e, OpenAiError::InvalidBody { .. })),
             (Fault::ErrorEvent(1), |e| matches!(e, OpenAiError::Reported { .. })),
-            (Fault::Status(404, "{}".into()), |e| matches!(e, OpenAiError::Status { status: 404, .. })),
+            (Fault::Status(404, "{}".into()), |e| {
+                matches!(e, OpenAiError::Status { status: 404, .. })
+            }),
             (Fault::Gzip, |e| matches!(e, OpenAiError::Encoded { .. })),
             (Fault::LongHead(100_000), |e| matches!(e, OpenAiError::HeaderTooLarge { .. })),
             (Fault::Reset(0), |e| matches!(e, OpenAiError::Cut { source: Some(_), .. })),
-            (Fault::EndlessComments(0), |e| matches!(e, OpenAiError::BodyTooLarge { limit: 16_777_216, .. })),
+            (Fault::EndlessComments(0), |e| {
+                matches!(e, OpenAiError::BodyTooLarge { limit: 16_777_216, .. })
+            }),
             (Fault::LyingLength(10), |e| matches!(e, OpenAiError::Cut { source: Some(_), .. })),
             (Fault::LyingLength(-10), |e| matches!(e, OpenAiError::InvalidBody { .. })),
         ];
@@ -96,77 +148,134 @@ on_every_runtime! {
         }
     }
 
-    /// The reset waits until what came before it was heard: not every system delivers that behind a reset.
-    async fn a_reset_in_mid_chunk(rt) {
+    /// The server resets the connection after the handlers got the events before it, because not
+    /// every system delivers data that is followed by a reset.
+    async fn a_reset_within_a_chunk_is_a_cut(rt) {
         let server = Server::start(answering().gated().fault(Fault::Reset(3))).unwrap();
-        let (log, heard) = (Log::new(), futures_channel::mpsc::unbounded());
-        let told = heard.0;
-        let callbacks = rt.callbacks().with_handler(log.handler()).with_handler(handler_fn(move |event, _| {
-            if let Event::LlmNewToken(_) = event {
-                told.unbounded_send(())?;
-            }
-            Ok(())
-        }));
-        let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).streaming(true).callbacks(callbacks.clone()).build().unwrap();
-        let generation = rt.go(async move { chat.generate(vec![vec![Message::human("hi")]]).await.remove(0) });
+        let (sender, tokens) = futures_channel::mpsc::unbounded();
+        let log = Log::new();
+        let callbacks =
+            rt.callbacks().with_handler(log.handler()).with_handler(handler_fn(move |event, _| {
+                if let Event::LlmNewToken(_) = event {
+                    sender.unbounded_send(())?;
+                }
+                Ok(())
+            }));
+        let chat = ChatOpenAi::builder()
+            .model("m")
+            .base_url(server.base_url())
+            .streaming(true)
+            .callbacks(callbacks.clone())
+            .build()
+            .unwrap();
+        let generation = rt.go(async move { chat.invoke("hi").await });
         server.release(3);
-        heard.1.take(3).collect::<Vec<_>>().await;
+        tokens.take(3).collect::<Vec<_>>().await;
         server.release(1);
         let error = generation.await.unwrap_err();
-        assert!(matches!(error.cause::<OpenAiError>(), Some(OpenAiError::Cut { source: Some(_), .. })), "{error:?}");
-        callbacks.flush().await;
-        assert_eq!(log.lines(), [START, "token: ", "token: a", "token: b", "llm_error: failed: ab"]);
+        assert!(
+            matches!(error.cause::<OpenAiError>(), Some(OpenAiError::Cut { source: Some(_), .. })),
+            "{error:?}"
+        );
+        callbacks.flush().await.unwrap();
+        assert_eq!(
+            log.lines(),
+            [START, "token: ", "token: a", "token: b", "llm_error: failed: ab"]
+        );
     }
 
-    /// Whoever allows it can have it: see `Fault::Oversized` above for whoever does not.
-    async fn an_event_of_four_megabytes_is_none(rt) {
+    /// The default limit refuses it: see `Fault::Oversized` above.
+    async fn a_large_event_is_read_if_the_limit_allows_it(rt) {
         let server = Server::start(answering().fault(Fault::Oversized(2, 4 << 20))).unwrap();
-        let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).streaming(true).max_event_bytes(5 << 20).callbacks(rt.callbacks()).build().unwrap();
-        let result = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+        let chat = ChatOpenAi::builder()
+            .model("m")
+            .base_url(server.base_url())
+            .streaming(true)
+            .max_event_bytes(5 << 20)
+            .callbacks(rt.callbacks())
+            .build()
+            .unwrap();
+        let result = chat.invoke("hi").await.unwrap();
         assert_eq!(result.text(), "abc");
     }
 
-    /// The answer was there: what the server says of its length no longer matters, but the connection is not trusted any more.
-    async fn a_stream_that_says_it_is_longer_is_none(rt) {
+    /// The answer is complete, so the wrong length does not matter, but the connection is not used
+    /// again.
+    async fn a_stream_with_a_wrong_length_is_read_to_its_answers_end(rt) {
         let server = Server::start(answering().fault(Fault::LyingLength(10))).unwrap();
-        let chat = ChatOpenAi::builder().model("m").base_url(server.base_url()).streaming(true).callbacks(rt.callbacks()).build().unwrap();
+        let chat = ChatOpenAi::builder()
+            .model("m")
+            .base_url(server.base_url())
+            .streaming(true)
+            .callbacks(rt.callbacks())
+            .build()
+            .unwrap();
         for connections in 1..3 {
-            let result = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+            let result = chat.invoke("hi").await.unwrap();
             assert_eq!((result.text(), server.connections()), ("abc", connections));
         }
     }
 
-    /// The key is meant for one server: the other one never hears of it.
+    /// The key is meant for one server, so there is no connection to the other one.
     async fn a_redirect_is_not_followed(rt) {
         let other = Server::start(answering()).unwrap();
-        let server = Server::start(answering().fault(Fault::Redirect(format!("{}/chat/completions", other.base_url())))).unwrap();
+        let server = Server::start(
+            answering().fault(Fault::Redirect(format!("{}/chat/completions", other.base_url()))),
+        )
+        .unwrap();
         for streaming in [true, false] {
             let chat = ChatOpenAi::builder().base_url(server.base_url()).streaming(streaming);
-            check(&rt, chat, |e| matches!(e, OpenAiError::Redirected { location: Some(_), .. }), &[], "redirected").await;
+            check(
+                &rt,
+                chat,
+                |e| matches!(e, OpenAiError::Redirected { location: Some(_), .. }),
+                &[],
+                "redirected",
+            )
+            .await;
         }
         assert_eq!(other.connections(), 0);
     }
 
-    async fn on_the_way_to_the_server(rt) {
+    async fn every_failure_to_connect_is_an_error_of_its_own(rt) {
         for streaming in [true, false] {
-            // Nobody listens there. (A port that was just free may be another test's by now.)
-            let refused = ChatOpenAi::builder().base_url("http://127.0.0.1:1/v1").streaming(streaming);
+            // Port 1 is reserved. A port that was just free may be in use by another test.
+            let refused =
+                ChatOpenAi::builder().base_url("http://127.0.0.1:1/v1").streaming(streaming);
             check(&rt, refused, |e| matches!(e, OpenAiError::Connect { .. }), &[], "refused").await;
 
-            let nowhere = ChatOpenAi::builder().base_url("http://nowhere.invalid/v1").streaming(streaming);
-            check(&rt, nowhere, |e| matches!(e, OpenAiError::Resolve { .. }), &[], "no such host").await;
+            let nowhere =
+                ChatOpenAi::builder().base_url("http://nowhere.invalid/v1").streaming(streaming);
+            check(&rt, nowhere, |e| matches!(e, OpenAiError::Resolve { .. }), &[], "no such host")
+                .await;
 
             let server = Server::start(answering()).unwrap();
-            let tls_to_plain = ChatOpenAi::builder().base_url(server.base_url().replace("http:", "https:")).streaming(streaming);
-            check(&rt, tls_to_plain, |e| matches!(e, OpenAiError::Tls { .. }), &[], "TLS to a server without").await;
+            let tls_to_plain = ChatOpenAi::builder()
+                .base_url(server.base_url().replace("http:", "https:"))
+                .streaming(streaming);
+            check(
+                &rt,
+                tls_to_plain,
+                |e| matches!(e, OpenAiError::Tls { .. }),
+                &[],
+                "a server without TLS",
+            )
+            .await;
 
             let server = Server::start_tls(answering()).unwrap();
             let distrusted = ChatOpenAi::builder().base_url(server.base_url()).streaming(streaming);
-            check(&rt, distrusted, |e| matches!(e, OpenAiError::Tls { .. }), &[], "a certificate that nobody vouches for").await;
+            check(
+                &rt,
+                distrusted,
+                |e| matches!(e, OpenAiError::Tls { .. }),
+                &[],
+                "an untrusted certificate",
+            )
+            .await;
         }
     }
 
-    async fn https_with_a_trusted_certificate_is_none(rt) {
+    async fn https_works_with_a_trusted_certificate(rt) {
         let server = Server::start_tls(answering()).unwrap();
         for streaming in [true, false] {
             let chat = ChatOpenAi::builder()
@@ -177,14 +286,14 @@ on_every_runtime! {
                 .callbacks(rt.callbacks())
                 .build()
                 .unwrap();
-            let result = chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).unwrap();
+            let result = chat.invoke("hi").await.unwrap();
             assert_eq!(result.text(), "abc");
         }
     }
 }
 
 #[test]
-fn a_model_that_cannot_be_set_up_says_why() {
+fn an_invalid_setting_is_an_error_of_its_own() {
     let model = || ChatOpenAi::builder().model("m").base_url("http://localhost/v1");
     let wrong: [(rappel_openai::ChatOpenAiBuilder, Expect); 10] = [
         (ChatOpenAi::builder().base_url("http://localhost/v1"), |e| {

@@ -1,4 +1,5 @@
-//! The corpus of the fuzzer, replayed: nothing that a server sends makes the client panic, or depend on where its packets end.
+//! Replays the corpus of the fuzzer. No input makes the client panic, or depend on the packets'
+//! borders.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +8,9 @@ use std::path::Path;
 mod feed;
 
 #[test]
-fn every_input_is_read_alike_in_pieces_of_every_size() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/openai/fuzz/corpus/answer");
+fn every_input_is_read_the_same_in_packets_of_every_size() {
+    let corpus =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/openai/fuzz/corpus/answer");
     let mut inputs = 0;
     for entry in fs::read_dir(corpus).unwrap() {
         let mut input = fs::read(entry.unwrap().path()).unwrap();
@@ -18,5 +20,5 @@ fn every_input_is_read_alike_in_pieces_of_every_size() {
             feed::feed(&input);
         }
     }
-    assert!(inputs >= 20, "the corpus is there: {inputs}");
+    assert!(inputs >= 20, "the corpus has {inputs} inputs");
 }

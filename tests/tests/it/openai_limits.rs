@@ -1,4 +1,4 @@
-//! Whatever a server keeps its client waiting for has a limit, by the timer that the client was given: here one whose time the tests make.
+//! Every wait for a server has a limit. The tests use a virtual timer.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A call, whoever waits for its tokens, and what its handlers saw.
+/// A call, a receiver of its tokens, and the log of its handler.
 struct Call {
     time: VirtualTime,
     callbacks: CallbackManager,
@@ -33,20 +33,16 @@ struct Call {
 
 impl Call {
     fn new(rt: &Rt) -> Self {
-        let (told, tokens) = unbounded();
+        let (sender, tokens) = unbounded();
         let log = Log::new();
-        let callbacks = rt.callbacks().with_handler(log.handler()).with_handler(handler_fn(move |event, _| {
-            if let Event::LlmNewToken(_) = event {
-                told.unbounded_send(())?;
-            }
-            Ok(())
-        }));
-        Self {
-            time: VirtualTime::new(),
-            callbacks,
-            tokens,
-            log,
-        }
+        let callbacks =
+            rt.callbacks().with_handler(log.handler()).with_handler(handler_fn(move |event, _| {
+                if let Event::LlmNewToken(_) = event {
+                    sender.unbounded_send(())?;
+                }
+                Ok(())
+            }));
+        Self { time: VirtualTime::new(), callbacks, tokens, log }
     }
 
     fn model(&self, base_url: String) -> ChatOpenAiBuilder {
@@ -58,10 +54,17 @@ impl Call {
         model.max_retries(0).timer(self.time.clone())
     }
 
-    /// Generates, with time standing still until so many tokens were heard, and flying from then on.
-    async fn fails(mut self, chat: ChatOpenAiBuilder, tokens: usize, phase: Phase, limit: Duration) -> Vec<String> {
+    /// Generates. The time stands still until that many tokens have arrived, and flies from then
+    /// on.
+    async fn fails(
+        mut self,
+        chat: ChatOpenAiBuilder,
+        tokens: usize,
+        phase: Phase,
+        limit: Duration,
+    ) -> Vec<String> {
         let chat = chat.build().unwrap();
-        let generation = async { chat.generate(vec![vec![Message::human("hi")]]).await.remove(0).map(|_| ()) };
+        let generation = async { chat.invoke("hi").await.map(|_| ()) };
         let clock = async {
             (&mut self.tokens).take(tokens).collect::<Vec<_>>().await;
             self.time.fly().await;
@@ -72,33 +75,40 @@ impl Call {
             panic!("{error:?}");
         };
         assert_eq!((*was, *of), (phase, limit));
-        self.callbacks.flush().await;
+        self.callbacks.flush().await.unwrap();
         self.log.lines()
     }
 }
 
 on_every_runtime! {
-    async fn a_server_that_takes_the_connection_and_says_nothing(rt) {
-        // The handshake of TLS waits for it.
+    async fn a_handshake_that_never_ends_times_out(rt) {
+        // The TLS handshake waits for this listener, which never accepts.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/v1", silent.local_addr().unwrap());
         let call = Call::new(&rt);
         let chat = call.model(url).connect_timeout(seconds(3));
-        assert_eq!(call.fails(chat, 0, Phase::Connect, seconds(3)).await, [START, "llm_error: failed: "]);
+        assert_eq!(
+            call.fails(chat, 0, Phase::Connect, seconds(3)).await,
+            [START, "llm_error: failed: "]
+        );
     }
 
-    async fn an_answer_that_never_begins(rt) {
+    async fn an_answer_that_never_begins_times_out(rt) {
         for streaming in [true, false] {
             let server = Server::start(answering().fault(Fault::StallBeforeHeaders)).unwrap();
             let call = Call::new(&rt);
-            let chat = call.model(server.base_url()).streaming(streaming).first_byte_timeout(seconds(20));
-            // The request is there before the time passes: it is no connection that is waited for.
+            let chat =
+                call.model(server.base_url()).streaming(streaming).first_byte_timeout(seconds(20));
+            // Otherwise the time might fly while the connection is opened.
             let chat = chat.connect_timeout(None);
-            assert_eq!(call.fails(chat, 0, Phase::FirstByte, seconds(20)).await, [START, "llm_error: failed: "]);
+            assert_eq!(
+                call.fails(chat, 0, Phase::FirstByte, seconds(20)).await,
+                [START, "llm_error: failed: "]
+            );
         }
     }
 
-    async fn a_stream_that_stalls(rt) {
+    async fn a_stream_that_stalls_times_out(rt) {
         let server = Server::start(answering().fault(Fault::Stall(3))).unwrap();
         let call = Call::new(&rt);
         let chat = call.model(server.base_url()).streaming(true).chunk_timeout(seconds(30));
@@ -106,29 +116,42 @@ on_every_runtime! {
         assert_eq!(lines, [START, "token: ", "token: a", "token: b", "llm_error: failed: ab"]);
     }
 
-    async fn a_whole_answer_that_stalls(rt) {
+    async fn a_whole_answer_that_stalls_times_out(rt) {
         let server = Server::start(answering().fault(Fault::Stall(0))).unwrap();
         let call = Call::new(&rt);
         let chat = call.model(server.base_url()).chunk_timeout(seconds(30));
         let chat = chat.connect_timeout(None).first_byte_timeout(None).total_timeout(None);
-        assert_eq!(call.fails(chat, 0, Phase::Chunk, seconds(30)).await, [START, "llm_error: failed: "]);
+        assert_eq!(
+            call.fails(chat, 0, Phase::Chunk, seconds(30)).await,
+            [START, "llm_error: failed: "]
+        );
     }
 
-    async fn comments_without_an_end_are_no_way_around_the_total(rt) {
+    async fn the_total_applies_without_a_chunk_timeout(rt) {
         let server = Server::start(answering().gated().fault(Fault::Stall(2))).unwrap();
         server.release(2);
         let call = Call::new(&rt);
-        let chat = call.model(server.base_url()).streaming(true).chunk_timeout(None).total_timeout(seconds(60));
+        let chat = call
+            .model(server.base_url())
+            .streaming(true)
+            .chunk_timeout(None)
+            .total_timeout(seconds(60));
         let lines = call.fails(chat, 2, Phase::Total, seconds(60)).await;
         assert_eq!(lines, [START, "token: ", "token: a", "llm_error: failed: a"]);
     }
 
-    /// Each chunk comes in time; all of them together do not.
-    async fn a_slow_body(rt) {
+    /// Each chunk arrives in time, but not the whole answer.
+    async fn a_slow_body_exceeds_the_total(rt) {
         let server = Server::start(answering().gated()).unwrap();
         let mut call = Call::new(&rt);
-        let chat = call.model(server.base_url()).streaming(true).chunk_timeout(seconds(30)).total_timeout(seconds(100)).build().unwrap();
-        let generation = rt.go(async move { chat.generate(vec![vec![Message::human("hi")]]).await.remove(0) });
+        let chat = call
+            .model(server.base_url())
+            .streaming(true)
+            .chunk_timeout(seconds(30))
+            .total_timeout(seconds(100))
+            .build()
+            .unwrap();
+        let generation = rt.go(async move { chat.invoke("hi").await });
         server.release(1);
         call.tokens.next().await;
         for _ in 0..3 {
@@ -140,16 +163,27 @@ on_every_runtime! {
         call.time.until_asleep().await;
         call.time.advance(seconds(29));
         let error = generation.await.unwrap_err();
-        assert!(matches!(error.cause(), Some(OpenAiError::TimedOut { phase: Phase::Total, .. })), "{error:?}");
-        call.callbacks.flush().await;
-        assert_eq!(call.log.lines(), [START, "token: ", "token: a", "token: b", "token: c", "llm_error: failed: abc"]);
+        assert!(
+            matches!(error.cause(), Some(OpenAiError::TimedOut { phase: Phase::Total, .. })),
+            "{error:?}"
+        );
+        call.callbacks.flush().await.unwrap();
+        assert_eq!(
+            call.log.lines(),
+            [START, "token: ", "token: a", "token: b", "token: c", "llm_error: failed: abc"]
+        );
     }
 
-    /// It is the server's time that is limited between chunks, not the reader's.
-    async fn a_slow_reader_has_all_the_time_of_the_world(rt) {
+    /// The time between two chunks is limited for the server, and not for the reader.
+    async fn a_slow_reader_does_not_time_out(rt) {
         let server = Server::start(answering()).unwrap();
         let call = Call::new(&rt);
-        let chat = call.model(server.base_url()).chunk_timeout(seconds(30)).total_timeout(None).build().unwrap();
+        let chat = call
+            .model(server.base_url())
+            .chunk_timeout(seconds(30))
+            .total_timeout(None)
+            .build()
+            .unwrap();
         let mut stream = chat.stream(vec![Message::human("hi")]).await.unwrap();
         let mut text = String::new();
         while let Some(chunk) = stream.next().await {

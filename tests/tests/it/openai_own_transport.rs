@@ -1,4 +1,5 @@
-//! A transport of the application's own: requests go in, and status, headers and bytes come out; all else stays as it is.
+//! A transport of the application's own. It only takes requests and returns status, headers and
+//! bytes.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 type Answer = Result<http::Response<BodyStream>, OpenAiError>;
 
-/// Answers each request with what the function makes of its number, and keeps what it was sent.
+/// Answers each request with the function's answer to its number, and records the requests.
 #[derive(Clone)]
 struct Scripted {
     answer: fn(usize) -> Option<Answer>,
@@ -25,10 +26,7 @@ struct Scripted {
 
 impl Scripted {
     fn new(answer: fn(usize) -> Option<Answer>) -> Self {
-        Self {
-            answer,
-            requests: Arc::default(),
-        }
+        Self { answer, requests: Arc::default() }
     }
 }
 
@@ -48,7 +46,9 @@ impl Transport for Scripted {
 
 const CHUNK: &str = "data: {\"choices\": [{\"delta\": {\"content\": \"hi\"}}]}\n\n";
 
-fn response(parts: impl IntoIterator<Item = Result<&'static str, OpenAiError>>) -> http::Response<BodyStream> {
+fn response(
+    parts: impl IntoIterator<Item = Result<&'static str, OpenAiError>>,
+) -> http::Response<BodyStream> {
     let parts: Vec<_> = parts.into_iter().map(|part| part.map(Bytes::from)).collect();
     let mut response = http::Response::new(stream::iter(parts).boxed() as BodyStream);
     response
@@ -57,7 +57,7 @@ fn response(parts: impl IntoIterator<Item = Result<&'static str, OpenAiError>>) 
     response
 }
 
-/// Generates with streaming, and gives what came of it and what the handlers saw.
+/// Generates with streaming. Returns the result, and the log of a handler.
 async fn generate(rt: &Rt, transport: Scripted) -> (Result<LlmResult, RunError>, Vec<String>) {
     let log = Log::new();
     let time = VirtualTime::new();
@@ -67,35 +67,33 @@ async fn generate(rt: &Rt, transport: Scripted) -> (Result<LlmResult, RunError>,
         .base_url("https://models.invalid/v1")
         .api_key(MARKED_KEY)
         .streaming(true);
-    let chat = chat
-        .transport(transport)
-        .timer(time.clone())
-        .callbacks(callbacks.clone())
-        .build()
-        .unwrap();
-    let generation = async { chat.generate(vec![vec![Message::human("hi")]]).await.remove(0) };
+    let chat =
+        chat.transport(transport).timer(time.clone()).callbacks(callbacks.clone()).build().unwrap();
+    let generation = async { chat.invoke("hi").await };
     let result = futures_lite::future::or(generation, async {
         time.fly().await;
-        unreachable!("it never ends")
+        unreachable!("`fly` never ends")
     })
     .await;
-    callbacks.flush().await;
+    callbacks.flush().await.unwrap();
     (result, log.lines())
 }
 
 const START: &str = "chat_model_start: Human: hi";
 
 on_every_runtime! {
-    async fn it_is_given_the_whole_request_and_asked_again(rt) {
-        let transport = Scripted::new(|number| Some(match number {
-            1 => Err(OpenAiError::unreachable("no network")),
-            2 => {
-                let mut busy = response([]);
-                *busy.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-                Ok(busy)
-            }
-            _ => Ok(response([Ok(CHUNK), Ok("data: [DONE]\n\n")])),
-        }));
+    async fn it_gets_the_whole_request_and_the_retries(rt) {
+        let transport = Scripted::new(|number| {
+            Some(match number {
+                1 => Err(OpenAiError::unreachable("no network")),
+                2 => {
+                    let mut busy = response([]);
+                    *busy.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+                    Ok(busy)
+                }
+                _ => Ok(response([Ok(CHUNK), Ok("data: [DONE]\n\n")])),
+            })
+        });
         let (result, lines) = generate(&rt, transport.clone()).await;
         assert_eq!(result.unwrap().text(), "hi");
         assert_eq!(lines, [START, "retry: 1", "retry: 2", "token: hi", "llm_end: hi"]);
@@ -108,40 +106,54 @@ on_every_runtime! {
         assert_eq!((&sent["model"], &sent["stream"]), (&"m".into(), &true.into()));
     }
 
-    async fn what_breaks_off_is_told_with_what_there_was(rt) {
-        let transport = Scripted::new(|_| Some(Ok(response([Ok(CHUNK), Err(OpenAiError::cut("unplugged"))]))));
+    async fn an_error_of_its_body_has_the_partial_result(rt) {
+        let transport =
+            Scripted::new(|_| Some(Ok(response([Ok(CHUNK), Err(OpenAiError::cut("unplugged"))]))));
         let (result, lines) = generate(&rt, transport).await;
         let error = result.unwrap_err();
-        assert!(matches!(error.cause(), Some(OpenAiError::Cut { source: Some(_), .. })), "{error:?}");
+        assert!(
+            matches!(error.cause(), Some(OpenAiError::Cut { source: Some(_), .. })),
+            "{error:?}"
+        );
         assert_eq!(lines, [START, "token: hi", "llm_error: failed: hi"]);
     }
 
-    async fn what_it_says_of_itself_is_not_tried_again(rt) {
-        let (result, lines) = generate(&rt, Scripted::new(|_| Some(Err(OpenAiError::transport("bad certificate"))))).await;
+    async fn its_own_errors_are_not_retried(rt) {
+        let (result, lines) =
+            generate(&rt, Scripted::new(|_| Some(Err(OpenAiError::transport("bad certificate")))))
+                .await;
         let error = result.unwrap_err();
         assert!(matches!(error.cause(), Some(OpenAiError::Transport { .. })), "{error:?}");
         assert_eq!(lines, [START, "llm_error: failed: "]);
     }
 
-    async fn its_silence_has_a_limit_too(rt) {
+    async fn a_silent_transport_times_out(rt) {
         let (result, _) = generate(&rt, Scripted::new(|_| None)).await;
-        assert!(matches!(result.unwrap_err().cause(), Some(OpenAiError::TimedOut { phase: Phase::FirstByte, .. })));
+        assert!(matches!(
+            result.unwrap_err().cause(),
+            Some(OpenAiError::TimedOut { phase: Phase::FirstByte, .. })
+        ));
 
         let stalls = Scripted::new(|_| {
             let mut answer = response([]);
-            *answer.body_mut() = stream::iter([Ok(Bytes::from(CHUNK))]).chain(stream::pending()).boxed();
+            *answer.body_mut() =
+                stream::iter([Ok(Bytes::from(CHUNK))]).chain(stream::pending()).boxed();
             Some(Ok(answer))
         });
         let (result, lines) = generate(&rt, stalls).await;
-        assert!(matches!(result.unwrap_err().cause(), Some(OpenAiError::TimedOut { phase: Phase::Chunk, .. })));
+        assert!(matches!(
+            result.unwrap_err().cause(),
+            Some(OpenAiError::TimedOut { phase: Phase::Chunk, .. })
+        ));
         assert_eq!(lines, [START, "token: hi", "llm_error: failed: hi"]);
     }
 
-    /// It never waits, and still the stream does not keep its thread for itself, nor goes on for ever.
-    async fn its_flood_has_a_limit_too(rt) {
+    /// The body is always ready, but the stream yields and ends.
+    async fn an_endless_body_is_an_error(rt) {
         let flood = Scripted::new(|_| {
             let mut answer = response([]);
-            *answer.body_mut() = stream::repeat_with(|| Ok(Bytes::from_static(b": noise\n\n"))).boxed();
+            *answer.body_mut() =
+                stream::repeat_with(|| Ok(Bytes::from_static(b": noise\n\n"))).boxed();
             Some(Ok(answer))
         });
         let (result, _) = generate(&rt, flood).await;

@@ -1,10 +1,11 @@
-//! What `ChatOpenAi` sends: every setting under its own name, every kind of message, and nothing where something is wrong.
+//! The requests of `ChatOpenAi`: every setting under its own name, every kind of message, and no
+//! request if something is invalid.
 
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use rappel_core::prelude::*;
-use rappel_core::{ContentPart, Role, ToolCall, Value, json};
+use rappel_core::{ContentPart, ToolCall, Value, json};
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError, ResponseFormat, Tool, ToolChoice};
 use rappel_tests::on_every_runtime;
 use rappel_tests::openai_server::{Script, Server};
@@ -14,10 +15,6 @@ fn model(server: &Server) -> ChatOpenAiBuilder {
     ChatOpenAi::builder().model("m").base_url(server.base_url())
 }
 
-fn question() -> Vec<Vec<Message>> {
-    vec![vec![Message::human("hi")]]
-}
-
 fn schema() -> Value {
     json!({"type": "object", "properties": {"city": {"type": "string"}}})
 }
@@ -25,7 +22,10 @@ fn schema() -> Value {
 on_every_runtime! {
     async fn every_setting_is_sent_under_its_own_name(rt) {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
-        let weather = Tool::function("weather").description("the weather in a city").parameters(schema()).strict(true);
+        let weather = Tool::function("weather")
+            .description("the weather in a city")
+            .parameters(schema())
+            .strict(true);
         let chat = model(&server)
             .max_tokens(25)
             .max_completion_tokens(30)
@@ -44,7 +44,7 @@ on_every_runtime! {
             .callbacks(rt.callbacks())
             .build()
             .unwrap();
-        chat.generate(question()).await.remove(0).unwrap();
+        chat.invoke("hi").await.unwrap();
         let function = json!({"name": "weather", "description": "the weather in a city", "parameters": schema(), "strict": true});
         let expected = json!({
             "model": "m", "messages": [{"role": "user", "content": "hi"}],
@@ -58,7 +58,7 @@ on_every_runtime! {
         assert_eq!(server.requests()[0].body, expected);
     }
 
-    /// Plain JSON, or a type of anybody's: what serializes to the right thing is the right thing.
+    /// A setting may be plain JSON, or any type that serializes to the right JSON.
     async fn settings_may_be_json(rt) {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
         let tool = json!({"type": "function", "function": {"name": "now"}});
@@ -71,13 +71,19 @@ on_every_runtime! {
             .build()
             .unwrap();
         chat.stream(vec![Message::human("hi")]).await.unwrap().count().await;
-        chat.generate(question()).await.remove(0).unwrap();
+        chat.invoke("hi").await.unwrap();
         let requests = server.requests();
         let (streamed, whole) = (&requests[0].body, &requests[1].body);
-        assert_eq!((&streamed["tools"], &streamed["tool_choice"]), (&json!([tool]), &json!("required")));
+        assert_eq!(
+            (&streamed["tools"], &streamed["tool_choice"]),
+            (&json!([tool]), &json!("required"))
+        );
         assert_eq!(streamed["response_format"], json!({"type": "json_object"}));
-        assert_eq!(streamed["stream_options"], json!({"include_usage": true, "include_obfuscation": false}));
-        assert_eq!(whole.get("stream_options"), None, "it is refused without a stream");
+        assert_eq!(
+            streamed["stream_options"],
+            json!({"include_usage": true, "include_obfuscation": false})
+        );
+        assert_eq!(whole.get("stream_options"), None, "servers refuse it without a stream");
     }
 
     async fn every_kind_of_message_is_sent(rt) {
@@ -91,11 +97,13 @@ on_every_runtime! {
                 ContentPart::image_data("image/png", b"\x89PNG"),
             ])
             .with_name("ann"),
-            Message::ai("").with_tool_calls([ToolCall::new("weather", r#"{"city":"Bonn"}"#).with_id("call_1")]),
+            Message::ai("").with_tool_calls([
+                ToolCall::new("weather", r#"{"city":"Bonn"}"#).with_id("call_1")
+            ]),
             Message::tool("call_1", "rain"),
             Message::ai("A wet cat."),
         ];
-        chat.generate(vec![conversation]).await.remove(0).unwrap();
+        chat.invoke(conversation).await.unwrap();
         let call = json!({"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Bonn\"}"}});
         let expected = json!([
             {"role": "system", "content": "Be brief."},
@@ -118,15 +126,22 @@ on_every_runtime! {
             let callbacks = rt.callbacks().with_handler(log.handler());
             let chat = model(&server).streaming(streaming).callbacks(callbacks).build().unwrap();
             let conversation = vec![Message::human("hi"), Message::new(Role::Tool, "rain")];
-            let error = chat.generate(vec![conversation]).await.remove(0).unwrap_err();
-            assert!(matches!(error.cause(), Some(OpenAiError::InvalidMessage { index: 1, .. })), "{error:?}");
-            assert_eq!(log.lines(), ["chat_model_start: Human: hi | Tool: rain", "llm_error: failed: "]);
+            let error = chat.invoke(conversation).await.unwrap_err();
+            assert!(
+                matches!(error.cause(), Some(OpenAiError::InvalidMessage { index: 1, .. })),
+                "{error:?}"
+            );
+            assert_eq!(
+                log.lines(),
+                ["chat_model_start: Human: hi | Tool: rain", "llm_error: failed: "]
+            );
         }
         assert_eq!(server.requests().len(), 0);
     }
 
-    /// Functions are what an event tells of; what the server's own tools were given, and who asks, is told to the server only.
-    async fn handlers_hear_of_the_tools(rt) {
+    /// Functions are in the event. The contents of the server's own tools, and the user, are sent
+    /// to the server only.
+    async fn the_start_has_the_tools(rt) {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
         let log = Log::new();
         let seen = log.clone();
@@ -147,7 +162,7 @@ on_every_runtime! {
             .callbacks(callbacks)
             .build()
             .unwrap();
-        chat.generate(question()).await.remove(0).unwrap();
+        chat.invoke("hi").await.unwrap();
         let params = concat!(
             r#"{"max_completion_tokens":9,"model":"m","response_format":{"type":"text"},"stream":false,"tool_choice":"auto","#,
             r#""tools":[{"type":"mcp"},{"function":{"name":"now"},"type":"function"}]}"#
@@ -159,7 +174,7 @@ on_every_runtime! {
 #[test]
 fn a_setting_that_cannot_be_sent_is_named() {
     let model = || ChatOpenAi::builder().model("m").base_url("http://localhost/v1");
-    let no_json = BTreeMap::from([([1, 2], "a key that is no text")]);
+    let no_json = BTreeMap::from([([1, 2], "a key that is not text")]);
     let wrong = [
         (model().temperature(f64::NAN), "`temperature` is not a finite number"),
         (model().top_p(f64::INFINITY), "`top_p` is not a finite number"),

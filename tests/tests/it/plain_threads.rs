@@ -1,4 +1,4 @@
-//! What `Threads` is by itself, without a manager; and runtimes that are put together of two.
+//! `Threads` by itself, without a manager, and a runtime that is made of two closures.
 
 use std::future::pending;
 use std::num::NonZeroUsize;
@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use rappel_core::prelude::*;
-use rappel_core::{BlockingExecutor, SpawnError, Spawner, Threads, Timer, blocking_fn, spawn_fn};
+use rappel_core::{BlockingExecutor, SpawnError, Spawner, Timer, blocking_fn, spawn_fn};
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Watchdog;
+use rappel_threads::Threads;
 
 fn threads(polling: usize, blocking: usize) -> Threads {
     Threads::with_limits(NonZeroUsize::new(polling).unwrap(), NonZeroUsize::new(blocking).unwrap())
 }
 
-/// Tells of its drop.
+/// Sends a message when it is dropped.
 struct Dropped(Sender<()>);
 
 impl Drop for Dropped {
@@ -27,7 +28,7 @@ impl Drop for Dropped {
     }
 }
 
-/// Each job waits for all the others, so they are all there at the same time.
+/// Each job waits for all the others, so that all of them run at the same time.
 #[test]
 fn blocking_jobs_have_a_thread_each_up_to_the_limit() {
     let _watchdog = Watchdog::start("plain threads");
@@ -51,9 +52,9 @@ fn blocking_jobs_have_a_thread_each_up_to_the_limit() {
     }
 }
 
-/// There is one idle thread, which may be on its way to the first job when the second one comes.
+/// One thread is idle. It may be about to take the first job when the second one comes.
 #[test]
-fn no_job_waits_behind_one_that_blocks_while_there_may_be_another_thread() {
+fn no_job_waits_behind_one_that_blocks_below_the_limit() {
     let _watchdog = Watchdog::start("plain threads");
     for _ in 0..200 {
         let threads = threads(1, 2);
@@ -79,7 +80,8 @@ fn no_job_waits_behind_one_that_blocks_while_there_may_be_another_thread() {
 fn no_more_jobs_run_at_a_time_than_the_limit() {
     let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 2);
-    let (running, most, (done, ended)) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), channel());
+    let (running, most, (done, ended)) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), channel());
     for _ in 0..200 {
         let (running, most, done) = (running.clone(), most.clone(), done.clone());
         let job = move || {
@@ -95,9 +97,9 @@ fn no_more_jobs_run_at_a_time_than_the_limit() {
     assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
 }
 
-/// Wake-ups come from other threads, while a task is polled and while it is not.
+/// Other threads wake a task while it is polled and while it is not.
 #[test]
-fn no_wake_up_is_lost() {
+fn no_wake_up_of_a_task_is_lost() {
     let _watchdog = Watchdog::start("plain threads");
     let threads = threads(4, 1);
     let tasks = (0..32).map(|task| {
@@ -127,7 +129,7 @@ fn no_wake_up_is_lost() {
 }
 
 #[test]
-fn a_panic_harms_neither_other_tasks_nor_other_jobs() {
+fn a_panic_in_a_task_or_a_job_harms_no_other() {
     let _watchdog = Watchdog::start("plain threads");
     let threads = threads(1, 1);
     threads.spawn(async { panic!("a task's") }).unwrap();
@@ -165,15 +167,15 @@ fn a_sleeper_does_not_wait_for_a_later_one() {
     let threads = threads(1, 1);
     let mut long = threads.sleep(Duration::from_secs(24 * 60 * 60));
     assert!(threads.block_on(futures_lite::future::poll_once(&mut long)).is_none());
-    // By the second one, whoever wakes sleepers waits for the long one.
+    // From the second one on, the timer already waits for the long one.
     for _ in 0..10 {
         threads.block_on(threads.sleep(Duration::from_millis(1)));
     }
 }
 
-/// One of them could be woken still, the other one by nobody.
+/// One task could still be woken, the other one could not.
 #[test]
-fn the_last_clone_takes_the_tasks_that_wait_along() {
+fn the_drop_of_the_last_clone_drops_the_tasks_that_wait() {
     let _watchdog = Watchdog::start("plain threads");
     let (dropped, drops) = channel();
     let threads = threads(2, 1);
@@ -209,27 +211,27 @@ fn a_shutdown_drops_what_has_not_begun_and_waits_for_what_has() {
     let job = move || {
         started.send(()).unwrap();
         gate.recv().unwrap();
-        wrote.write("through");
+        wrote.write("done");
     };
     threads.spawn_blocking(job).unwrap();
     start.recv().unwrap();
     let waits = Dropped(dropped.clone());
     threads.spawn_blocking(move || drop(waits)).unwrap();
     let opens = thread::spawn(move || {
-        // The one that has not begun is gone before the other is through.
+        // The job that has not begun is dropped before the other one has ended.
         drops.recv().unwrap();
         go.send(()).unwrap();
     });
     threads.shut_down();
-    assert_eq!(log.lines(), ["through"]);
+    assert_eq!(log.lines(), ["done"]);
     opens.join().unwrap();
     assert_eq!(threads.spawn_blocking(|| ()), Err(SpawnError::shutdown()));
     assert_eq!(threads.spawn(async {}), Err(SpawnError::shutdown()));
 }
 
-/// It may be the last handler that has the runtime, and one of the runtime's threads that drops it.
+/// The last handle may be in a handler, so that one of the runtime's own threads drops it.
 #[test]
-fn it_may_end_on_a_thread_of_its_own() {
+fn threads_may_be_shut_down_on_a_thread_of_their_own() {
     let _watchdog = Watchdog::start("plain threads");
     for end in [Threads::shut_down as fn(&Threads), |_| ()] {
         let threads = threads(1, 1);
@@ -255,17 +257,17 @@ fn two_closures_are_a_runtime() {
     let (tasks, jobs) = (Threads::new(), Threads::new());
     let spawner = spawn_fn(move |task| tasks.spawn_boxed(task));
     let executor = blocking_fn(move |job| jobs.spawn_blocking_boxed(job));
-    let (sync, given_up) = (Log::new(), Log::new());
-    let callbacks = CallbackManager::new((spawner, executor))
+    let (sync, asynchronous) = (Log::new(), Log::new());
+    let callbacks = CallbackManager::without_timer((spawner, executor))
         .with_handler(sync.handler())
-        .with_async_handler(given_up.async_handler());
+        .with_async_handler(asynchronous.async_handler());
     Threads::new().block_on(async {
-        let run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
+        let mut run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await.unwrap();
         run.on_llm_new_token("a").await.unwrap();
         drop(run);
-        callbacks.flush().await;
+        callbacks.flush().await.unwrap();
     });
     let expected = ["llm_start: prompt", "token: a", "llm_error: cancelled: a"];
     assert_eq!(sync.lines(), expected);
-    assert_eq!(given_up.lines(), expected);
+    assert_eq!(asynchronous.lines(), expected);
 }

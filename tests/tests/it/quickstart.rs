@@ -1,4 +1,5 @@
-//! The quickstart prints what LangChain's page prints, in that order, on every runtime; and says clearly what goes wrong.
+//! The quickstart prints the output of LangChain's page, in the same order, on every runtime. Its
+//! errors are clear.
 
 use std::process::Output;
 
@@ -10,7 +11,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What it prints after the line about the server, with the thread's name left out.
+/// The output after the line about the server, without the names of the threads.
 fn page(tokens: &[&str], result: &str) -> String {
     let token = |token: &str| format!("Sync handler being called on thread X: token: {token}\n");
     let mut page = "zzzz....\nHi! I just woke up. Your llm is starting\n".to_owned();
@@ -21,12 +22,12 @@ fn page(tokens: &[&str], result: &str) -> String {
 }
 
 fn without_thread_names(text: &str) -> String {
-    let lines = text
-        .split_inclusive('\n')
-        .map(|line| match (line.split_once("on thread "), line.split_once(": token: ")) {
+    let lines = text.split_inclusive('\n').map(|line| {
+        match (line.split_once("on thread "), line.split_once(": token: ")) {
             (Some((before, _)), Some((_, token))) => format!("{before}on thread X: token: {token}"),
             _ => line.to_owned(),
-        });
+        }
+    });
     lines.collect()
 }
 
@@ -39,7 +40,7 @@ fn prints_the_page_on_every_runtime() {
         assert!(output.status.success(), "{output:?}");
         let text = stdout(&output);
         let (server, text) = text.split_once('\n').unwrap();
-        assert!(server.contains("a small server of our own"), "{server}");
+        assert!(server.contains("asking an embedded server"), "{server}");
         assert_eq!(without_thread_names(text), page(&JOKE, &result), "{runtime}");
         assert!(!text.contains("on thread main:"), "{text}");
         assert_eq!(output.stderr, b"", "{output:?}");
@@ -57,7 +58,8 @@ fn takes_the_server_and_the_key_from_the_environment() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    let expected = page(&["say ", "this"], "\nsay this\n(2 tokens in the prompt, 2 in the answer)\n");
+    let expected =
+        page(&["say ", "this"], "\nsay this\n(2 tokens in the prompt, 2 in the answer)\n");
     assert_eq!(without_thread_names(&stdout(&output)), expected);
     assert_eq!(server.requests()[0].body["model"], "parrot");
 }

@@ -1,17 +1,19 @@
-//! Events of one run that are emitted at the same time take turns: all handlers see them in one order, and none is lost.
+//! A run has one event in flight. An event whose emit was dropped or forgotten is finished before
+//! the next event of its run.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::future::{join, join_all};
+use futures_lite::future::{block_on, poll_once, yield_now};
 use rappel_core::json;
 use rappel_core::prelude::*;
 use rappel_tests::on_every_runtime;
 use rappel_tests::record::Log;
 
-/// A task of a runtime that breaks.
+/// The waker of a runtime that is broken.
 struct Breaks;
 
 impl Wake for Breaks {
@@ -30,158 +32,241 @@ impl Wake for Woken {
     }
 }
 
+/// Takes more than one poll for each event.
+fn yields() -> impl AsyncCallbackHandler {
+    async_handler_fn(async |_, _| {
+        yield_now().await;
+        Ok(())
+    })
+}
+
+async fn chain(callbacks: &CallbackManager) -> ChainRun {
+    callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap()
+}
+
 on_every_runtime! {
-    /// Who waits beside it is woken all the same, and whoever woke it hears nothing of it.
-    async fn beside_a_waker_that_panics(rt) {
-        let (gate, opens) = futures_channel::oneshot::channel::<()>();
-        let opens = futures_util::FutureExt::shared(opens);
-        let waits = async_handler_fn(move |event, _| {
-            let opens = matches!(event, Event::Text(_)).then(|| opens.clone());
-            async move {
-                if let Some(opens) = opens {
-                    let _ = opens.await;
-                }
-                Ok(())
-            }
-        });
+    async fn an_event_whose_emit_was_dropped_is_finished_before_the_next(rt) {
         let log = Log::new();
-        let callbacks = rt.callbacks().with_async_handler(waits).with_handler(log.handler());
-        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-        let (mut first, mut second) = (Box::pin(chain.on_text("first")), Box::pin(chain.on_text("second")));
-        let woken = Arc::new(Woken::default());
-        assert!(first.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Breaks)))).is_pending());
-        assert!(second.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
-        drop(gate);
-        assert!(woken.0.load(Ordering::SeqCst));
-        first.await.unwrap();
-        second.await.unwrap();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(yields())
+            .with_handler(log.handler());
+        let mut chain = chain(&callbacks).await;
+        assert!(poll_once(chain.on_text("first")).await.is_none());
+        chain.on_text("second").await.unwrap();
+        assert_eq!(
+            log.lines(),
+            ["chain_start: 0", "text: first", "text: second"]
+        );
         chain.end(json!(1)).await.unwrap();
-        assert_eq!(log.lines(), ["chain_start: 0", "text: first", "text: second", "chain_end: 1"]);
     }
 
-    async fn are_seen_in_one_order_by_all(rt) {
-        let (first, second) = (Log::new(), Log::new());
-        let yields = async_handler_fn(|_, _| async {
-            futures_lite::future::yield_now().await;
-            Ok(())
-        });
-        let callbacks = rt.callbacks()
-            .with_handler(first.handler())
-            .with_async_handler(yields)
-            .with_async_handler(second.async_handler());
-        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-        let texts = (0..20).map(|number| chain.on_text(number.to_string()));
-        assert!(join_all(texts).await.iter().all(Result::is_ok));
+    async fn an_event_whose_emit_was_forgotten_is_finished_before_the_next(rt) {
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(yields())
+            .with_handler(log.handler());
+        let mut chain = chain(&callbacks).await;
+        let mut first = chain.on_text("first");
+        assert!(poll_once(&mut first).await.is_none());
+        std::mem::forget(first);
+        chain.on_text("second").await.unwrap();
+        assert_eq!(
+            log.lines(),
+            ["chain_start: 0", "text: first", "text: second"]
+        );
         chain.end(json!(1)).await.unwrap();
-        assert_eq!(first.lines(), second.lines());
-        let mut sorted = first.lines();
-        sorted.sort();
-        sorted.dedup();
-        assert_eq!(sorted.len(), 22);
     }
 
-    /// Also from threads that emit at the very same time: nothing is lost, and each thread's own order is kept.
-    async fn are_seen_in_one_order_from_many_threads(rt) {
+    async fn an_emit_that_is_dropped_before_its_first_poll_emits_nothing(rt) {
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_handler(log.handler());
+        let mut chain = chain(&callbacks).await;
+        drop(chain.on_text("never"));
+        chain.on_text("text").await.unwrap();
+        chain.end(json!(1)).await.unwrap();
+        assert_eq!(
+            log.lines(),
+            ["chain_start: 0", "text: text", "chain_end: 1"]
+        );
+    }
+
+    /// `start_send` and `poll_flush` are the same emit without a future.
+    async fn an_event_that_is_sent_is_handled_when_the_run_is_flushed(rt) {
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(yields())
+            .with_handler(log.handler());
+        let mut chain = chain(&callbacks).await;
+        for text in ["first", "second"] {
+            chain.start_send(Text::new(text));
+            poll_fn(|cx| chain.poll_flush(cx)).await.unwrap();
+        }
+        poll_fn(|cx| chain.poll_flush(cx)).await.unwrap();
+        assert_eq!(
+            log.lines(),
+            ["chain_start: 0", "text: first", "text: second"]
+        );
+        chain.end(json!(1)).await.unwrap();
+    }
+
+    /// The children of one run emit from threads of their own: nothing is lost, and each child's
+    /// own order is kept.
+    async fn events_of_siblings_from_many_threads_keep_the_order_of_each_run(rt) {
         const THREADS: usize = 4;
         const EACH: usize = 500;
         let (first, second) = (Log::new(), Log::new());
-        let callbacks = rt.callbacks().with_async_handler(first.async_handler()).with_async_handler(second.async_handler());
-        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(first.async_handler())
+            .with_async_handler(second.async_handler());
+        let parent = chain(&callbacks).await;
+        let mut children = Vec::new();
+        for _ in 0..THREADS {
+            children.push(chain(&parent.child()).await);
+        }
         std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let chain = &chain;
+            for (thread, child) in children.iter_mut().enumerate() {
                 scope.spawn(move || {
                     for number in 0..EACH {
-                        futures_lite::future::block_on(chain.on_text(format!("{thread} {number:03}"))).unwrap();
+                        block_on(child.on_text(format!("{thread} {number:03}"))).unwrap();
                     }
                 });
             }
         });
-        chain.end(json!(1)).await.unwrap();
-        assert_eq!(first.lines(), second.lines());
-        let lines = first.lines();
-        assert_eq!(lines.len(), THREADS * EACH + 2);
-        for thread in 0..THREADS {
-            let own: Vec<&String> = lines.iter().filter(|line| line.starts_with(&format!("text: {thread} "))).collect();
-            assert!(own.len() == EACH && own.is_sorted(), "thread {thread}");
+        for child in children {
+            child.end(json!(1)).await.unwrap();
+        }
+        parent.end(json!(1)).await.unwrap();
+        for log in [first, second] {
+            let lines = log.lines();
+            assert_eq!(lines.len(), THREADS * EACH + 2 * THREADS + 2);
+            for thread in 0..THREADS {
+                let own = format!("text: {thread} ");
+                let own: Vec<&String> =
+                    lines.iter().filter(|line| line.starts_with(&own)).collect();
+                assert!(own.len() == EACH && own.is_sorted(), "thread {thread}");
+            }
         }
     }
 
-    /// An event that its emitter has polled once and then left alone does not hold up the next one for ever.
-    async fn one_that_is_not_polled_on_is_finished_by_the_next(rt) {
-        let log = Log::new();
-        let yields = async_handler_fn(|_, _| async {
-            futures_lite::future::yield_now().await;
+    async fn a_waker_that_panics_keeps_no_other_flush_waiting(rt) {
+        let (gate, opens) = futures_channel::oneshot::channel::<()>();
+        let opens = futures_util::FutureExt::shared(opens);
+        let waits = async_handler_fn(async move |event, _| {
+            if let Event::Text(_) = event {
+                let _ = opens.clone().await;
+            }
             Ok(())
         });
-        let callbacks = rt.callbacks().with_async_handler(yields).with_handler(log.handler());
-        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
-        let mut first = chain.on_text("first");
-        assert!(futures_lite::future::poll_once(&mut first).await.is_none());
-        chain.on_text("second").await.unwrap();
-        assert_eq!(log.lines(), ["chain_start: 0", "text: first", "text: second"]);
-        // Its own outcome is still there for its emitter.
+        let callbacks = rt.callbacks().with_async_handler(waits);
+        let mut chain = chain(&callbacks).await;
+        let mut text = Box::pin(chain.on_text("text"));
+        assert!(poll_once(&mut text).await.is_none());
+        let (mut first, mut second) = (callbacks.flush(), callbacks.flush());
+        let woken = Arc::new(Woken::default());
+        let breaks = Waker::from(Arc::new(Breaks));
+        assert!(
+            Pin::new(&mut first)
+                .poll(&mut Context::from_waker(&breaks))
+                .is_pending()
+        );
+        let waker = Waker::from(woken.clone());
+        assert!(
+            Pin::new(&mut second)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(gate);
+        text.await.unwrap();
+        while !woken.0.load(Ordering::SeqCst) {
+            yield_now().await;
+        }
         first.await.unwrap();
+        second.await.unwrap();
         chain.end(json!(1)).await.unwrap();
     }
 
-    /// One that comes by while another thread polls the first, after that has been woken, is woken too: the first may never be polled again.
-    async fn one_that_comes_by_during_a_poll_is_woken(rt) {
-        /// What happens inside the handler's first poll, after it was woken.
+    /// The parent's end comes while another thread polls the child's event, and is woken once the
+    /// child is closed.
+    async fn a_parent_that_ends_during_a_poll_of_its_child_is_woken(rt) {
+        /// Runs inside the handler's first poll, after that poll's waker was woken.
         type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
         let meanwhile = Meanwhile::default();
         let runs = meanwhile.clone();
-        let callbacks = rt.callbacks().with_async_handler(async_handler_fn(move |event, _| {
-            let mut first = matches!(event, Event::Text(text) if text.text == "first");
-            let runs = runs.clone();
-            poll_fn(move |cx| {
-                if !std::mem::take(&mut first) {
-                    return Poll::Ready(Ok(()));
-                }
-                cx.waker().wake_by_ref();
-                if let Some(run) = runs.lock().unwrap().take() {
-                    run();
-                }
-                Poll::Pending
-            })
-        }));
-        let chain = Arc::new(callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap());
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(async_handler_fn(async move |event, _| {
+                let mut first = matches!(event, Event::Text(_));
+                poll_fn(|cx| {
+                    if !std::mem::take(&mut first) {
+                        return Poll::Ready(());
+                    }
+                    cx.waker().wake_by_ref();
+                    if let Some(run) = runs.lock().unwrap().take() {
+                        run();
+                    }
+                    Poll::Pending
+                })
+                .await;
+                Ok(())
+            }))
+            .with_async_handler(log.async_handler());
+        let parent = chain(&callbacks).await;
+        let mut child = chain(&parent.child()).await;
         let woken = Arc::new(Woken::default());
-        let (second, waker) = (chain.clone(), Waker::from(woken.clone()));
+        let waker = Waker::from(woken.clone());
         let (done, kept) = std::sync::mpsc::channel();
         *meanwhile.lock().unwrap() = Some(Box::new(move || {
-            let comes_by = std::thread::spawn(move || {
-                let mut text = Box::pin(async move { second.on_text("second").await });
-                assert!(text.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-                done.send(text).unwrap();
+            let ends = std::thread::spawn(move || {
+                let mut end = parent.end(json!(1));
+                let polled = Pin::new(&mut end).poll(&mut Context::from_waker(&waker));
+                assert!(polled.is_pending());
+                done.send(end).unwrap();
             });
-            comes_by.join().unwrap();
+            ends.join().unwrap();
         }));
-        let mut first = chain.on_text("first");
-        assert!(futures_lite::future::poll_once(&mut first).await.is_none());
-        // From here on the first is leaked.
-        std::mem::forget(first);
-        assert!(woken.0.load(Ordering::SeqCst));
+        child.on_text("text").await.unwrap();
+        while !woken.0.load(Ordering::SeqCst) {
+            yield_now().await;
+        }
         kept.recv().unwrap().await.unwrap();
-        Arc::into_inner(chain).unwrap().end(json!(1)).await.unwrap();
+        assert!(matches!(
+            child.on_text("late").await,
+            Err(EmitError::RunClosed)
+        ));
+        assert_eq!(
+            log.lines()[2..],
+            ["text: text", "chain_error: cancelled", "chain_end: 1"]
+        );
     }
 
-    async fn an_outcome_reaches_its_own_emitter(rt) {
-        let picky = async_handler_fn(|event, _| {
-            let fails = matches!(event, Event::Text(text) if text.text == "bad");
-            async move {
-                futures_lite::future::yield_now().await;
-                if fails { Err(HandlerError::new("bad")) } else { Ok(()) }
+    async fn a_raised_failure_reaches_its_own_emitter(rt) {
+        let picky = async_handler_fn(async |event, _| {
+            yield_now().await;
+            match event {
+                Event::Text(text) if text.text == "bad" => Err("bad".into()),
+                _ => Ok(()),
             }
         });
-        let callbacks = rt.callbacks()
+        let callbacks = rt
+            .callbacks()
             .on_handler_failure(|_| {})
-            .with_async_handler_options(picky, HandlerOptions::new().raise_error(true));
-        let chain = callbacks.on_chain_start(ChainStart::new("chain", json!(0))).await.unwrap();
+            .with_async_handler_options(picky, Awaited::new().raise_error());
+        let mut chain = chain(&callbacks).await;
         for _ in 0..10 {
-            let (good, bad) = join(chain.on_text("good"), chain.on_text("bad")).await;
-            assert!(good.is_ok() && bad.is_err());
+            assert!(matches!(
+                chain.on_text("bad").await,
+                Err(EmitError::Raised(_))
+            ));
+            chain.on_text("good").await.unwrap();
         }
+        // The failure of an emit that was dropped is no other emit's.
+        assert!(poll_once(chain.on_text("bad")).await.is_none());
+        chain.on_text("good").await.unwrap();
         chain.end(json!(1)).await.unwrap();
     }
 }

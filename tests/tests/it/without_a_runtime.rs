@@ -1,17 +1,19 @@
-//! `CallbackManager::pair`: the work of a manager without a runtime is done when, and where, its driver is polled.
+//! `CallbackManager::pair`: the work of a manager without a runtime happens when and where its
+//! driver is polled.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_lite::future::poll_once;
 use futures_util::future::join;
 use rappel_core::prelude::*;
-use rappel_core::{EmitError, FailureCause, Paired, SpawnError, Spawner};
+use rappel_core::{FailureCause, Paired, RegisterError, SpawnError, Spawner};
 use rappel_tests::record::Log;
 
-async fn tell(callbacks: CallbackManager<Paired>) -> Result<(), RunError> {
-    let run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await?;
+async fn emit(callbacks: CallbackManager) -> Result<(), RunError> {
+    let mut run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await?;
     run.on_llm_new_token("a").await?;
     run.on_llm_new_token("b").await?;
     run.end(LlmResult::from_text("ab")).await?;
@@ -19,25 +21,24 @@ async fn tell(callbacks: CallbackManager<Paired>) -> Result<(), RunError> {
 }
 
 #[test]
-fn the_driver_is_through_when_the_manager_is_gone_and_all_is_handled() {
+fn the_driver_ends_once_the_manager_is_gone_and_all_is_handled() {
     let (callbacks, driver) = CallbackManager::pair();
     let (log, threads) = (Log::new(), Arc::new(Mutex::new(Vec::new())));
     let seen = threads.clone();
-    let background = HandlerOptions::new().delivery(Background { capacity: 8, open_runs: 8 });
     let callbacks = callbacks
-        .with_handler_options(log.handler(), background)
+        .with_handler_options(log.handler(), Background::new(8).open_traces(8))
         .with_handler(handler_fn(move |_, _| {
             seen.lock().unwrap().push(thread::current().id());
             Ok(())
         }));
-    let (told, ()) = block_on(join(tell(callbacks), driver));
-    told.unwrap();
+    let (emitted, ()) = block_on(join(emit(callbacks), driver));
+    emitted.unwrap();
     assert_eq!(log.lines(), ["llm_start: prompt", "token: a", "token: b", "llm_end: ab"]);
     assert_eq!(*threads.lock().unwrap(), [thread::current().id(); 4]);
 }
 
 #[test]
-fn nothing_is_called_before_the_driver_is_polled() {
+fn no_handler_is_called_before_the_driver_is_polled() {
     let (callbacks, mut driver) = CallbackManager::pair();
     let log = Log::new();
     let callbacks = callbacks.with_handler(log.handler());
@@ -50,11 +51,11 @@ fn nothing_is_called_before_the_driver_is_polled() {
     assert_eq!(
         log.lines(),
         ["llm_start: prompt"],
-        "the end of a run that was dropped waits for the driver, too"
+        "the end of a dropped run waits for the driver too"
     );
     let flush = callbacks.flush();
     drop(callbacks);
-    block_on(join(flush, driver));
+    block_on(join(flush, driver)).0.unwrap();
     assert_eq!(log.lines(), ["llm_start: prompt", "llm_error: cancelled: "]);
 }
 
@@ -70,20 +71,43 @@ fn a_driver_that_is_dropped_is_a_runtime_that_is_gone() {
     let mut start = Box::pin(callbacks.on_llm_start(LlmStart::new("llm", "prompt")));
     assert!(block_on(poll_once(&mut start)).is_none());
     assert!(block_on(poll_once(&mut driver)).is_none());
-    let run = block_on(start).unwrap();
+    let mut run = block_on(start).unwrap();
     let mut waits = Box::pin(run.on_llm_new_token("a"));
     assert!(block_on(poll_once(&mut waits)).is_none());
     drop(driver);
-    // One that waits already, and one that comes later.
+    // An event that waits already, and one that comes later.
     assert!(matches!(block_on(waits).unwrap_err(), EmitError::RuntimeGone(_)));
-    assert!(matches!(
-        block_on(run.on_llm_new_token("b")).unwrap_err(),
-        EmitError::RuntimeGone(_)
-    ));
+    assert!(matches!(block_on(run.on_llm_new_token("b")).unwrap_err(), EmitError::RuntimeGone(_)));
     drop(run);
-    block_on(callbacks.flush());
+    block_on(callbacks.flush()).unwrap();
     assert_eq!((log.lines(), *reports.lock().unwrap()), (vec!["llm_start: prompt".to_owned()], 3));
     let (paired, driver) = Paired::new();
     drop(driver);
     assert_eq!(paired.spawn(async {}), Err(SpawnError::shutdown()));
+}
+
+#[test]
+fn a_paired_manager_has_no_timer_for_a_timeout() {
+    let (mut callbacks, _driver) = CallbackManager::pair();
+    let options = || HandlerOptions::new().timeout(Duration::from_secs(1));
+    let log = Log::new();
+    assert!(matches!(
+        callbacks.add_handler_options(log.handler(), options()),
+        Err(RegisterError::NoTimer)
+    ));
+    assert!(matches!(
+        callbacks.add_async_handler_options(log.async_handler(), options()),
+        Err(RegisterError::NoTimer)
+    ));
+    assert!(!callbacks.has_handlers());
+    let shutdown = block_on(callbacks.shutdown(Duration::from_secs(1)));
+    assert!(matches!(shutdown, Err(EmitError::NoTimer)));
+}
+
+#[test]
+#[should_panic(expected = "timer")]
+fn registering_a_handler_with_a_timeout_panics_without_a_timer() {
+    let (callbacks, _driver) = CallbackManager::pair();
+    let options = HandlerOptions::new().timeout(Duration::from_secs(1));
+    let _ = callbacks.with_handler_options(Log::new().handler(), options);
 }

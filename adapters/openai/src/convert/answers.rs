@@ -1,4 +1,4 @@
-//! Answers, as rappel has them.
+//! Answers: from the wire's chunks to rappel's.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,26 +13,26 @@ use super::tool_calls::Calls;
 use crate::error::OpenAiError;
 use crate::wire::{self, MOST_CHOICES};
 
-/// The result that a whole answer holds, with a generation for each choice.
+/// The result of a whole answer, with a generation for each choice.
 pub(crate) fn result(mut answer: wire::Chunk) -> LlmResult {
     by_index(&mut answer.choices);
     for choice in &mut answer.choices {
         if let Some(message) = &mut choice.message {
             message.count_calls();
-            // Some have an empty one beside it.
+            // Some servers send an empty delta with the message.
             choice.delta = None;
         }
     }
     let mut result = LlmResult::new();
     result.generations.resize_with(answer.choices.len(), Generation::default);
-    // A whole answer is a stream of one chunk.
+    // A whole answer is converted as a stream of one chunk.
     for chunk in Answer::default().take_in(answer) {
         result.push_chunk(&chunk);
     }
     result
 }
 
-/// Puts the choices in the order of their indices, if those tell them apart; and counts them anew, without a gap.
+/// Sorts the choices by their indices if all of them differ, and removes the indices.
 fn by_index(choices: &mut [wire::Choice]) {
     let mut indices: Vec<_> = choices.iter().map(|choice| choice.index).collect();
     indices.sort_unstable();
@@ -43,12 +43,12 @@ fn by_index(choices: &mut [wire::Choice]) {
     choices.iter_mut().for_each(|choice| choice.index = None);
 }
 
-/// What has to be remembered of an answer from one chunk to the next.
+/// The state of an answer between two chunks.
 #[derive(Debug, Default)]
 struct Answer {
-    /// The model that has been told of: it is told once, not with every chunk.
+    /// The model's name. It is in the first chunk that has it, and not in every chunk.
     model: Option<String>,
-    /// So is what the server says beside.
+    /// Further fields of the answer. Each value is in one chunk only.
     beside: Map<String, Value>,
     choices: Vec<Choice>,
 }
@@ -60,7 +60,7 @@ struct Choice {
 }
 
 impl Answer {
-    /// A chunk for each choice, and one for a chunk without choices, which holds the usage.
+    /// A chunk for each choice, or one chunk if there are no choices, which has the usage.
     fn take_in(&mut self, whole: wire::Chunk) -> Vec<LlmChunk> {
         let mut chunks: Vec<_> = whole
             .choices
@@ -98,12 +98,14 @@ impl Answer {
         chunk.reasoning = delta.reasoning().into();
         chunk.text = delta.content.text.unwrap_or_default().into();
         chunk.refusal = delta.refusal.unwrap_or_default().into();
-        chunk.tool_calls = calls.map(|(position, delta)| known.calls.piece(position, delta)).collect();
+        chunk.tool_calls =
+            calls.map(|(position, delta)| known.calls.piece(position, delta)).collect();
         chunk.extra.extend(delta.rest);
         chunk
     }
 
-    /// An index that is too high is taken for the highest: it comes from outside.
+    /// The state of a choice. An index that is too high counts as the highest, because the server's
+    /// data is not trusted.
     fn choice(&mut self, index: u32) -> &mut Choice {
         let index = (index as usize).min(MOST_CHOICES - 1);
         if self.choices.len() <= index {
@@ -113,7 +115,8 @@ impl Answer {
     }
 }
 
-/// What is said that was not known: servers repeat their `id` and `system_fingerprint` with every chunk.
+/// The fields that are new or have changed. Servers repeat `id` and `system_fingerprint` with every
+/// chunk.
 fn news(known: &mut Map<String, Value>, said: Map<String, Value>) -> Map<String, Value> {
     let mut news = Map::new();
     for (name, value) in said {
@@ -126,7 +129,8 @@ fn news(known: &mut Map<String, Value>, said: Map<String, Value>) -> Map<String,
 }
 
 fn usage(usage: wire::Usage) -> TokenUsage {
-    let (prompt, completion) = (usage.prompt_tokens.unwrap_or_default(), usage.completion_tokens.unwrap_or_default());
+    let (prompt, completion) =
+        (usage.prompt_tokens.unwrap_or_default(), usage.completion_tokens.unwrap_or_default());
     let mut converted = TokenUsage::new(prompt, completion);
     converted.total_tokens = usage.total_tokens.unwrap_or(converted.total_tokens);
     converted.cached_tokens = usage.cached_tokens();
@@ -135,7 +139,8 @@ fn usage(usage: wire::Usage) -> TokenUsage {
     converted
 }
 
-/// A stream of the wire's chunks as rappel's: one for each choice, and one for a chunk without choices, which holds the usage.
+/// A stream of rappel's chunks: one for each choice, and one for a chunk without choices, which has
+/// the usage.
 pub(crate) struct LlmChunks<S> {
     stream: S,
     ready: VecDeque<LlmChunk>,
@@ -145,12 +150,7 @@ pub(crate) struct LlmChunks<S> {
 
 impl<S> LlmChunks<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            ready: VecDeque::new(),
-            answer: Answer::default(),
-            answered: false,
-        }
+        Self { stream, ready: VecDeque::new(), answer: Answer::default(), answered: false }
     }
 }
 
@@ -169,7 +169,7 @@ impl<S: Stream<Item = Result<wire::Chunk, OpenAiError>> + Unpin> Stream for LlmC
                     this.ready.extend(this.answer.take_in(whole));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // A stream that says it is done, and said nothing else: an answer must be told from none.
+                // A complete stream without any choice is not an answer.
                 None if !this.answered => {
                     this.answered = true;
                     return Poll::Ready(Some(Err(OpenAiError::NoChoices)));

@@ -1,8 +1,11 @@
-//! How likely the tokens were: `logprobs` of a choice.
+//! The log probabilities of the tokens: `logprobs` of a choice.
 
 use rappel_core::{TokenLogprob, TopLogprob, Value};
 
-/// Reads OpenAI's form, the text's tokens before those of a refusal. What is of another form is given back as it is.
+/// Reads OpenAI's format: the tokens of the text, then those of a refusal.
+///
+/// # Errors
+/// The value itself if it has another format.
 pub(super) fn read(said: Value) -> Result<Vec<TokenLogprob>, Value> {
     let lists = [&said["content"], &said["refusal"]];
     if lists.iter().all(|list| !list.is_array()) {
@@ -56,9 +59,10 @@ mod tests {
             ]}],
             "refusal": [{"token": "no", "logprob": -9999.0}],
         });
-        let hi = TokenLogprob::new("Hi", -0.25)
-            .with_bytes(*b"Hi")
-            .with_top_logprobs([TopLogprob::new("Hi", -0.25).with_bytes(*b"Hi"), TopLogprob::new("Ho", -3.5)]);
+        let hi = TokenLogprob::new("Hi", -0.25).with_bytes(*b"Hi").with_top_logprobs([
+            TopLogprob::new("Hi", -0.25).with_bytes(*b"Hi"),
+            TopLogprob::new("Ho", -3.5),
+        ]);
         assert_eq!(read(said), Ok(vec![hi, TokenLogprob::new("no", -9999.0)]));
     }
 
@@ -74,8 +78,7 @@ mod tests {
         for none in [json!(null), json!({}), json!({"content": null, "refusal": null})] {
             assert_eq!(read(none), Ok(Vec::new()));
         }
-        let halves =
-            json!({"content": [{"token": "Hi"}, {"logprob": 1}, 7, {"token": "!", "logprob": 0, "bytes": [-1], "top_logprobs": 3}]});
+        let halves = json!({"content": [{"token": "Hi"}, {"logprob": 1}, 7, {"token": "!", "logprob": 0, "bytes": [-1], "top_logprobs": 3}]});
         assert_eq!(read(halves), Ok(vec![TokenLogprob::new("!", 0.0)]));
     }
 }

@@ -1,4 +1,4 @@
-//! The conversation, as the wire has it.
+//! The conversation: from rappel's messages to the wire's.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,16 @@ use rappel_core::{Content, ContentPart, Message, Role, ToolCall};
 use crate::error::OpenAiError;
 use crate::wire;
 
-/// The messages to be sent, or which of them cannot be.
+/// The messages to be sent.
+///
+/// # Errors
+/// The index of a message that cannot be sent.
 pub(crate) fn messages(messages: &[Message]) -> Result<Vec<wire::Message<'_>>, OpenAiError> {
     let messages = messages.iter().enumerate();
     messages
-        .map(|(index, said)| message(said).map_err(|reason| OpenAiError::InvalidMessage { index, reason }))
+        .map(|(index, said)| {
+            message(said).map_err(|reason| OpenAiError::InvalidMessage { index, reason })
+        })
         .collect()
 }
 
@@ -50,7 +55,9 @@ fn role(role: Role) -> Result<&'static str, &'static str> {
 fn content(content: &Content) -> Result<wire::Content<'_>, &'static str> {
     match content {
         Content::Text(text) => Ok(wire::Content::Text(Cow::Borrowed(text))),
-        Content::Parts(parts) => Ok(wire::Content::Parts(parts.iter().map(part).collect::<Result<_, _>>()?)),
+        Content::Parts(parts) => {
+            Ok(wire::Content::Parts(parts.iter().map(part).collect::<Result<_, _>>()?))
+        }
         _ => Err("has content that is not known here"),
     }
 }
@@ -59,10 +66,7 @@ fn part(part: &ContentPart) -> Result<wire::Part<'_>, &'static str> {
     match part {
         ContentPart::Text { text } => Ok(wire::Part::Text { text: Cow::Borrowed(text) }),
         ContentPart::ImageUrl { url, detail, .. } => Ok(wire::Part::ImageUrl {
-            image_url: wire::ImageUrl {
-                url: Cow::Borrowed(url),
-                detail: detail.as_deref(),
-            },
+            image_url: wire::ImageUrl { url: Cow::Borrowed(url), detail: detail.as_deref() },
         }),
         _ => Err("has a part that is not known here"),
     }
@@ -92,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_message_that_only_calls_tools_has_no_content() {
-        let calls = Message::ai("").with_tool_calls([ToolCall::new("search", "{}").with_id("call_1")]);
+        let calls =
+            Message::ai("").with_tool_calls([ToolCall::new("search", "{}").with_id("call_1")]);
         let sent = message(&calls).unwrap();
         assert!(sent.content.is_none());
         assert_eq!((sent.role, sent.tool_calls.len()), ("assistant", 1));

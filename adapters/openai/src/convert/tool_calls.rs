@@ -1,21 +1,22 @@
-//! Which call a piece of a tool call belongs to.
+//! The pieces of tool calls, and the calls that they belong to.
 
 use rappel_core::ToolCallChunk;
 
 use crate::wire::{MOST_CALLS, ToolCallDelta};
 
-/// The tool calls of one answer, as far as they have come.
+/// The tool calls of one answer, as far as they have arrived.
 ///
-/// OpenAI counts its calls from 0, and gives the id and the name with the first piece of each. Others count from 1, not at all, or all as 0; give no
-/// ids, or the id and the name with every piece. So the calls are counted here, in the order in which they begin.
+/// OpenAI numbers the calls from 0, and sends the id and the name with the first piece of each.
+/// Other servers number them from 1, not at all, or all as 0. Some send no ids, or repeat the id
+/// and the name with every piece. So the calls are numbered here, in the order in which they begin.
 #[derive(Debug, Default)]
 pub(super) struct Calls(Vec<Call>);
 
 #[derive(Debug)]
 struct Call {
-    /// The server's own count, or the place in its list.
+    /// The server's number, or the position in its list.
     index: u32,
-    /// Whether it is the server's own.
+    /// `true` if `index` is the server's number.
     counted: bool,
     id: Option<String>,
     name: String,
@@ -23,7 +24,7 @@ struct Call {
 }
 
 impl Calls {
-    /// The piece that a delta is, under our own count. What is repeated of the id and the name is left out.
+    /// Converts a delta to a piece with our own number. A repeated id or name is left out.
     pub(super) fn piece(&mut self, position: usize, delta: ToolCallDelta) -> ToolCallChunk {
         let index = delta.index.unwrap_or(u32::try_from(position).unwrap_or(u32::MAX));
         let function = delta.function.unwrap_or_default();
@@ -47,23 +48,32 @@ impl Calls {
         piece
     }
 
-    /// The call that goes on with this piece, if it is not the first of one.
-    fn find(&self, index: u32, counted: bool, id: Option<&str>, name: Option<&str>) -> Option<usize> {
+    /// The call that this piece continues, or `None` if it begins a call.
+    fn find(
+        &self,
+        index: u32,
+        counted: bool,
+        id: Option<&str>,
+        name: Option<&str>,
+    ) -> Option<usize> {
         let last = |is: &dyn Fn(&Call) -> bool| self.0.iter().rposition(is);
-        // Where both are counted, the count tells them apart: ids are not always one of a kind.
+        // If both have the server's number, that decides, because ids are not always unique.
         let may_be = |call: &Call| call.index == index || !(counted && call.counted);
-        if let Some(at) = id.and_then(|id| last(&|call| call.id.as_deref() == Some(id) && may_be(call))) {
+        if let Some(at) =
+            id.and_then(|id| last(&|call| call.id.as_deref() == Some(id) && may_be(call)))
+        {
             return Some(at);
         }
         let at = last(&|call| call.index == index)?;
         let call = &self.0[at];
         let another_id = id.is_some() && call.id.is_some();
-        // A name comes before the arguments, so with a new name behind them another call begins.
+        // A name comes before the arguments, so a new name after them begins another call.
         let another_name = call.has_arguments && name.is_some_and(|name| name != call.name);
         (!another_id && !another_name).then_some(at)
     }
 
-    /// What is one call too many is taken for a piece of the last one: their number comes from outside.
+    /// Begins a call. Beyond the limit the piece is added to the last call, because the server's
+    /// data is not trusted.
     fn begin(&mut self, index: u32, counted: bool) -> usize {
         if self.0.len() < MOST_CALLS {
             self.0.push(Call {
@@ -86,12 +96,15 @@ mod tests {
 
     use super::*;
 
-    /// The calls that deltas make together: id, name and arguments of each.
+    /// The calls that the deltas make: id, name and arguments of each.
     fn together(deltas: Value) -> Vec<(String, String, String)> {
         let (mut calls, mut result) = (Calls::default(), LlmResult::new());
         for delta in deltas.as_array().unwrap() {
             let deltas: Vec<ToolCallDelta> = serde_json::from_value(delta.clone()).unwrap();
-            let pieces = deltas.into_iter().enumerate().map(|(position, delta)| calls.piece(position, delta));
+            let pieces = deltas
+                .into_iter()
+                .enumerate()
+                .map(|(position, delta)| calls.piece(position, delta));
             result.push_chunk(&LlmChunk::default().with_tool_calls(pieces));
         }
         let calls = result.generations.remove(0).tool_calls.into_iter();
@@ -101,7 +114,8 @@ mod tests {
     #[track_caller]
     fn check(deltas: Value, expected: &[(&str, &str, &str)]) {
         let calls = together(deltas);
-        let calls: Vec<_> = calls.iter().map(|(id, name, arguments)| (&**id, &**name, &**arguments)).collect();
+        let calls: Vec<_> =
+            calls.iter().map(|(id, name, arguments)| (&**id, &**name, &**arguments)).collect();
         assert_eq!(calls, expected);
     }
 
@@ -153,7 +167,7 @@ mod tests {
         );
     }
 
-    /// Some have the function's name for an id, or the word "null".
+    /// Some servers use the function's name, or the word "null", as id.
     #[test]
     fn calls_of_the_same_id_are_told_apart_by_their_count() {
         check(
@@ -165,7 +179,7 @@ mod tests {
             ]),
             &[("null", "add", "[]"), ("null", "add", "{}")],
         );
-        // Where nothing is counted, a piece alone in its list may be one of the second call.
+        // Without numbers, the only piece of a list may belong to the second call.
         check(
             json!([
                 [{"id": "c1", "function": {"name": "add"}}, {"id": "c2", "function": {"name": "now"}}],
@@ -227,7 +241,8 @@ mod tests {
     fn a_server_cannot_make_calls_without_an_end() {
         let mut calls = Calls::default();
         for number in 0..5_000 {
-            let delta = json!({"index": number, "id": number.to_string(), "function": {"name": "add"}});
+            let delta =
+                json!({"index": number, "id": number.to_string(), "function": {"name": "add"}});
             calls.piece(0, serde_json::from_value(delta).unwrap());
         }
         assert_eq!(calls.0.len(), MOST_CALLS);

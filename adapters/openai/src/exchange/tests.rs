@@ -30,7 +30,8 @@ const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n"
 const LAST: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// For how long either side waits for the other one, so that a test that fails does not hang. It takes no time but on a busy machine.
+/// For how long either side waits for the other one, so that a test that fails does not hang. It
+/// takes no time but on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn client(base_url: &str) -> Client {
@@ -45,11 +46,7 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
             other => other,
         },
         retries: Retries { most: 0 },
-        times: Times {
-            first_byte: Some(PATIENCE),
-            chunk: Some(PATIENCE),
-            ..settings.times
-        },
+        times: Times { first_byte: Some(PATIENCE), chunk: Some(PATIENCE), ..settings.times },
         ..settings
     };
     let key = Secret::new("sk-secret-1").unwrap();
@@ -57,19 +54,12 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
 }
 
 fn complete(client: &Client) -> Result<Chunk, OpenAiError> {
-    let request = ChatRequest {
-        model: "m",
-        ..ChatRequest::default()
-    };
+    let request = ChatRequest { model: "m", ..ChatRequest::default() };
     block_on(client.complete(&request, client.due()))
 }
 
 fn stream(client: &Client) -> Result<crate::sse::ChunkStream, OpenAiError> {
-    let request = ChatRequest {
-        model: "m",
-        stream: true,
-        ..ChatRequest::default()
-    };
+    let request = ChatRequest { model: "m", stream: true, ..ChatRequest::default() };
     block_on(client.stream(&request, client.due()))
 }
 
@@ -308,20 +298,14 @@ fn dropping_the_request_closes_the_socket() {
 fn a_status_has_the_servers_words_but_not_the_key() {
     let server = Server::start(|mut peer| {
         peer.read_request();
-        let json = r#"{"error":{"message":"bad key sk-secret-1","type":"auth","code":"invalid_api_key"}}"#;
+        let json =
+            r#"{"error":{"message":"bad key sk-secret-1","type":"auth","code":"invalid_api_key"}}"#;
         peer.send(&answer(401, "application/json", json));
     });
     let error = complete(&client(&server.url())).unwrap_err();
     assert_eq!(error.to_string(), "the server answered 401: bad key [redacted]");
     assert!(!format!("{error:?}").contains("secret"));
-    let OpenAiError::Status {
-        status,
-        code,
-        kind,
-        retry_after,
-        ..
-    } = error
-    else {
+    let OpenAiError::Status { status, code, kind, retry_after, .. } = error else {
         panic!("{error:?}");
     };
     assert_eq!((status, retry_after), (401, None));
@@ -437,10 +421,7 @@ fn the_wrong_content_type_is_named() {
 fn a_compression_that_nobody_asked_for_is_named_wherever_it_is_said() {
     for (said, named) in [
         ("content-encoding: gzip", "gzip"),
-        (
-            "content-encoding: identity\r\ncontent-encoding: br; x=sk-secret-1",
-            "br; x=[redacted]",
-        ),
+        ("content-encoding: identity\r\ncontent-encoding: br; x=sk-secret-1", "br; x=[redacted]"),
         ("transfer-encoding: gzip, chunked", "gzip, chunked"),
         ("transfer-encoding: deflate\r\ntransfer-encoding: chunked", "deflate"),
     ] {
@@ -462,7 +443,8 @@ fn a_compression_that_nobody_asked_for_is_named_wherever_it_is_said() {
             peer.read_request();
             let json = r#"{"choices":[{}]}"#;
             match fine.contains("Chunked") {
-                true => peer.send(&format!("HTTP/1.1 200 OK\r\n{fine}\r\n\r\n{}0\r\n\r\n", chunked(json))),
+                true => peer
+                    .send(&format!("HTTP/1.1 200 OK\r\n{fine}\r\n\r\n{}0\r\n\r\n", chunked(json))),
                 false => peer.send(&answer(200, &format!("application/json\r\n{fine}"), json)),
             }
         });
@@ -492,7 +474,9 @@ fn a_redirects_ticket_is_not_repeated() {
     ] {
         let server = Server::start(move |mut peer| {
             peer.read_request();
-            peer.send(&format!("HTTP/1.1 302 x\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"));
+            peer.send(&format!(
+                "HTTP/1.1 302 x\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+            ));
         });
         let error = complete(&client(&server.url())).unwrap_err();
         assert!(
@@ -516,23 +500,11 @@ fn heads_without_an_end_are_no_way_around_the_limits() {
     });
     let settings = ConnectionSettings {
         timer: Some(Arc::new(Ticking::default())),
-        times: Times {
-            connect: None,
-            ..Times::default()
-        },
+        times: Times { connect: None, ..Times::default() },
         ..ConnectionSettings::default()
     };
     let error = complete(&client_with(&server.url(), settings)).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            OpenAiError::TimedOut {
-                phase: Phase::FirstByte,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenAiError::TimedOut { phase: Phase::FirstByte, .. }), "{error:?}");
     server.join();
 }
 
@@ -582,17 +554,9 @@ fn an_answer_without_bounds_is_refused() {
         peer.send("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n");
         peer.send_until_closed(&" ".repeat(1000));
     });
-    let limits = Limits {
-        body: 10_000,
-        ..Limits::default()
-    };
-    let client = client_with(
-        &server.url(),
-        ConnectionSettings {
-            limits,
-            ..ConnectionSettings::default()
-        },
-    );
+    let limits = Limits { body: 10_000, ..Limits::default() };
+    let client =
+        client_with(&server.url(), ConnectionSettings { limits, ..ConnectionSettings::default() });
     let error = complete(&client).unwrap_err();
     assert!(matches!(error, OpenAiError::BodyTooLarge { limit: 10_000 }), "{error:?}");
     server.join();

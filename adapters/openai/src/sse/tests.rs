@@ -121,7 +121,11 @@ fn a_finish_reason_is_as_good_as_done() {
 
 #[test]
 fn each_answer_has_to_say_why_it_ended() {
-    let end = |index: u32| format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n");
+    let end = |index: u32| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n"
+        )
+    };
     let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n".to_owned();
     let (_, cut) = read(stream(packets([event("a"), other.clone(), end(0)])));
     assert!(matches!(cut, Err(OpenAiError::Cut { source: None })), "{cut:?}");
@@ -152,9 +156,7 @@ fn the_last_blank_line_may_be_missing() {
 #[test]
 fn a_broken_connection_is_passed_on_after_what_came_before() {
     let mut bytes = packets([event("a")]);
-    bytes.0.push_back(Err(OpenAiError::Cut {
-        source: Some("reset".into()),
-    }));
+    bytes.0.push_back(Err(OpenAiError::Cut { source: Some("reset".into()) }));
     let (texts, end) = read(stream(bytes));
     assert_eq!(texts, ["a"]);
     assert!(matches!(end, Err(OpenAiError::Cut { source: Some(_) })), "{end:?}");
@@ -168,10 +170,7 @@ fn errors_in_mid_stream_have_their_words_but_not_the_key() {
             r#"data: {"error":{"message":"overloaded","type":"server_error","code":503}}"#,
             "overloaded",
         ),
-        (
-            r#"data: {"object":"error","message":"overloaded","type":"x","code":400}"#,
-            "overloaded",
-        ),
+        (r#"data: {"object":"error","message":"overloaded","type":"x","code":400}"#, "overloaded"),
         ("event: error\ndata: {\"error\":\"key sk-secret-1\"}", "key [redacted]"),
         ("event: error\ndata: no JSON sk-secret-1", "no JSON [redacted]"),
         ("event: error\ndata: {}", "no reason given"),
@@ -188,7 +187,8 @@ fn errors_in_mid_stream_have_their_words_but_not_the_key() {
     }
 }
 
-/// Some gateways begin a stream and have an error then, which they write as it is; llama.cpp had a field of its own for it.
+/// Some gateways begin a stream and have an error then, which they write as it is; llama.cpp had a
+/// field of its own for it.
 #[test]
 fn an_error_that_is_no_event_has_its_words_too() {
     let key = Secret::new("sk-secret-1").unwrap();
@@ -247,10 +247,7 @@ fn what_is_no_utf8_is_an_error_after_the_events_before_it() {
 
 #[test]
 fn an_endless_event_is_an_error() {
-    let limits = Limits {
-        event: NonZeroUsize::new(100).unwrap(),
-        ..Limits::default()
-    };
+    let limits = Limits { event: NonZeroUsize::new(100).unwrap(), ..Limits::default() };
     let bytes = packets([event("a"), event(&"b".repeat(100)), LAST.into()]);
     let (texts, end) = read(ChunkStream::new(bytes, None, &limits));
     assert_eq!(texts, ["a"]);
@@ -259,10 +256,7 @@ fn an_endless_event_is_an_error() {
 
 #[test]
 fn endless_silence_is_an_error() {
-    let limits = Limits {
-        silence: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits { silence: 1000, ..Limits::default() };
     for noise in [": comment\n\n", "retry: 1\n\n", "data:\n\n", "nonsense\n"] {
         let noise = std::iter::repeat_n(noise.to_owned(), 10_000);
         let bytes = packets(std::iter::once(event("a")).chain(noise));
@@ -366,9 +360,8 @@ fn a_million_tiny_packets_and_an_event_of_four_megabytes_are_read() {
     let (texts, end) = read(ChunkStream::new(tiny, None, &limits));
     assert!(texts[0].len() == 4 << 20 && end.is_ok(), "{end:?}");
 
-    let many = std::iter::repeat_n(event("y"), 100_000)
-        .chain([LAST.to_owned()])
-        .collect::<String>();
+    let many =
+        std::iter::repeat_n(event("y"), 100_000).chain([LAST.to_owned()]).collect::<String>();
     let (texts, end) = read(ChunkStream::new(packets([many]), None, &limits));
     assert!(texts.len() == 100_001 && end.is_ok(), "{end:?}");
 }

@@ -1,18 +1,20 @@
 //! Reading JSON fields that may be of any type.
 //!
-//! Each function is for `deserialize_with`, and none fails on well-formed JSON:
-//! a value of an unexpected type is skipped and counts as absent. Only a list
-//! longer than any answer has is refused.
+//! Each function is for `deserialize_with`. None fails on well-formed JSON: a value of an
+//! unexpected type counts as absent. Only a list that is too long is an error.
 
 use core::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::MapAccessDeserializer,
+    },
 };
 use serde_json::{Map, Value};
 
-/// A string; a number counts as its digits.
+/// A string. A number counts as its digits.
 pub(super) fn text<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
     Value::deserialize(json).map(|value| match value {
         Value::String(text) => Some(text),
@@ -21,7 +23,7 @@ pub(super) fn text<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>,
     })
 }
 
-/// A string that says something: some servers send `""` for none.
+/// A string that is not empty: some servers send `""` for none.
 pub(super) fn words<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
     Ok(text(json)?.filter(|text| !text.is_empty()))
 }
@@ -40,12 +42,12 @@ pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Said, D::Err
     Ok(said)
 }
 
-/// What stands in the content of a message.
+/// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Said {
-    /// `None` is no content at all; the first chunk of a stream often has `Some("")`.
+    /// `None` means no content. The first chunk of a stream often has `Some("")`.
     pub(crate) text: Option<String>,
-    /// Mistral puts what its models think beside the text.
+    /// The reasoning, which Mistral sends as parts of the content.
     pub(crate) thought: String,
 }
 
@@ -59,14 +61,14 @@ fn part_thoughts(part: &Value) -> impl Iterator<Item = &str> {
     list.filter_map(part_text).chain(thoughts.and_then(Value::as_str))
 }
 
-/// What has no field of its own. A field that is null says nothing.
+/// The fields that are not known. A field that is null is left out.
 pub(super) fn rest<'de, D: Deserializer<'de>>(json: D) -> Result<Map<String, Value>, D::Error> {
     let mut rest = Map::deserialize(json)?;
     rest.retain(|_, value| !value.is_null());
     Ok(rest)
 }
 
-/// A tool's arguments: JSON as text, or the object itself, which becomes text.
+/// A tool's arguments: JSON as text, or an object, which is converted to text.
 pub(super) fn arguments<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
     Value::deserialize(json).map(|value| match value {
         Value::String(text) => Some(text),
@@ -75,7 +77,7 @@ pub(super) fn arguments<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Str
     })
 }
 
-/// A whole number that is not negative, however it is written: `7`, `7.0` or `"7"`.
+/// A whole number that is not negative, as `7`, `7.0` or `"7"`.
 pub(super) fn number<'de, D, T>(json: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -90,7 +92,7 @@ where
 }
 
 fn whole(number: f64) -> Option<u64> {
-    // Up to here a float knows its whole numbers apart.
+    // Up to here a float represents every whole number exactly.
     const EXACT: f64 = (1_u64 << 53) as f64;
     let is_whole = (0.0..=EXACT).contains(&number) && number.fract() == 0.0;
     is_whole.then_some(number as u64)
@@ -105,19 +107,19 @@ where
     json.deserialize_any(Lenient(PhantomData::<Object<T>>)).map(|object| object.0)
 }
 
-/// A list of at most `MOST` objects; what is no object in it is skipped.
+/// A list of at most `MOST` objects. Other items are skipped.
 ///
-/// A few letters of JSON make an object of hundreds of bytes: without a limit, a body within its own one could fill the memory.
+/// A few bytes of JSON make an object of hundreds of bytes. Without this limit, a body within its
+/// own limit could fill the memory.
 pub(super) fn objects<'de, D, T, const MOST: usize>(json: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,
 {
-    json.deserialize_any(Lenient(PhantomData::<Objects<T, MOST>>))
-        .map(|objects| objects.0)
+    json.deserialize_any(Lenient(PhantomData::<Objects<T, MOST>>)).map(|objects| objects.0)
 }
 
-/// What is made of a list or an object. All other JSON makes the default.
+/// A type that is read from a list or an object. All other JSON counts as absent.
 trait Shape: Sized {
     fn absent() -> Self;
 
@@ -169,7 +171,7 @@ impl<T: DeserializeOwned, const MOST: usize> Shape for Objects<T, MOST> {
     }
 }
 
-/// A visitor to which no type of JSON value comes unexpected.
+/// A visitor that accepts every type of JSON value.
 struct Lenient<S>(PhantomData<S>);
 
 impl<'de, S: Shape> Visitor<'de> for Lenient<S> {

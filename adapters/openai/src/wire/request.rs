@@ -1,4 +1,4 @@
-//! What we send.
+//! Requests.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::OpenAiError;
 
-/// A chat completion request. It borrows what it can: prompts are long.
+/// A chat completion request. It borrows from the messages, because prompts may be long.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ChatRequest<'a> {
     pub(crate) model: &'a str,
@@ -34,13 +34,13 @@ pub(crate) struct ChatRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_format: Option<&'a Value>,
     pub(crate) stream: bool,
-    /// Only with `stream`; some servers refuse it, so it must be possible to leave it out.
+    /// Only sent with `stream`. It is optional, because some servers refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream_options: Option<StreamOptions<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<&'a str>,
-    /// Whatever else the server knows. Names that have a field above would be
-    /// sent twice: see [`check_extra`](Self::check_extra).
+    /// Further fields. A name that has a field above would be sent twice: see
+    /// [`check_extra`](Self::check_extra).
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) extra: Option<&'a Map<String, Value>>,
 }
@@ -65,8 +65,8 @@ const RESERVED: [&str; 15] = [
 ];
 
 impl ChatRequest<'_> {
-    /// Whether a parameter may be among the extra ones. To be asked when it is
-    /// set, so that the mistake shows there and not with the first request.
+    /// Checks that a parameter may be an extra field. It is called by `build`, before the first
+    /// request.
     pub(crate) fn check_extra(name: &str) -> Result<(), OpenAiError> {
         if RESERVED.contains(&name) {
             return Err(OpenAiError::ReservedParameter { name: name.into() });
@@ -82,12 +82,12 @@ impl ChatRequest<'_> {
     }
 }
 
-/// What a stream should carry beside the answer.
+/// The options of a stream.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum StreamOptions<'a> {
     Usage {
-        /// A last chunk with the tokens used.
+        /// Asks for a last chunk with the usage.
         include_usage: bool,
     },
     Own(&'a Value),
@@ -97,18 +97,18 @@ pub(crate) enum StreamOptions<'a> {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Message<'a> {
     pub(crate) role: &'a str,
-    /// Sent as `null` when there is none, beside tool calls: some servers insist on the field.
+    /// Sent as `null` if there are only tool calls, because some servers require the field.
     pub(crate) content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<ToolCall<'a>>,
-    /// In a tool's answer: which call it answers.
+    /// The call that a tool's message answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<&'a str>,
 }
 
-/// Plain text is sent as a string, which every server understands.
+/// The content of a message. Plain text is sent as a string, which every server supports.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Content<'a> {
@@ -136,17 +136,17 @@ pub(crate) struct ImageUrl<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename = "function")]
 pub(crate) struct ToolCall<'a> {
-    /// Servers that give no ids expect none.
+    /// Servers that send no ids expect none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<&'a str>,
     pub(crate) function: FunctionCall<'a>,
-    /// What the server said beside, and may want back.
+    /// Further fields of the server's call, which it may need back.
     #[serde(flatten)]
     pub(crate) extra: &'a Map<String, Value>,
 }
 
 impl ToolCall<'_> {
-    /// Whether `name` is one of its own fields.
+    /// Returns `true` if `name` is one of its own fields.
     pub(crate) fn reserves(name: &str) -> bool {
         ["id", "type", "function"].contains(&name)
     }
@@ -173,10 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_not_set_is_not_sent() {
-        let request = ChatRequest {
-            model: "m",
-            ..ChatRequest::default()
-        };
+        let request = ChatRequest { model: "m", ..ChatRequest::default() };
         assert_eq!(sent(&request), json!({"model": "m", "messages": [], "stream": false}));
     }
 
@@ -219,16 +216,10 @@ mod tests {
         let call = ToolCall {
             id: Some("c1"),
             extra: extra.as_object().unwrap(),
-            function: FunctionCall {
-                name: "add",
-                arguments: r#"{"a":1}"#.into(),
-            },
+            function: FunctionCall { name: "add", arguments: r#"{"a":1}"#.into() },
         };
         let image = Part::ImageUrl {
-            image_url: ImageUrl {
-                url: "data:image/png;base64,AA==".into(),
-                detail: Some("low"),
-            },
+            image_url: ImageUrl { url: "data:image/png;base64,AA==".into(), detail: Some("low") },
         };
         let message = Message::default();
         let messages = vec![
@@ -243,11 +234,7 @@ mod tests {
                 content: Some(Content::Parts(vec![Part::Text { text: "look".into() }, image])),
                 ..message.clone()
             },
-            Message {
-                role: "assistant",
-                tool_calls: vec![call],
-                ..message.clone()
-            },
+            Message { role: "assistant", tool_calls: vec![call], ..message.clone() },
             Message {
                 role: "tool",
                 content: Some(Content::Text("1".into())),
@@ -255,11 +242,7 @@ mod tests {
                 ..message
             },
         ];
-        let request = ChatRequest {
-            model: "m",
-            messages,
-            ..ChatRequest::default()
-        };
+        let request = ChatRequest { model: "m", messages, ..ChatRequest::default() };
         assert_eq!(
             sent(&request)["messages"],
             json!([
@@ -296,7 +279,9 @@ mod tests {
         };
         for name in sent(&full).as_object().unwrap().keys() {
             let error = ChatRequest::check_extra(name).unwrap_err();
-            assert!(matches!(error, OpenAiError::ReservedParameter { name: found } if found == *name));
+            assert!(
+                matches!(error, OpenAiError::ReservedParameter { name: found } if found == *name)
+            );
         }
         assert!(ChatRequest::check_extra("top_k").is_ok());
     }

@@ -1,4 +1,4 @@
-//! What servers send back.
+//! Responses.
 
 use core::mem;
 
@@ -10,14 +10,14 @@ use super::lenient::{self, Said};
 use super::surrogates;
 use crate::error::JsonFault;
 
-/// An answer of more choices, or of more tool calls in one of them, is taken for garbage. OpenAI's `n` goes up to 128, too.
+/// The maximum number of choices. It is also the maximum of OpenAI's `n`.
 pub(crate) const MOST_CHOICES: usize = 128;
+/// The maximum number of tool calls of a choice.
 pub(crate) const MOST_CALLS: usize = 1024;
 
-/// A piece of a streamed answer, or a whole one.
+/// A piece of a streamed answer, or a whole answer.
 ///
-/// Both have the same shape, but for [`Choice::message`] in the place of
-/// [`Choice::delta`]; and there are servers that confuse the two.
+/// They differ only in [`Choice::delta`] and [`Choice::message`], and some servers confuse the two.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Chunk {
@@ -25,15 +25,15 @@ pub(crate) struct Chunk {
     object: Option<String>,
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) model: Option<String>,
-    /// Empty in the chunk that carries the usage of a stream.
+    /// Empty in the chunk that has the usage of a stream.
     #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CHOICES>")]
     pub(crate) choices: Vec<Choice>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) usage: Option<Usage>,
     error: Value,
-    /// Letters at random, so that the length of an event gives nothing away.
+    /// Random characters that hide the length of an event.
     obfuscation: IgnoredAny,
-    /// `id`, `created`, `system_fingerprint`, `service_tier`, and what only this server knows.
+    /// `id`, `created`, `system_fingerprint`, `service_tier`, and fields of the server's own.
     #[serde(flatten, deserialize_with = "lenient::rest")]
     pub(crate) rest: Map<String, Value>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Reads any JSON object.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, JsonFault> {
-        // A byte order mark, which some servers put before all they say.
+        // Some servers send a byte order mark first.
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         Self::read(json).or_else(|fault| match surrogates::mend(json) {
             Some(mended) => Self::read(&mended),
@@ -56,9 +56,11 @@ impl Chunk {
         chunk.ok_or(JsonFault::NotAnObject)
     }
 
-    /// Whether it is an error in the place of a chunk, or of one of its choices.
+    /// Returns `true` if it is an error in place of a chunk or of a choice.
     pub(crate) fn is_error(&self) -> bool {
-        self.object.as_deref() == Some("error") || is_error(&self.error) || self.choices.iter().any(|choice| is_error(&choice.error))
+        self.object.as_deref() == Some("error")
+            || is_error(&self.error)
+            || self.choices.iter().any(|choice| is_error(&choice.error))
     }
 }
 
@@ -70,18 +72,18 @@ fn is_error(error: &Value) -> bool {
     }
 }
 
-/// One of the answers; there is more than one only if `n` asked for more.
+/// One of the `n` answers.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Choice {
-    /// Absent with some servers, which then mean the position in the list.
+    /// Some servers leave it out. Then it is the position in the list.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) index: Option<u32>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) delta: Option<Delta>,
     #[serde(deserialize_with = "lenient::object")]
     pub(crate) message: Option<Delta>,
-    /// Any word: `stop`, `length`, `tool_calls`, but `eos` too. Never empty.
+    /// Any text, such as `stop`, `length`, `tool_calls` or `eos`. Never empty.
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) finish_reason: Option<String>,
     pub(crate) logprobs: Value,
@@ -91,13 +93,13 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// The delta of a stream, or else the message of a whole answer.
+    /// The delta, or the message if there is no delta.
     pub(crate) fn into_content(self) -> Delta {
         self.delta.or(self.message).unwrap_or_default()
     }
 }
 
-/// A message, or what a chunk adds to it.
+/// A message, or the addition of a chunk to it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delta {
@@ -112,7 +114,7 @@ pub(crate) struct Delta {
     reasoning: Option<String>,
     #[serde(deserialize_with = "lenient::objects::<_, _, MOST_CALLS>")]
     tool_calls: Vec<ToolCallDelta>,
-    /// What a call was before there were tools.
+    /// The deprecated form of a tool call.
     #[serde(deserialize_with = "lenient::object")]
     function_call: Option<FunctionDelta>,
     #[serde(flatten, deserialize_with = "lenient::rest")]
@@ -120,27 +122,29 @@ pub(crate) struct Delta {
 }
 
 impl Delta {
-    /// What the model thought aloud: `reasoning_content` or `reasoning`, as the
-    /// server calls it, or a part of the content. Those that send it twice repeat the same text.
+    /// The reasoning: `reasoning_content` or `reasoning`, depending on the server, or a part of the
+    /// content. Servers that send both repeat the same text.
     pub(crate) fn reasoning(&self) -> &str {
         let fields = [self.reasoning_content.as_deref(), self.reasoning.as_deref()];
         let said = fields.into_iter().flatten().find(|text| !text.is_empty());
         said.unwrap_or(&self.content.thought)
     }
 
-    /// Counts the tool calls: in a whole answer each is one, whatever the server says of its index and its id.
+    /// Numbers the tool calls. In a whole answer each item is a call, whatever its index and id
+    /// are.
     pub(crate) fn count_calls(&mut self) {
         for (index, call) in (0..).zip(&mut self.tool_calls) {
             call.index = Some(index);
         }
     }
 
-    /// The tool calls. A function call of old is one, unless it is there twice.
+    /// The tool calls. A deprecated function call counts as one if there are no others.
     pub(crate) fn take_calls(&mut self) -> Vec<ToolCallDelta> {
         let mut calls = mem::take(&mut self.tool_calls);
         if calls.is_empty() {
             let function = self.function_call.take();
-            let function = function.filter(|function| function.name.is_some() || function.arguments.is_some());
+            let function =
+                function.filter(|function| function.name.is_some() || function.arguments.is_some());
             calls.extend(function.map(|function| ToolCallDelta {
                 function: Some(function),
                 ..ToolCallDelta::default()
@@ -150,11 +154,11 @@ impl Delta {
     }
 }
 
-/// A call of a tool, or what a chunk adds to it.
+/// A tool call, or the addition of a chunk to it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct ToolCallDelta {
-    /// Which call a delta belongs to; whole calls have none.
+    /// The call that a delta belongs to. Whole calls have none.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) index: Option<u32>,
     #[serde(deserialize_with = "lenient::words")]
@@ -167,18 +171,18 @@ pub(crate) struct ToolCallDelta {
     pub(crate) rest: Map<String, Value>,
 }
 
-/// The function to be called, or what a chunk adds to its name and arguments.
+/// The function to call, or the addition of a chunk to its name and arguments.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct FunctionDelta {
     #[serde(deserialize_with = "lenient::words")]
     pub(crate) name: Option<String>,
-    /// JSON as text; in a stream, a piece of it.
+    /// JSON as text. In a stream, a piece of it.
     #[serde(deserialize_with = "lenient::arguments")]
     pub(crate) arguments: Option<String>,
 }
 
-/// What the answer cost, in tokens. Any number may be missing.
+/// The number of tokens used. Any number may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Usage {
@@ -188,23 +192,23 @@ pub(crate) struct Usage {
     pub(crate) completion_tokens: Option<u64>,
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) total_tokens: Option<u64>,
-    /// The details of both, and what only this server counts.
+    /// The details of both, and counts of the server's own.
     #[serde(flatten, deserialize_with = "lenient::rest")]
     pub(crate) rest: Map<String, Value>,
 }
 
 impl Usage {
-    /// Whether it counts anything.
+    /// Returns `true` if it has any number.
     pub(crate) fn counts(&self) -> bool {
         self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens).is_some()
     }
 
-    /// How many of the prompt's tokens came from the server's cache.
+    /// The number of prompt tokens from the server's cache.
     pub(crate) fn cached_tokens(&self) -> Option<u64> {
         self.detail("prompt_tokens_details", "cached_tokens")
     }
 
-    /// How many of the completion's tokens were thought and not said.
+    /// The number of completion tokens that are reasoning.
     pub(crate) fn reasoning_tokens(&self) -> Option<u64> {
         self.detail("completion_tokens_details", "reasoning_tokens")
     }

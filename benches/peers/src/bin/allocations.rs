@@ -1,4 +1,5 @@
-//! Counts the allocations of all libraries: in a binary of its own, since an allocator that counts slows everything down.
+//! Counts the allocations of all libraries. This is a binary of its own, because an allocator that
+//! counts slows everything down.
 
 use std::alloc::System;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! wasm-bindgen's own tool, as far as the proof needs it: `rappel-bindgen MODULE FOLDER`.
+//! The part of wasm-bindgen's tool that the proof needs: `rappel-bindgen MODULE FOLDER`.
 
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;

@@ -1,4 +1,5 @@
-//! The scene on a Cortex-M4: no operating system, no standard library, a heap of 64 KiB, 32-bit atomics. It writes its log over semihosting.
+//! The scene on a Cortex-M4: no operating system, no standard library, a heap of 64 KiB, 32-bit
+//! atomics. It writes its log over semihosting.
 
 #![no_std]
 #![no_main]
@@ -30,13 +31,14 @@ static ALLOCATOR: LlffHeap = LlffHeap::empty();
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut MEMORY: [MaybeUninit<u8>; HEAP] = [MaybeUninit::uninit(); HEAP];
-    // SAFETY: nobody else knows of the memory, and this is called once, before the first allocation.
+    // SAFETY: no other code uses the memory, and this is called once, before the first allocation.
     unsafe { ALLOCATOR.init(addr_of_mut!(*MEMORY) as usize, HEAP) }
 
     let runtime = Hand::default();
-    let played = runtime.run(scene::play(runtime.clone(), Arc::new(|who, what| hprintln!("{}: {}", who, what))));
+    let played = runtime
+        .run(scene::play(runtime.clone(), Arc::new(|who, what| hprintln!("{}: {}", who, what))));
     if !matches!(played, Some(Ok(()))) {
-        panic!("the scene came to no end: {played:?}");
+        panic!("the scene did not end: {played:?}");
     }
     exit(EXIT_SUCCESS);
     unreachable!("the machine is off")

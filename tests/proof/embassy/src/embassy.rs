@@ -7,13 +7,13 @@ use embassy_executor::SendSpawner;
 use embassy_time::{Instant, Timer as EmbassyTimer};
 use rappel_core::runtime::{BlockingExecutor, BoxFuture, BoxJob, SpawnError, Spawner, Timer};
 
-/// What embassy spawns has a place that is known when it is compiled: so many of rappel's tasks go on at a time.
+/// embassy places its tasks at compile time. This is the maximum number of rappel's tasks at a time.
 #[embassy_executor::task(pool_size = 16)]
 async fn task(future: BoxFuture<'static, ()>) {
     future.await;
 }
 
-/// An executor of embassy's.
+/// An executor of embassy.
 #[derive(Clone)]
 pub struct Embassy(pub SendSpawner);
 

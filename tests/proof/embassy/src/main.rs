@@ -32,15 +32,13 @@ static ALLOCATOR: LlffHeap = LlffHeap::empty();
 fn main() -> ! {
     static mut MEMORY: [MaybeUninit<u8>; HEAP] = [MaybeUninit::uninit(); HEAP];
     static mut EXECUTOR: Option<Executor> = None;
-    // SAFETY: nobody else knows of the memory, and this is called once, before the first allocation.
+    // SAFETY: no other code uses the memory, and this is called once, before the first allocation.
     unsafe { ALLOCATOR.init(addr_of_mut!(*MEMORY) as usize, HEAP) }
 
-    EXECUTOR
-        .insert(Executor::new())
-        .run(|spawner| match play(Embassy(spawner.make_send())) {
-            Ok(play) => spawner.spawn(play),
-            Err(error) => panic!("{error:?}"),
-        })
+    EXECUTOR.insert(Executor::new()).run(|spawner| match play(Embassy(spawner.make_send())) {
+        Ok(play) => spawner.spawn(play),
+        Err(error) => panic!("{error:?}"),
+    })
 }
 
 #[embassy_executor::task]

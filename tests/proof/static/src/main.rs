@@ -1,6 +1,7 @@
-//! The scene as a static program without the standard library and without a C library: what it is linked of is `core`, `alloc`, and this.
+//! The scene as a static program without the standard library and without a C library. It is linked
+//! of `core`, `alloc` and this.
 //!
-//! It has a panic handler of its own, so that a dependency which brings `std` along, and with it a second one, does not build.
+//! It has a panic handler. `std` has one too, so a dependency that brings `std` along does not build.
 
 #![no_std]
 #![no_main]
@@ -36,14 +37,14 @@ global_asm!(".globl _start", "_start:", "xor ebp, ebp", "call {main}", main = sy
 
 extern "C" fn main() -> ! {
     static mut MEMORY: [MaybeUninit<u8>; HEAP] = [MaybeUninit::uninit(); HEAP];
-    // SAFETY: nobody else knows of the memory, and this is called once, before the first allocation.
+    // SAFETY: no other code uses the memory, and this is called once, before the first allocation.
     unsafe { ALLOCATOR.init(addr_of_mut!(MEMORY) as usize, HEAP) }
 
     let runtime = Hand::default();
     let log = Arc::new(|who, what| write(STDOUT, &format!("{who}: {what}\n")));
     match runtime.run(scene::play(runtime.clone(), log)) {
         Some(Ok(())) => exit(0),
-        other => panic!("the scene came to no end: {other:?}"),
+        other => panic!("the scene did not end: {other:?}"),
     }
 }
 
@@ -70,7 +71,7 @@ fn write(to: usize, text: &str) {
 
 fn exit(code: usize) -> ! {
     loop {
-        // SAFETY: the kernel takes no pointer here, and does not come back.
+        // SAFETY: the kernel takes no pointer here, and does not return.
         unsafe { system_call(231, code, 0, 0) };
     }
 }

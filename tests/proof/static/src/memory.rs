@@ -1,4 +1,5 @@
-//! What the compiler calls by name, and a C library or `std` would have: moving and comparing memory, and the names of unwinding.
+//! What the compiler calls by name, and a C library or `std` would define: functions that move and
+//! compare memory, and the names of unwinding.
 
 use core::arch::asm;
 
@@ -65,7 +66,8 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> i32 {
     for index in 0..count {
         // SAFETY: the caller's promise.
-        let (left, right) = unsafe { (left.add(index).read_volatile(), right.add(index).read_volatile()) };
+        let (left, right) =
+            unsafe { (left.add(index).read_volatile(), right.add(index).read_volatile()) };
         if left != right {
             return i32::from(left) - i32::from(right);
         }
@@ -81,12 +83,12 @@ unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, count: usize) -> i3
     unsafe { memcmp(left, right, count) }
 }
 
-/// `alloc` comes compiled for programs that unwind. This one aborts: nobody calls it.
+/// `alloc` is compiled for programs that unwind. This one aborts, so it is never called.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
 /// As above.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    panic!("a program that aborts has been unwound")
+    panic!("a program that aborts was unwound")
 }

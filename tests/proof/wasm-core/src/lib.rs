@@ -29,32 +29,34 @@ const HEAP: usize = 1024 * 1024;
 #[global_allocator]
 static ALLOCATOR: LlffHeap = LlffHeap::empty();
 
-/// The log, until the page has read it.
+/// The log, until the host has read it.
 static LOG: Mutex<RefCell<String>> = Mutex::new(RefCell::new(String::new()));
 
-/// Plays the scene. It is to be called once; the length of its log comes back.
+/// Plays the scene, once. Returns the length of its log.
 #[unsafe(no_mangle)]
 pub extern "C" fn play() -> usize {
     static mut MEMORY: [MaybeUninit<u8>; HEAP] = [MaybeUninit::uninit(); HEAP];
-    // SAFETY: nobody else knows of the memory, and this is called once, before the first allocation.
+    // SAFETY: no other code uses the memory, and this is called once, before the first allocation.
     unsafe { ALLOCATOR.init(addr_of_mut!(MEMORY) as usize, HEAP) }
 
     let runtime = Hand::default();
     let played = runtime.run(scene::play(runtime.clone(), Arc::new(write)));
     if !matches!(played, Some(Ok(()))) {
-        panic!("the scene came to no end: {played:?}");
+        panic!("the scene did not end: {played:?}");
     }
     critical_section::with(|section| LOG.borrow_ref(section).len())
 }
 
-/// Where the log is. (A function `log` there is already: the logarithm.)
+/// The address of the log. The name `log` is taken: the logarithm.
 #[unsafe(no_mangle)]
 pub extern "C" fn written() -> *const u8 {
     critical_section::with(|section| LOG.borrow_ref(section).as_ptr())
 }
 
 fn write(who: &'static str, what: String) {
-    critical_section::with(|section| LOG.borrow_ref_mut(section).push_str(&format!("{who}: {what}\n")));
+    critical_section::with(|section| {
+        LOG.borrow_ref_mut(section).push_str(&format!("{who}: {what}\n"))
+    });
 }
 
 #[panic_handler]

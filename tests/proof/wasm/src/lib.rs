@@ -1,4 +1,4 @@
-//! The scene on a JavaScript event loop, and what this runtime's timer, clock and randomness are.
+//! The scene on a JavaScript event loop, and this runtime's timer, clock and randomness.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,18 +14,20 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[path = "../../scene/scene.rs"]
 mod scene;
 
-/// Plays the scene, and gives its log.
+/// Plays the scene, and returns its log.
 #[wasm_bindgen]
 pub async fn play() -> Result<String, String> {
     let log = Arc::new(Mutex::new(String::new()));
     let written = log.clone();
-    let write = move |who: &'static str, what: String| written.lock().unwrap().push_str(&format!("{who}: {what}\n"));
+    let write = move |who: &'static str, what: String| {
+        written.lock().unwrap().push_str(&format!("{who}: {what}\n"))
+    };
     scene::play(Wasm::new(), Arc::new(write)).await.map_err(|error| error.to_string())?;
     let log = log.lock().unwrap().clone();
     Ok(log)
 }
 
-/// Tells what time does.
+/// Checks the timer and the clock.
 #[wasm_bindgen]
 pub async fn time() -> Result<(), String> {
     let wasm = Wasm::new();
@@ -36,20 +38,23 @@ pub async fn time() -> Result<(), String> {
     let short = wasm.sleep(Duration::from_millis(1));
     check(
         matches!(select(long, short).await, Either::Right(_)),
-        "a long sleep goes on, and is forgotten",
+        "a long sleep goes on, and can be dropped",
     )?;
     let year = JavaScript.now().ok_or("no clock")?.as_secs() / 31_556_952 + 1970;
-    check((2024..2200).contains(&year), "the clock tells our time")
+    check((2024..2200).contains(&year), "the clock has the right year")
 }
 
-/// A handler that hangs is given up after its time, and ids differ.
+/// A handler that hangs times out, and ids differ.
 #[wasm_bindgen]
 pub async fn hang() -> Result<(), String> {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let reported = failures.clone();
     let callbacks = Wasm::callbacks()
         .on_handler_failure(move |failure| reported.lock().unwrap().push(failure.to_string()))
-        .with_async_handler_options(Hangs, HandlerOptions::new().name("hangs").timeout(Duration::from_millis(5)));
+        .with_async_handler_options(
+            Hangs,
+            HandlerOptions::new().name("hangs").timeout(Duration::from_millis(5)),
+        );
     let start = || callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke"));
     let one = start().await.map_err(|error| error.to_string())?;
     let other = start().await.map_err(|error| error.to_string())?;
@@ -59,19 +64,20 @@ pub async fn hang() -> Result<(), String> {
     check(failures == format!("{expected}\n{expected}"), &failures)
 }
 
-/// Handlers that are not `Send` see a run from its start to its end, and are given up after their time.
+/// Handlers that are not `Send` get a run from its start to its end, and time out.
 #[wasm_bindgen]
 pub async fn local() -> Result<(), String> {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let failures = Arc::new(Mutex::new(0));
     let (sync, asynchronous, failed) = (seen.clone(), seen.clone(), failures.clone());
-    let loop_of_this = Local::new(local_spawn_fn(|task| {
+    let here = Local::new(local_spawn_fn(|task| {
         wasm_bindgen_futures::spawn_local(task);
         Ok(())
     }));
-    let callbacks = LocalCallbackManager::with_sources(loop_of_this.with_timer(Wasm::new()), JavaScript, JavaScript)
+    let here = here.with_timer(Wasm::new());
+    let callbacks = LocalCallbackManager::with_sources(here, JavaScript, JavaScript)
         .on_handler_failure(move |_| *failed.lock().unwrap() += 1)
-        .with_handler(local_handler_fn(move |event, _| {
+        .with_handler(handler_fn(move |event, _| {
             sync.borrow_mut().push(event.kind());
             Ok(())
         }))
@@ -85,11 +91,16 @@ pub async fn local() -> Result<(), String> {
         );
     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await;
     drop(run.map_err(|error| error.to_string())?);
-    callbacks.flush().await;
+    callbacks.flush().await.map_err(|error| error.to_string())?;
     let mut seen = seen.borrow().clone();
     seen.sort();
     check(
-        seen == [EventKind::LlmStart, EventKind::LlmStart, EventKind::LlmError, EventKind::LlmError],
+        seen == [
+            EventKind::LlmStart,
+            EventKind::LlmStart,
+            EventKind::LlmError,
+            EventKind::LlmError,
+        ],
         &format!("{seen:?}"),
     )?;
     check(*failures.lock().unwrap() == 2, "one failure for each event")
@@ -98,7 +109,7 @@ pub async fn local() -> Result<(), String> {
 struct Hangs;
 
 impl AsyncCallbackHandler for Hangs {
-    fn on_event<'a>(&'a self, _: &'a Event, _: &'a RunInfo) -> HandlerFuture<'a> {
+    fn on_event<'a>(&'a self, _: &'a Event, _: &'a EventContext) -> HandlerFuture<'a> {
         HandlerFuture::new(std::future::pending())
     }
 }

@@ -8,32 +8,39 @@ use std::thread;
 use std::time::Duration;
 
 use rappel_core::{
-    AsyncCallbackHandler, Background, CallbackHandler, CallbackManager, Event, HandlerError, HandlerFuture, HandlerOptions, HandlerResult,
-    Overflow, Pipelined, RunInfo, Timer,
+    AsyncCallbackHandler, Background, CallbackHandler, CallbackManager, Event, EventContext,
+    HandlerError, HandlerFuture, HandlerResult, Overflow, Pipelined, Timer,
 };
 
 use crate::load::{Call, Load, Size, Track};
 
-/// The room of handlers that mostly keep up.
+/// The queue length of handlers that mostly keep up.
 const ROOM: usize = 64;
 
-/// The room of the slow one: so little that its emitters have to wait.
+/// The queue length of the slow handler: so short that its emitters have to wait.
 const SLOW_ROOM: usize = 4;
 
-/// How many handlers are sync.
+/// Number of calls in a row that a run gets at most while another run waits.
+const QUANTUM: usize = 64;
+
+/// Number of sync handlers.
 pub(crate) const SYNC_HANDLERS: usize = 4;
 
-/// The name of the one that fails.
+/// The name of the handler that fails.
 const FAILING: &str = "failing";
 
-/// How many calls of the handler fail: each tenth token's, of the one that does.
+/// Number of calls of a handler that fail: one in ten tokens of the failing handler.
 pub(crate) fn failures(name: &str, size: Size) -> usize {
     if name == FAILING { size.runs * (size.tokens / 10) } else { 0 }
 }
 
-/// Adds the handlers. Gives what each of them hears, in the order of registration.
-pub(crate) fn register<R>(callbacks: CallbackManager<R>, timer: Arc<dyn Timer>, load: &Arc<Load>) -> (CallbackManager<R>, Vec<Arc<Track>>) {
-    // Beside what there is room for, an event waits whose emitter waits, too.
+/// Adds the handlers. Returns their tracks in the order of registration.
+pub(crate) fn register(
+    callbacks: CallbackManager,
+    timer: Arc<dyn Timer>,
+    load: &Arc<Load>,
+) -> (CallbackManager, Vec<Arc<Track>>) {
+    // One event more waits: the one whose emitter waits for room.
     let track = |name, room| Track::new(name, room + 1, load);
     let tracks = vec![
         Track::new("async-awaited", 0, load),
@@ -44,34 +51,28 @@ pub(crate) fn register<R>(callbacks: CallbackManager<R>, timer: Arc<dyn Timer>, 
         track("slow", SLOW_ROOM),
     ];
     let at = |index: usize| tracks[index].clone();
-    let pipelined = |capacity| HandlerOptions::new().delivery(Pipelined { capacity });
-    let background = HandlerOptions::new().delivery(Background {
-        capacity: ROOM,
-        open_runs: load.size.runs,
-    });
+    let background = Background::new(ROOM).open_traces(load.size.runs).overflow(Overflow::Wait);
     let in_place = Async { track: at(0), timer: None };
-    let in_tasks = Async {
-        track: at(1),
-        timer: Some(timer),
-    };
+    let in_tasks = Async { track: at(1), timer: Some(timer) };
     let sync = |index, manner| Sync::new(at(index), load, manner);
     let callbacks = callbacks
         .with_async_handler(in_place)
-        .with_async_handler_options(in_tasks, pipelined(ROOM))
+        .with_async_handler_options(in_tasks, Pipelined::new(ROOM))
         .with_handler(sync(2, Manner::Quick))
-        .with_handler_options(sync(3, Manner::Late), background.overflow(Overflow::Wait))
+        .with_handler_options(sync(3, Manner::Late), background)
         .with_handler(sync(4, Manner::Failing))
-        .with_handler_options(sync(5, Manner::Slow), pipelined(SLOW_ROOM));
+        .with_handler_options(sync(5, Manner::Slow), Pipelined::new(SLOW_ROOM));
     (callbacks, tracks)
 }
 
 #[derive(Clone, Copy)]
 enum Manner {
     Quick,
-    /// It takes its time over each run's end, so that a flush has something to wait for.
+    /// Sleeps in each run's end, so that a flush has something to wait for.
     Late,
     Failing,
-    /// It sleeps now and then, for longer on the whole than all others take, so that emitters have to wait for room.
+    /// Sleeps now and then, for longer in sum than all others take, so that emitters have to wait
+    /// for room.
     Slow,
 }
 
@@ -79,19 +80,22 @@ struct Sync {
     track: Arc<Track>,
     load: Arc<Load>,
     manner: Manner,
-    /// Whether a call goes on: `&mut self` says so too, but it is the lane that is to keep it.
+    /// Whether a call is out. `&mut self` promises that there is only one, and the lane must keep
+    /// it.
     busy: AtomicBool,
     turns: Turns,
 }
 
-/// Whose turn it was.
+/// The calls so far, to check that runs are served in turn.
 #[derive(Default)]
 struct Turns {
     calls: usize,
     last: Option<usize>,
-    /// How many calls in a row were of the last run.
+    /// Calls in a row for the last run.
     streak: usize,
-    /// Whether another run waited when its last call began.
+    /// Those of them that began while another run waited.
+    quantum: usize,
+    /// Whether another run waited when the last call began.
     contended: bool,
 }
 
@@ -125,9 +129,11 @@ impl CallbackHandler for Sync {
         self.track.name
     }
 
-    fn on_event(&mut self, event: &Event, info: &RunInfo) -> HandlerResult {
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
         let track = self.track.clone();
-        let Some(call) = track.begin(event, info) else { return Ok(()) };
+        let Some(call) = track.begin(event, cx) else {
+            return Ok(());
+        };
         if self.busy.swap(true, Ordering::AcqRel) {
             track.problem(call.run, "a call began inside another one");
         }
@@ -139,12 +145,15 @@ impl CallbackHandler for Sync {
 }
 
 impl Turns {
-    /// Runs are served in turn: whoever waited when a call began comes before that call's run comes again.
+    /// Runs are served in turn. While another run waits, a run gets at most [`QUANTUM`] calls in a
+    /// row.
     fn count(&mut self, call: &Call<'_>, track: &Track) {
         self.calls += 1;
         let again = self.last.replace(call.run) == Some(call.run);
-        if again && self.contended {
-            track.problem(call.run, "had two calls in a row while another run waited");
+        self.quantum = if again { self.quantum + usize::from(self.contended) } else { 0 };
+        if self.quantum > QUANTUM {
+            let calls = self.quantum;
+            track.problem(call.run, &format!("{calls} calls in a row while another run waited"));
         }
         self.streak = if again && track.is_other_open() { self.streak + 1 } else { 1 };
         track.streak.fetch_max(self.streak, Ordering::Relaxed);
@@ -155,14 +164,16 @@ impl Turns {
 
 struct Async {
     track: Arc<Track>,
-    /// What it sleeps on, if it does.
+    /// The timer that it sleeps with, if it does.
     timer: Option<Arc<dyn Timer>>,
 }
 
 impl Async {
-    async fn handle(&self, event: &Event, info: &RunInfo) -> HandlerResult {
-        let Some(call) = self.track.begin(event, info) else { return Ok(()) };
-        // Calls that are ready at once could not overlap.
+    async fn handle(&self, event: &Event, cx: &EventContext) -> HandlerResult {
+        let Some(call) = self.track.begin(event, cx) else {
+            return Ok(());
+        };
+        // Calls that are ready at once cannot overlap.
         if call.position % 10 == 0 {
             yield_now().await;
         }
@@ -178,8 +189,8 @@ impl AsyncCallbackHandler for Async {
         self.track.name
     }
 
-    fn on_event<'a>(&'a self, event: &'a Event, info: &'a RunInfo) -> HandlerFuture<'a> {
-        HandlerFuture::new(self.handle(event, info))
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        HandlerFuture::new(self.handle(event, cx))
     }
 }
 

@@ -1,12 +1,13 @@
-//! What is emitted, and what each handler has heard of it: numbers only, so that keeping them costs next to nothing.
+//! What is emitted, and what each handler got of it. Only numbers are kept, so that it takes little
+//! time and memory.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rappel_core::{Event, RunInfo};
+use rappel_core::{Event, EventContext};
 
-/// How many problems are kept in words; of more, only how many there were.
-const TOLD: usize = 20;
+/// Problems that are kept in words. Further ones are only counted.
+const KEPT: usize = 20;
 
 /// How much is emitted.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// How many events a run has: its start, its tokens, and its end.
+    /// Number of events of a run: its start, its tokens, and its end.
     pub(crate) fn events(self) -> usize {
         self.tokens + 2
     }
@@ -25,18 +26,18 @@ impl Size {
 /// The emitters' side.
 pub(crate) struct Load {
     pub(crate) size: Size,
-    /// How many events of each run an emitter has begun to emit. Counted before a handler can see them.
+    /// Events of each run whose emission has begun. Counted before a handler can get them.
     pub(crate) begun: Vec<AtomicUsize>,
-    /// How many events of all runs are with the handlers, or were. Counted once they surely are.
+    /// Events of all runs that handlers can get. Counted after they can.
     pub(crate) queued: AtomicUsize,
-    /// How many runs have started and not ended.
+    /// Runs that have started and not ended.
     pub(crate) open: AtomicUsize,
     problems: Mutex<Problems>,
 }
 
 #[derive(Default)]
 struct Problems {
-    told: Vec<String>,
+    kept: Vec<String>,
     count: usize,
 }
 
@@ -54,12 +55,12 @@ impl Load {
     pub(crate) fn problem(&self, what: String) {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.count += 1;
-        if problems.told.len() < TOLD {
-            problems.told.push(what);
+        if problems.kept.len() < KEPT {
+            problems.kept.push(what);
         }
     }
 
-    /// Complains unless it is as it should be.
+    /// Adds a problem unless `good`.
     pub(crate) fn expect(&self, good: bool, what: impl FnOnce() -> String) {
         if !good {
             self.problem(what());
@@ -68,11 +69,11 @@ impl Load {
 
     pub(crate) fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = problems.told.clone();
-        if problems.count > told.len() {
-            told.push(format!("and {} more", problems.count - told.len()));
+        let mut kept = problems.kept.clone();
+        if problems.count > kept.len() {
+            kept.push(format!("and {} more", problems.count - kept.len()));
         }
-        told
+        kept
     }
 }
 
@@ -80,25 +81,25 @@ fn counters(length: usize) -> Vec<AtomicUsize> {
     (0..length).map(|_| AtomicUsize::new(0)).collect()
 }
 
-/// What one handler has heard.
+/// What one handler got.
 pub(crate) struct Track {
     pub(crate) name: &'static str,
     load: Arc<Load>,
-    /// How many events of one run may wait while another one is being handled.
+    /// Events of one run that may wait while another event is being handled.
     room: usize,
-    /// Of each run, how many events have come: the next one's position.
+    /// Of each run, the number of events so far: the next one's position.
     next: Vec<AtomicUsize>,
-    /// Of each run, whether a call goes on.
+    /// Of each run, whether a call is out.
     in_call: Vec<AtomicBool>,
-    /// The most events of one run that waited at a time.
+    /// The most events of one run that waited at the same time.
     pub(crate) queue: AtomicUsize,
-    /// A sync handler's longest row of calls of one run, while another one was open.
+    /// A sync handler's longest row of calls for one run while another run was open.
     pub(crate) streak: AtomicUsize,
-    /// A sync handler's calls that began while another run surely waited.
+    /// A sync handler's calls that began while another run certainly waited.
     pub(crate) contended: AtomicUsize,
 }
 
-/// A call that goes on.
+/// A call that is out.
 pub(crate) struct Call<'a> {
     track: &'a Track,
     pub(crate) run: usize,
@@ -107,7 +108,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Track {
-    /// A handler's track; `room` is what its delivery promises.
+    /// The track of a handler. `room` is what its delivery promises.
     pub(crate) fn new(name: &'static str, room: usize, load: &Arc<Load>) -> Arc<Self> {
         let runs = load.size.runs;
         Arc::new(Self {
@@ -122,14 +123,14 @@ impl Track {
         })
     }
 
-    /// A call begins. `None` is for an event that should not be, which is a problem already.
-    pub(crate) fn begin(&self, event: &Event, info: &RunInfo) -> Option<Call<'_>> {
-        let run = info.name().parse::<usize>().ok().filter(|run| *run < self.next.len());
+    /// Notes the begin of a call. Returns `None` for an unexpected event, which is noted as a
+    /// problem.
+    pub(crate) fn begin(&self, event: &Event, cx: &EventContext) -> Option<Call<'_>> {
+        let run = cx.name().parse::<usize>().ok().filter(|run| *run < self.next.len());
         let position = position(event, self.load.size);
         let (Some(run), Some(position)) = (run, position) else {
-            let (name, kind) = (info.name(), event.kind());
-            self.load
-                .problem(format!("handler `{}`, run {name}: an unexpected {kind}", self.name));
+            let (name, kind) = (cx.name(), event.kind());
+            self.load.problem(format!("handler `{}`, run {name}: an unexpected {kind}", self.name));
             return None;
         };
         if self.in_call[run].swap(true, Ordering::AcqRel) {
@@ -137,21 +138,23 @@ impl Track {
         }
         let expected = self.next[run].swap(position + 1, Ordering::AcqRel);
         if position != expected {
-            self.problem(run, &format!("event {position} ({}) came where {expected} was due", event.kind()));
+            self.problem(
+                run,
+                &format!("event {position} ({}) came where {expected} was due", event.kind()),
+            );
         }
         self.check_room(run, position);
-        Some(Call {
-            track: self,
-            run,
-            position,
-        })
+        Some(Call { track: self, run, position })
     }
 
     fn check_room(&self, run: usize, position: usize) {
         let waiting = self.load.begun[run].load(Ordering::Acquire).saturating_sub(position + 1);
         self.queue.fetch_max(waiting, Ordering::Relaxed);
         if waiting > self.room {
-            self.problem(run, &format!("{waiting} events wait where there is room for {}", self.room));
+            self.problem(
+                run,
+                &format!("{waiting} events wait where there is room for {}", self.room),
+            );
         }
     }
 
@@ -159,12 +162,12 @@ impl Track {
         self.load.problem(format!("handler `{}`, run {run}: {what}", self.name));
     }
 
-    /// How many events have come, of all runs.
+    /// Number of events so far, of all runs.
     pub(crate) fn calls(&self) -> usize {
         self.next.iter().map(|next| next.load(Ordering::Acquire)).sum()
     }
 
-    /// Complains of the first run of which not all has come, for all of those.
+    /// Adds a problem if a run has not all of its events.
     pub(crate) fn check_complete(&self) {
         let all = self.load.size.events();
         let came = self.next.iter().map(|next| next.load(Ordering::Acquire)).enumerate();
@@ -173,17 +176,20 @@ impl Track {
             let more = short.count();
             self.problem(
                 run,
-                &format!("heard of {came} events of {all}; and of {more} other runs not all, either"),
+                &format!("only {came} of {all} events came, and {more} other runs are short too"),
             );
         }
     }
 
-    /// How many events of other runs wait, at least, after `calls` calls. Only for a handler that has one call at a time.
+    /// Lower bound of the events of other runs that wait after `calls` calls. Only for a handler
+    /// with one call at a time.
     ///
-    /// Of those that were surely queued, we take away all that have been called for, and of our own run all that may be queued.
+    /// It is the number of events that are certainly queued, without those that the handler got,
+    /// and without all that this run may have queued.
     pub(crate) fn others_waiting(&self, call: &Call<'_>, calls: usize) -> usize {
         let queued = self.load.queued.load(Ordering::Acquire);
-        let own = self.load.begun[call.run].load(Ordering::Acquire).saturating_sub(call.position + 1);
+        let own =
+            self.load.begun[call.run].load(Ordering::Acquire).saturating_sub(call.position + 1);
         queued.saturating_sub(calls + own)
     }
 
@@ -198,7 +204,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Where in its run an event belongs.
+/// The position of an event in its run.
 fn position(event: &Event, size: Size) -> Option<usize> {
     match event {
         Event::LlmStart(_) => Some(0),

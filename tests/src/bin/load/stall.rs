@@ -1,4 +1,4 @@
-//! Notices that nothing goes on any more, and says who is behind: a load that hangs cannot tell by itself.
+//! Detects a load that hangs, and prints which handlers lack events.
 
 use std::io::{self, Write};
 use std::process;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::load::{Load, Track};
 
-/// For how long no handler may be called. Far beyond what any call takes, also on a busy machine.
+/// The longest time without a call of a handler. No call takes this long, even on a busy machine.
 const STALLED: Duration = Duration::from_secs(20);
 
-/// Ends the process when nothing goes on before it is dropped.
+/// Ends the process if no handler is called for that time, until it is dropped.
 pub(crate) struct Watch(#[allow(dead_code, reason = "its drop is the signal")] Sender<()>);
 
 impl Watch {
@@ -38,7 +38,7 @@ fn give_up(load: &Load, tracks: &[Arc<Track>]) {
     tracks.iter().for_each(|track| track.check_complete());
     let begun: usize = load.begun.iter().map(|begun| begun.load(Ordering::Acquire)).sum();
     let mut error = io::stderr().lock();
-    let _ = writeln!(error, "no handler was called for {STALLED:?}, of {begun} events that were emitted:");
+    let _ = writeln!(error, "no handler was called for {STALLED:?}, after {begun} events:");
     for problem in load.problems() {
         let _ = writeln!(error, "{problem}");
     }

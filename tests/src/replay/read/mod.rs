@@ -10,13 +10,14 @@ use super::names::Names;
 use super::program::{HandlerSpec, ManagerSpec, Program};
 
 impl Program {
-    /// The length in bytes beyond which a program is not read. As values in memory, JSON may take ten times its length.
+    /// The length in bytes beyond which a program is not read. As values in memory, JSON may take
+    /// ten times its length.
     pub const LONGEST: usize = 16 << 20;
 
-    /// Reads a program, and checks all of it.
+    /// Reads and checks a program.
     ///
     /// # Errors
-    /// What is wrong with the first part that is.
+    /// The first flaw of the program.
     pub fn read(json: &[u8]) -> Result<Self, ReadError> {
         let here = |flaw: Flaw| flaw.at(Place::Program);
         let mut program = object(json).map_err(here)?;
@@ -31,12 +32,7 @@ impl Program {
         };
         let mut names = Names::new();
         let steps = each(steps, Place::Step, |fields| step::read(fields, &mut names))?;
-        Ok(Self {
-            handlers,
-            manager,
-            steps,
-            aliases: names.into_ids(),
-        })
+        Ok(Self { handlers, manager, steps, aliases: names.into_ids() })
     }
 }
 
@@ -44,7 +40,8 @@ fn object(json: &[u8]) -> Result<Fields, Flaw> {
     if json.len() > Program::LONGEST {
         return Err(Flaw::TooLong);
     }
-    let value = serde_json::from_slice(json).map_err(|error| Flaw::BrokenJson(error.to_string()))?;
+    let value =
+        serde_json::from_slice(json).map_err(|error| Flaw::BrokenJson(error.to_string()))?;
     Fields::from_json(value).ok_or(Flaw::NoObject)
 }
 

@@ -1,14 +1,15 @@
 //! From a step's fields to a [`Step`].
 
 use rappel_core::{
-    AgentAction, AgentFinish, ChainRun, ChainStart, ChatModelStart, CustomEvent, Generation, LlmResult, LlmRun, LlmStart, Message,
-    RetrieverRun, RetrieverStart, RunId, ToolRun, ToolStart, Value,
+    AgentAction, AgentFinish, ChainRun, ChainStart, ChatModelStart, CustomEvent, Generation,
+    LlmResult, LlmRun, LlmStart, Message, RetrieverRun, RetrieverStart, RunId, ToolRun, ToolStart,
+    Value,
 };
 
 use crate::replay::error::Flaw;
 use crate::replay::fields::{Fields, FromJson};
 use crate::replay::names::{Names, Open, Run};
-use crate::replay::program::{End, Failing, Start, Step, Tell};
+use crate::replay::program::{Emit, End, Failing, Start, Step};
 
 pub(super) fn read(fields: Fields, names: &mut Names) -> Result<Step, Flaw> {
     let mut step = Reader { fields, names };
@@ -23,10 +24,10 @@ pub(super) fn read(fields: Fields, names: &mut Names) -> Result<Step, Flaw> {
         "tool_start" => step.start(Reader::tool_start)?,
         "retriever_start" => step.start(Reader::retriever_start)?,
 
-        "token" => Step::Tell(Tell::Token(step.run()?, step.take("text")?)),
-        "text" => Step::Tell(Tell::Text(step.run()?, step.take("text")?)),
-        "agent_action" => Step::Tell(step.agent_action()?),
-        "agent_finish" => Step::Tell(step.agent_finish()?),
+        "token" => Step::Emit(Emit::Token(step.run()?, step.take("text")?)),
+        "text" => Step::Emit(Emit::Text(step.run()?, step.take("text")?)),
+        "agent_action" => Step::Emit(step.agent_action()?),
+        "agent_finish" => Step::Emit(step.agent_finish()?),
 
         "llm_end" => Step::End(End::Llm(step.ended()?, step.llm_result()?)),
         "chain_end" => Step::End(End::Chain(step.ended()?, step.take("outputs")?)),
@@ -59,17 +60,14 @@ impl Reader<'_> {
         self.names.open(alias)
     }
 
-    /// The run that the step names, and ends.
+    /// The run that the step ends.
     fn ended<R: Run>(&mut self) -> Result<Open<R>, Flaw> {
         let alias = self.take("run")?;
         self.names.end(alias)
     }
 
     fn fail<R: Run>(&mut self, failing: fn(Open<R>) -> Failing) -> Result<Step, Flaw> {
-        Ok(Step::Fail {
-            run: failing(self.ended()?),
-            error: self.take("error")?,
-        })
+        Ok(Step::Fail { run: failing(self.ended()?), error: self.take("error")? })
     }
 
     fn child(&mut self) -> Result<Step, Flaw> {
@@ -99,7 +97,8 @@ impl Reader<'_> {
     }
 
     fn llm_start(&mut self, name: String) -> Result<Start, Flaw> {
-        let starts = self.batch("prompts", |id, prompt: String| LlmStart::new(&*name, prompt).with_run_id(id));
+        let starts = self
+            .batch("prompts", |id, prompt: String| LlmStart::new(&*name, prompt).with_run_id(id));
         starts.map(Start::Llm)
     }
 
@@ -131,15 +130,16 @@ impl Reader<'_> {
         self.names.make_run::<R>(alias)
     }
 
-    /// A start for each prompt of `field`, under the alias that stands at its place in `as`.
-    fn batch<P: FromJson, S>(&mut self, field: &'static str, start: impl Fn(RunId, P) -> S) -> Result<Vec<S>, Flaw> {
+    /// A start for each prompt of `field`, with the alias at the same place in `as`.
+    fn batch<P: FromJson, S>(
+        &mut self,
+        field: &'static str,
+        start: impl Fn(RunId, P) -> S,
+    ) -> Result<Vec<S>, Flaw> {
         let prompts: Vec<P> = self.take(field)?;
         let aliases: Vec<String> = self.take("as")?;
         if aliases.len() != prompts.len() {
-            return Err(Flaw::DoesNotFit {
-                aliases: aliases.len(),
-                prompts: prompts.len(),
-            });
+            return Err(Flaw::DoesNotFit { aliases: aliases.len(), prompts: prompts.len() });
         }
         let starts = aliases.into_iter().zip(prompts);
         starts
@@ -147,16 +147,17 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn agent_action(&mut self) -> Result<Tell, Flaw> {
+    fn agent_action(&mut self) -> Result<Emit, Flaw> {
         let run = self.run()?;
-        let (tool, input, log): (String, Value, String) = (self.take("tool")?, self.take("tool_input")?, self.take("log")?);
-        Ok(Tell::AgentAction(run, AgentAction::new(tool, input, log)))
+        let (tool, input, log): (String, Value, String) =
+            (self.take("tool")?, self.take("tool_input")?, self.take("log")?);
+        Ok(Emit::AgentAction(run, AgentAction::new(tool, input, log)))
     }
 
-    fn agent_finish(&mut self) -> Result<Tell, Flaw> {
+    fn agent_finish(&mut self) -> Result<Emit, Flaw> {
         let run = self.run()?;
         let (values, log): (Value, String) = (self.take("return_values")?, self.take("log")?);
-        Ok(Tell::AgentFinish(run, AgentFinish::new(values, log)))
+        Ok(Emit::AgentFinish(run, AgentFinish::new(values, log)))
     }
 
     fn llm_result(&mut self) -> Result<LlmResult, Flaw> {
@@ -172,7 +173,7 @@ impl Reader<'_> {
     }
 }
 
-/// LangChain's results have a list for each prompt; a run has one prompt.
+/// The one list of a result. LangChain has a list for each prompt, and a run has one prompt.
 struct OfOnePrompt(Vec<String>);
 
 impl FromJson for OfOnePrompt {

@@ -1,4 +1,4 @@
-//! What cannot be read is refused as a whole, in a line that names the place.
+//! A program that cannot be read is refused as a whole, in one line that names the place.
 
 use rappel_core::{Value, json};
 use rappel_tests::replay::Program;
@@ -8,25 +8,16 @@ fn refusal(program: &[u8]) -> String {
 }
 
 #[test]
-fn bytes_that_are_no_program() {
+fn bytes_that_are_no_program_are_refused() {
     let deep = [b'['; 100_000];
     let long = vec![b' '; Program::LONGEST + 1];
     let broken: [(&[u8], &str); 9] = [
         (b"", "program: broken JSON: EOF while parsing a value at line 1 column 0"),
-        (
-            b"{\"steps\": [",
-            "program: broken JSON: EOF while parsing a list at line 1 column 11",
-        ),
+        (b"{\"steps\": [", "program: broken JSON: EOF while parsing a list at line 1 column 11"),
         (b"{} {}", "program: broken JSON: trailing characters at line 1 column 4"),
-        (
-            b"{\"\xff\": 1}",
-            "program: broken JSON: invalid unicode code point at line 1 column 3",
-        ),
+        (b"{\"\xff\": 1}", "program: broken JSON: invalid unicode code point at line 1 column 3"),
         (b"[1e999]", "program: broken JSON: number out of range at line 1 column 6"),
-        (
-            b"\"\\ud800\"",
-            "program: broken JSON: unexpected end of hex escape at line 1 column 8",
-        ),
+        (b"\"\\ud800\"", "program: broken JSON: unexpected end of hex escape at line 1 column 8"),
         (&deep, "program: broken JSON: recursion limit exceeded at line 1 column 128"),
         (&long, "program: it is too long"),
         (b"[]", "program: it is not an object"),
@@ -37,23 +28,17 @@ fn bytes_that_are_no_program() {
 }
 
 #[test]
-fn programs_that_are_flawed_outside_their_steps() {
+fn programs_with_a_flaw_outside_their_steps_are_refused() {
     let broken = [
         (json!({}), "program: `handlers` is missing"),
         (json!({"handlers": []}), "program: `steps` is missing"),
-        (
-            json!({"handlers": {}, "steps": []}),
-            "program: `handlers` is not of type [anything]",
-        ),
+        (json!({"handlers": {}, "steps": []}), "program: `handlers` is not of type [anything]"),
         (
             json!({"handlers": [], "steps": [], "manager": null}),
             "program: `manager` is not of type object",
         ),
         (manager(json!({"tags": ["a", 1]})), "program: manager: `tags` is not of type [text]"),
-        (
-            manager(json!({"metadata": []})),
-            "program: manager: `metadata` is not of type object",
-        ),
+        (manager(json!({"metadata": []})), "program: manager: `metadata` is not of type object"),
         (handler(json!([])), "program: handler 1: it is not an object"),
         (handler(json!({"kind": "sync"})), "program: handler 1: `id` is missing"),
         (handler(json!({"id": "h"})), "program: handler 1: `kind` is missing"),
@@ -100,7 +85,7 @@ fn handler(handler: Value) -> Value {
 }
 
 #[test]
-fn steps_that_are_flawed_by_themselves() {
+fn programs_with_a_flawed_step_are_refused() {
     let broken = [
         (json!("chain_start"), "step 4: it is not an object"),
         (json!({"name": "c"}), "step 4: `op` is missing"),
@@ -119,10 +104,7 @@ fn steps_that_are_flawed_by_themselves() {
             json!({"op": "tool_start", "on": "root", "name": "t", "as": "x", "input": {}}),
             "step 4: `input` is not of type text",
         ),
-        (
-            json!({"op": "token", "run": "llm", "text": 1}),
-            "step 4: `text` is not of type text",
-        ),
+        (json!({"op": "token", "run": "llm", "text": 1}), "step 4: `text` is not of type text"),
         (
             json!({"op": "llm_end", "run": "llm", "texts": [["a"]]}),
             "step 4: `llm_output` is missing",
@@ -153,7 +135,7 @@ fn steps_that_are_flawed_by_themselves() {
 }
 
 #[test]
-fn aliases_that_stand_for_nothing_or_for_something_else() {
+fn programs_with_an_alias_for_nothing_or_for_something_else_are_refused() {
     let broken = [
         (
             json!({"op": "token", "run": "nobody", "text": ""}),
@@ -163,10 +145,7 @@ fn aliases_that_stand_for_nothing_or_for_something_else() {
             json!({"op": "token", "run": "chain", "text": ""}),
             "step 4: \"chain\" is not an llm's or a chat model's run",
         ),
-        (
-            json!({"op": "text", "run": "llm", "text": ""}),
-            "step 4: \"llm\" is not a chain's run",
-        ),
+        (json!({"op": "text", "run": "llm", "text": ""}), "step 4: \"llm\" is not a chain's run"),
         (
             json!({"op": "tool_end", "run": "ret", "output": ""}),
             "step 4: \"ret\" is not a tool's run",
@@ -179,10 +158,7 @@ fn aliases_that_stand_for_nothing_or_for_something_else() {
             json!({"op": "chain_end", "run": "done", "outputs": {}}),
             "step 4: the run \"done\" has ended",
         ),
-        (
-            json!({"op": "child", "of": "done", "as": "x"}),
-            "step 4: the run \"done\" has ended",
-        ),
+        (json!({"op": "child", "of": "done", "as": "x"}), "step 4: the run \"done\" has ended"),
         (
             json!({"op": "child", "of": "llm", "as": "x"}),
             "step 4: \"llm\" is not a run that has children",
@@ -229,7 +205,7 @@ fn assert_refused(broken: &[(Value, &str)]) {
 }
 
 #[test]
-fn a_key_that_comes_twice_counts_as_it_comes_last() {
+fn the_last_of_two_equal_keys_counts() {
     let program = br#"{"handlers": [], "steps": 1, "steps": [{"op": "leap", "op": "child"}]}"#;
     assert_eq!(refusal(program), "step 0: `of` is missing");
 }

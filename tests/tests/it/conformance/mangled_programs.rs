@@ -1,4 +1,5 @@
-//! Cases that were mangled at random, in their structure and in their bytes: whatever comes of it is played or refused in one line.
+//! Cases that are mangled at random, in their structure and in their bytes. Each is played, or
+//! refused in one line.
 
 use std::thread;
 
@@ -11,7 +12,7 @@ use super::cases;
 const SEEDS: u64 = 4_000;
 
 #[test]
-fn are_played_or_refused_in_one_line() {
+fn mangled_programs_are_played_or_refused_in_one_line() {
     let originals: Vec<Value> = cases().into_iter().map(|(_, case)| without_log(case)).collect();
     let (mut played, mut refused) = (0, 0);
     Flavour::TokioCurrentThread.run(async |rt| {
@@ -30,11 +31,11 @@ fn are_played_or_refused_in_one_line() {
             }
         }
     });
-    // Else the mutations are too weak, or too strong, to find anything.
+    // Otherwise the mutations are too weak or too strong to find anything.
     assert!(played > SEEDS / 20 && refused > SEEDS / 4, "played {played}, refused {refused}");
 }
 
-/// What is ignored need not be mangled.
+/// The replayer ignores the log, so that mangling it finds nothing.
 fn without_log(mut case: Value) -> Value {
     case.as_object_mut().unwrap().remove("expected");
     case
@@ -42,7 +43,8 @@ fn without_log(mut case: Value) -> Value {
 
 fn assert_one_line(message: &str) {
     let step = message.strip_prefix("step ").and_then(|rest| rest.split_once(": "));
-    let names_its_place = message.starts_with("program: ") || step.is_some_and(|(index, _)| index.parse::<usize>().is_ok());
+    let names_its_place = message.starts_with("program: ")
+        || step.is_some_and(|(index, _)| index.parse::<usize>().is_ok());
     assert!(names_its_place && !message.contains(breaks_line), "{message:?}");
 }
 

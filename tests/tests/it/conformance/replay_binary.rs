@@ -1,4 +1,4 @@
-//! The binary: what it prints, and how it exits.
+//! The output and the exit status of the `replay` binary.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -22,11 +22,12 @@ fn fed(mut child: Child, input: &[u8]) -> Output {
 }
 
 #[test]
-fn prints_the_log_of_a_program() {
+fn replay_prints_the_log_of_a_program() {
     for name in ["joke.json", "a-handler-may-raise.json", "nobody-listens.json"] {
         let case: Value = serde_json::from_slice(&fs::read(case_path(name)).unwrap()).unwrap();
         for runtime in RUNTIMES {
-            let output = replay(runtime).stdin(File::open(case_path(name)).unwrap()).output().unwrap();
+            let output =
+                replay(runtime).stdin(File::open(case_path(name)).unwrap()).output().unwrap();
             assert!(output.status.success(), "{name} on {runtime}");
             let log: Value = serde_json::from_slice(&output.stdout).unwrap();
             assert_eq!(log, case["expected"], "{name} on {runtime}");
@@ -36,7 +37,7 @@ fn prints_the_log_of_a_program() {
 }
 
 #[test]
-fn exits_with_2_and_one_line_where_the_program_cannot_be_read() {
+fn replay_exits_with_2_and_one_line_if_the_program_cannot_be_read() {
     let programs: [(&[u8], &str); 4] = [
         (b"", "program: broken JSON: EOF while parsing a value at line 1 column 0\n"),
         (b"\xff\xfe", "program: broken JSON: expected value at line 1 column 1\n"),
@@ -55,9 +56,9 @@ fn exits_with_2_and_one_line_where_the_program_cannot_be_read() {
 }
 
 #[test]
-fn exits_with_1_and_one_line_where_nobody_takes_the_log() {
+fn replay_exits_with_1_and_one_line_if_its_output_is_closed() {
     let mut child = replay("smol").stdin(Stdio::piped()).spawn().unwrap();
-    // Closed before there is input, so that it is surely closed before there is a log.
+    // Its output is closed before it has input, and so before it has a log.
     drop(child.stdout.take());
     let output = fed(child, &fs::read(case_path("joke.json")).unwrap());
     let line = String::from_utf8_lossy(&output.stderr);

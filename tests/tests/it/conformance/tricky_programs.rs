@@ -1,17 +1,22 @@
-//! Rules of the format that its cases leave to the reader.
+//! Rules of the format that no case covers.
 
 use rappel_core::{Value, json};
 use rappel_tests::on_every_runtime;
 
 use super::log_of;
 
-/// A program's log in short: a line a step, its outcome, and who saw which run's event.
+/// A program's log in short: one line for each step, with its outcome and its entries.
 async fn lines(program: Value, rt: &rappel_tests::runtimes::Rt) -> Vec<String> {
     let log = log_of(&program, rt).await;
     let line = |step: &Value| {
         let seen = step["saw"].as_array().unwrap().iter().map(|entry| {
             let word = |field: &str| entry[field].as_str().unwrap();
-            format!(", {} {} {}", word("handler"), word("event").trim_start_matches("on_"), word("run"))
+            format!(
+                ", {} {} {}",
+                word("handler"),
+                word("event").trim_start_matches("on_"),
+                word("run")
+            )
         });
         step["outcome"].as_str().unwrap().to_owned() + &seen.collect::<String>()
     };
@@ -32,8 +37,8 @@ fn chain(on: &str, alias: &str) -> Value {
 }
 
 on_every_runtime! {
-    /// The inline one's, though it was registered last and failed in the last run.
-    async fn of_a_batchs_failures_the_first_handlers_comes_back(rt) {
+    /// That is the inline handler's, although it was registered last and failed in the last run.
+    async fn of_the_failures_in_a_batch_the_first_handlers_comes_back(rt) {
         let program = json!({
             "handlers": [
                 {"id": "plain", "kind": "sync", "raise_error": true, "fail_on": {"on_llm_start": 1}, "implements": ["on_llm_start"]},
@@ -45,14 +50,17 @@ on_every_runtime! {
                 {"op": "token", "run": "c", "text": ""},
             ],
         });
-        assert_eq!(lines(program, &rt).await, [
-            "error: inline failed in on_llm_start, plain llm_start a, plain llm_start b, plain llm_start c, \
+        assert_eq!(
+            lines(program, &rt).await,
+            [
+                "error: inline failed in on_llm_start, plain llm_start a, plain llm_start b, plain llm_start c, \
                 inline llm_start a, inline llm_start b, inline llm_start c",
-            "ok, inline llm_new_token c",
-        ]);
+                "ok, inline llm_new_token c",
+            ]
+        );
     }
 
-    /// Prompt by prompt, and batch after batch; what stands in for a chat model's start counts under its own name.
+    /// Calls count by prompt. An `on_llm_start` for a chat model counts under its own name.
     async fn calls_are_counted_over_the_whole_program(rt) {
         let program = json!({
             "handlers": [
@@ -62,15 +70,18 @@ on_every_runtime! {
             "steps": [batch("llm_start", &["a", "b"]), batch("chat_model_start", &["c"]), batch("chat_model_start", &["d"]),
                 batch("llm_start", &["e"])],
         });
-        assert_eq!(lines(program, &rt).await, [
-            "ok, h llm_start a, h llm_start b",
-            "ok, h llm_start c",
-            "error: h failed in on_llm_start, h llm_start d",
-            "ok, h llm_start e",
-        ]);
+        assert_eq!(
+            lines(program, &rt).await,
+            [
+                "ok, h llm_start a, h llm_start b",
+                "ok, h llm_start c",
+                "error: h failed in on_llm_start, h llm_start d",
+                "ok, h llm_start e",
+            ]
+        );
     }
 
-    async fn a_chat_models_start_goes_to_who_wants_it(rt) {
+    async fn a_chat_models_start_goes_to_the_handlers_that_want_it(rt) {
         let program = json!({
             "handlers": [
                 {"id": "deaf to llm", "kind": "sync", "implements": ["on_chat_model_start"], "ignore": ["llm"]},
@@ -80,10 +91,13 @@ on_every_runtime! {
             ],
             "steps": [batch("chat_model_start", &["a"]), {"op": "token", "run": "a", "text": ""}],
         });
-        assert_eq!(lines(program, &rt).await, [
-            "ok, deaf to llm chat_model_start a, text only llm_start a",
-            "ok, deaf to chat llm_new_token a",
-        ]);
+        assert_eq!(
+            lines(program, &rt).await,
+            [
+                "ok, deaf to llm chat_model_start a, text only llm_start a",
+                "ok, deaf to chat llm_new_token a",
+            ]
+        );
     }
 
     async fn a_start_that_raised_has_a_run_and_an_end_that_raised_has_ended_it(rt) {
@@ -99,16 +113,20 @@ on_every_runtime! {
                 {"op": "custom_event", "on": "m", "as": "e", "name": "n", "data": 0},
             ],
         });
-        assert_eq!(lines(program, &rt).await, [
-            "error: guard failed in on_chain_start, guard chain_start a, other chain_start a",
-            "ok",
-            "error: guard failed in on_chain_end, guard chain_end a, other chain_end a",
-            "ok, guard custom_event e, other custom_event e",
-        ]);
+        assert_eq!(
+            lines(program, &rt).await,
+            [
+                "error: guard failed in on_chain_start, guard chain_start a, other chain_start a",
+                "ok",
+                "error: guard failed in on_chain_end, guard chain_end a, other chain_end a",
+                "ok, guard custom_event e, other custom_event e",
+            ]
+        );
     }
 
-    /// A local tag is for its level only, and one that is added again as a local one is inherited no longer.
-    async fn tags_and_metadata_down_three_levels(rt) {
+    /// A local tag is for its level only. A tag that is added again as a local one is not
+    /// inherited.
+    async fn tags_and_metadata_are_inherited_down_three_levels(rt) {
         let program = json!({
             "handlers": [{"id": "h", "kind": "sync", "implements": ["on_chain_start", "on_custom_event"]}],
             "manager": {
@@ -126,9 +144,28 @@ on_every_runtime! {
         });
         let log = log_of(&program, &rt).await;
         let seen = [0, 2, 4, 5].map(|step| &log[step]["saw"][0]);
-        assert_eq!(seen.map(|entry| entry["tags"].clone()), [json!(["y", "z", "l", "x"]), json!(["z", "y"]), json!(["z"]), json!(["z"])]);
-        assert_eq!(seen.map(|entry| entry["metadata"].clone()), [json!({"k": 2}), json!({"k": 1}), json!({"k": 1}), json!({"k": 1})]);
-        assert_eq!(seen.map(|entry| entry["parent"].clone()), [json!(null), json!("a"), json!(null), json!("b")]);
+        assert_eq!(
+            seen.map(|entry| entry["tags"].clone()),
+            [
+                json!(["y", "z", "l", "x"]),
+                json!(["z", "y"]),
+                json!(["z"]),
+                json!(["z"])
+            ]
+        );
+        assert_eq!(
+            seen.map(|entry| entry["metadata"].clone()),
+            [
+                json!({"k": 2}),
+                json!({"k": 1}),
+                json!({"k": 1}),
+                json!({"k": 1})
+            ]
+        );
+        assert_eq!(
+            seen.map(|entry| entry["parent"].clone()),
+            [json!(null), json!("a"), json!(null), json!("b")]
+        );
     }
 
     async fn values_come_back_as_they_were_given(rt) {
@@ -154,11 +191,14 @@ on_every_runtime! {
     }
 
     /// Runs that are open at the end are cancelled after the log is closed.
-    async fn what_is_left_open_disturbs_nobody(rt) {
+    async fn a_run_that_is_left_open_adds_nothing_to_the_log(rt) {
         let program = json!({
             "handlers": [{"id": "s", "kind": "sync"}, {"id": "a", "kind": "async", "raise_error": true, "fail_on": {"on_llm_error": 1}}],
             "steps": [batch("llm_start", &["x", "y"])],
         });
-        assert_eq!(lines(program, &rt).await, ["ok, s llm_start x, s llm_start y, a llm_start x, a llm_start y"]);
+        assert_eq!(
+            lines(program, &rt).await,
+            ["ok, s llm_start x, s llm_start y, a llm_start x, a llm_start y"]
+        );
     }
 }

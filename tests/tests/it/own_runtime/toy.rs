@@ -1,4 +1,4 @@
-//! A toy of a runtime: one thread polls all tasks, and each blocking job has a thread of its own.
+//! A toy runtime: one thread polls all tasks, and each blocking job has a thread of its own.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,17 +7,17 @@ use std::thread;
 
 use rappel_core::runtime::{BlockingExecutor, BoxFuture, BoxJob, SpawnError, Spawner};
 
-/// Takes tasks that can go on to the thread that polls them.
+/// Sends woken tasks to the thread that polls them.
 #[derive(Clone)]
 pub struct Toy(Sender<Arc<Task>>);
 
-/// A task, until it is done, and where it goes when it is woken.
+/// A task until it is ready, and the queue that it is put on when it is woken.
 pub struct Task(Mutex<Option<BoxFuture<'static, ()>>>, Toy);
 
 impl Toy {
     pub fn new() -> Self {
-        let (toy, ready) = channel::<Arc<Task>>();
-        thread::spawn(move || ready.into_iter().for_each(Task::poll));
+        let (toy, woken) = channel::<Arc<Task>>();
+        thread::spawn(move || woken.into_iter().for_each(Task::poll));
         Self(toy)
     }
 }
@@ -25,10 +25,11 @@ impl Toy {
 impl Task {
     fn poll(self: Arc<Self>) {
         let waker = Waker::from(self.clone());
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let poll = place.as_mut().map(|future| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        let mut cx = Context::from_waker(&waker);
+        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let poll = task.as_mut().map(|future| future.as_mut().poll(&mut cx));
         if poll.is_some_and(|poll| poll.is_ready()) {
-            *place = None;
+            *task = None;
         }
     }
 }
@@ -40,14 +41,15 @@ impl Wake for Task {
 }
 
 impl Spawner for Toy {
-    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
-        let task = Task(Mutex::new(Some(task)), self.clone());
+    fn spawn_boxed(&self, future: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+        let task = Task(Mutex::new(Some(future)), self.clone());
         self.0.send(Arc::new(task)).map_err(|_| SpawnError::shutdown())
     }
 }
 
 impl BlockingExecutor for Toy {
     fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
-        thread::Builder::new().spawn(job).map(drop).map_err(|_| SpawnError::shutdown())
+        let thread = thread::Builder::new().spawn(job);
+        thread.map(drop).map_err(|_| SpawnError::shutdown())
     }
 }

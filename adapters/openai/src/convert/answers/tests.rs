@@ -12,7 +12,8 @@ fn wire(chunk: &Value) -> wire::Chunk {
 /// The chunks of a stream, and what they make together.
 fn streamed(chunks: &Value) -> (Vec<LlmChunk>, LlmResult) {
     let chunks: Vec<_> = chunks.as_array().unwrap().iter().map(|chunk| Ok(wire(chunk))).collect();
-    let chunks: Vec<_> = block_on(LlmChunks::new(stream::iter(chunks)).map(Result::unwrap).collect());
+    let chunks: Vec<_> =
+        block_on(LlmChunks::new(stream::iter(chunks)).map(Result::unwrap).collect());
     let mut result = LlmResult::new();
     chunks.iter().for_each(|chunk| result.push_chunk(chunk));
     (chunks, result)
@@ -74,7 +75,8 @@ fn a_whole_answers_choices_come_in_the_order_of_their_indices() {
     assert_eq!(texts([json!(null), json!(null), json!(null)]), ["a", "b", ""]);
 }
 
-/// Perplexity's whole answers have an empty delta beside the message; its streams, all that was said so far beside the delta.
+/// Perplexity's whole answers have an empty delta beside the message; its streams, all that was
+/// said so far beside the delta.
 #[test]
 fn of_a_message_and_a_delta_the_one_that_was_asked_for_counts() {
     let message = json!({"role": "assistant", "content": "Hi"});
@@ -90,7 +92,9 @@ fn of_a_message_and_a_delta_the_one_that_was_asked_for_counts() {
 #[test]
 fn a_whole_answer_has_as_many_calls_as_it_lists() {
     let call = |name: &str| json!({"id": "null", "function": {"name": name, "arguments": "{}"}});
-    let whole = result(wire(&json!({"choices": [{"message": {"tool_calls": [call("add"), call("now")]}}]})));
+    let whole = result(wire(
+        &json!({"choices": [{"message": {"tool_calls": [call("add"), call("now")]}}]}),
+    ));
     let names: Vec<&str> = whole.generations[0].tool_calls.iter().map(|call| &*call.name).collect();
     assert_eq!(names, ["add", "now"]);
 }
@@ -128,7 +132,8 @@ fn what_is_said_of_the_answer_beside_is_told_once_and_kept() {
     ]));
     assert_eq!(chunks[1], LlmChunk::new("b"));
     assert_eq!(Value::from(chunks[2].llm_output.clone()), json!({"service_tier": "flex"}));
-    let output = json!({"id": "c1", "created": 7, "system_fingerprint": "fp", "service_tier": "flex"});
+    let output =
+        json!({"id": "c1", "created": 7, "system_fingerprint": "fp", "service_tier": "flex"});
     assert_eq!((result.llm_output, result.model_name.as_deref()), (Some(output), Some("m")));
 }
 
@@ -157,7 +162,8 @@ fn logprobs_go_with_their_chunk() {
     assert_eq!(result.generations[0].logprobs, tokens);
 
     let old = json!({"tokens": ["a"], "token_logprobs": [-0.5]});
-    let result = super::result(wire(&json!({"choices": [{"message": {"content": "a"}, "logprobs": old}]})));
+    let result =
+        super::result(wire(&json!({"choices": [{"message": {"content": "a"}, "logprobs": old}]})));
     assert_eq!(result.generations[0].extra["logprobs"], old);
 }
 
@@ -186,7 +192,8 @@ fn usage_has_its_details_and_what_nobody_knows() {
 fn an_answer_goes_back_as_it_came() {
     let call = json!({"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}, "extra_content": {"s": 1}});
     let message = json!({"role": "assistant", "content": "Let me add.", "tool_calls": [call]});
-    let mut result = result(wire(&json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]})));
+    let mut result =
+        result(wire(&json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]})));
     let back = [Message::from(result.generations.remove(0))];
     assert_eq!(
         serde_json::to_value(crate::convert::messages(&back).unwrap()).unwrap(),

@@ -7,10 +7,7 @@ use super::*;
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
 
 fn without_pool() -> ConnectionSettings {
-    ConnectionSettings {
-        pool_size: Some(0),
-        ..ConnectionSettings::default()
-    }
+    ConnectionSettings { pool_size: Some(0), ..ConnectionSettings::default() }
 }
 
 #[test]
@@ -87,7 +84,8 @@ fn two_connections(
 
 #[test]
 fn one_that_the_server_has_closed_is_not_used() {
-    let (server, closed) = two_connections(|peer| peer.send(&answer(200, "application/json", ANSWER)));
+    let (server, closed) =
+        two_connections(|peer| peer.send(&answer(200, "application/json", ANSWER)));
     let client = client(&server.url());
     complete(&client).unwrap();
     closed.recv().unwrap();
@@ -136,10 +134,7 @@ fn one_that_was_idle_for_long_is_not_used() {
     let time = Arc::new(Hand::default());
     let client = client_with(
         &server.url(),
-        ConnectionSettings {
-            timer: Some(time.clone()),
-            ..ConnectionSettings::default()
-        },
+        ConnectionSettings { timer: Some(time.clone()), ..ConnectionSettings::default() },
     );
     complete(&client).unwrap();
     time.0.store(56, std::sync::atomic::Ordering::Relaxed);

@@ -9,10 +9,7 @@ use super::*;
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
 
 fn through(proxy: &str) -> ConnectionSettings {
-    ConnectionSettings {
-        proxy: ProxyChoice::Url(proxy.into()),
-        ..ConnectionSettings::default()
-    }
+    ConnectionSettings { proxy: ProxyChoice::Url(proxy.into()), ..ConnectionSettings::default() }
 }
 
 /// A proxy for one tunnel, and what it was asked.
@@ -38,7 +35,8 @@ impl Tunnel {
             if says.contains(" 200 ") {
                 let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
                 let back = spawn({
-                    let (mut client, mut server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                    let (mut client, mut server) =
+                        (client.try_clone().unwrap(), server.try_clone().unwrap());
                     move || {
                         let _ = std::io::copy(&mut server, &mut client);
                         let _ = client.shutdown(std::net::Shutdown::Write);
@@ -87,16 +85,16 @@ fn a_proxy_for_https_is_told_of_the_server_only() {
     let (server, pem) = tls::server(|mut peer| {
         let head = peer.read_request().to_ascii_lowercase();
         assert!(
-            head.starts_with("post /v1/chat/completions ") && head.contains("sk-secret-1") && !head.contains("proxy-"),
+            head.starts_with("post /v1/chat/completions ")
+                && head.contains("sk-secret-1")
+                && !head.contains("proxy-"),
             "{head}"
         );
         peer.send(&answer(200, "application/json", ANSWER));
     });
     let tunnel = Tunnel::start(server.port(), "HTTP/1.1 200 Connection established\r\n\r\n");
-    let settings = ConnectionSettings {
-        proxy: ProxyChoice::Url(tunnel.url()),
-        ..tls::trusting(&pem)
-    };
+    let settings =
+        ConnectionSettings { proxy: ProxyChoice::Url(tunnel.url()), ..tls::trusting(&pem) };
     let base_url = format!("https://localhost:{}/v1", server.port());
     let client = client_with(&base_url, settings);
     complete(&client).unwrap();
@@ -115,7 +113,8 @@ fn a_proxy_that_refuses_is_told_from_the_server() {
         ("HTTP/1.1 502 x\r\ncontent-length: 5\r\n\r\nsorry", 502),
     ] {
         let tunnel = Tunnel::start(0, says);
-        let error = complete(&client_with("https://models.invalid/v1", through(&tunnel.url()))).unwrap_err();
+        let error = complete(&client_with("https://models.invalid/v1", through(&tunnel.url())))
+            .unwrap_err();
         assert!(
             matches!(error, OpenAiError::ProxyRefused { status: was, .. } if was == status),
             "{error:?}"
@@ -145,7 +144,8 @@ fn a_proxy_that_speaks_into_the_tunnel_is_not_trusted() {
 
 #[test]
 fn the_proxys_password_is_in_no_debug_output() {
-    let client = client_with("https://models.invalid/v1", through("http://me:s%40cret@127.0.0.1:1"));
+    let client =
+        client_with("https://models.invalid/v1", through("http://me:s%40cret@127.0.0.1:1"));
     assert!(!format!("{client:?}").contains("40cret") && !format!("{client:?}").contains("@cret"));
     let error = complete(&client).unwrap_err();
     assert!(matches!(&error, OpenAiError::Connect { port: 1, .. }), "{error:?}");
@@ -180,8 +180,10 @@ fn the_environment_has_a_say() {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"] {
             child.env_remove(name).env_remove(name.to_ascii_lowercase());
         }
-        let child = child.envs(variables.iter().copied()).args(["--ignored", "--nocapture", "--exact"]);
-        let output = child.arg("exchange::tests::proxies::what_the_environment_says").output().unwrap();
+        let child =
+            child.envs(variables.iter().copied()).args(["--ignored", "--nocapture", "--exact"]);
+        let output =
+            child.arg("exchange::tests::proxies::what_the_environment_says").output().unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
         let proxies = output
             .lines()

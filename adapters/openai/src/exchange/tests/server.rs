@@ -22,7 +22,9 @@ impl<T: Send + 'static> Server<T> {
     }
 
     /// The script is given the connections as it asks for them.
-    pub(super) fn start_many(script: impl FnOnce(Box<dyn FnMut() -> Peer<TcpStream>>) -> T + Send + 'static) -> Self {
+    pub(super) fn start_many(
+        script: impl FnOnce(Box<dyn FnMut() -> Peer<TcpStream>>) -> T + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             address: listener.local_addr().unwrap(),

@@ -13,7 +13,9 @@ use super::{
 };
 
 /// A server for `localhost`, and the PEM of its certificate.
-pub(super) fn server(script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static) -> (Server<()>, String) {
+pub(super) fn server(
+    script: impl FnOnce(Peer<StreamOwned<ServerConnection, TcpStream>>) + Send + 'static,
+) -> (Server<()>, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -66,13 +68,15 @@ fn a_stream_without_a_close_notify_is_cut() {
     assert!(matches!(end, Err(OpenAiError::Cut { source: Some(_) })), "{end:?}");
 }
 
-/// As a balancer does that has too much to do: it is no connection yet, and may be one with the next attempt.
+/// As a balancer does that has too much to do: it is no connection yet, and may be one with the
+/// next attempt.
 #[test]
 fn a_handshake_that_breaks_off_is_worth_a_retry() {
     let server = Server::start(|mut peer| {
         let _ = peer.0.read(&mut [0; 1024]).unwrap();
     });
-    let error = complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
+    let error =
+        complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
     assert!(matches!(error, OpenAiError::Tls { .. }) && error.is_retryable(), "{error:?}");
     server.join();
 }
@@ -82,7 +86,8 @@ fn a_stranger_is_not_talked_to() {
     let (server, _) = server(|mut peer| {
         let _ = peer.0.read(&mut [0; 1]);
     });
-    let error = complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
+    let error =
+        complete(&client_of(&server, "localhost", ConnectionSettings::default())).unwrap_err();
     assert_eq!(error.to_string(), "TLS handshake with localhost failed");
     assert!(!error.is_retryable());
     server.join();

@@ -39,7 +39,9 @@ fn openai() {
 
 #[test]
 fn azure_begins_with_its_content_filter() {
-    let chunk = parse(r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0}]}"#);
+    let chunk = parse(
+        r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0}]}"#,
+    );
     assert_eq!((chunk.model, chunk.choices), (None, vec![]));
     assert_eq!(chunk.rest["prompt_filter_results"], json!([{"prompt_index": 0}]));
 }
@@ -159,7 +161,9 @@ fn tool_calls_come_whole_and_in_pieces() {
     assert_eq!(function.name.as_deref(), Some("add"));
     assert_eq!(function.arguments.as_deref(), Some(""));
 
-    let next = calls(r#"{"choices":[{"delta":{"tool_calls":[{"index":1,"id":"","function":{"name":null,"arguments":"{\"a\""}}]}}]}"#);
+    let next = calls(
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":1,"id":"","function":{"name":null,"arguments":"{\"a\""}}]}}]}"#,
+    );
     assert_eq!((next[0].index, &next[0].id), (Some(1), &None));
     let function = next[0].function.as_ref().unwrap();
     assert_eq!(function.name, None);
@@ -223,7 +227,8 @@ fn no_type_of_any_field_is_an_error() {
             let mut chunk = whole.clone();
             *chunk.pointer_mut(field).unwrap() = value.clone();
             let chunk = chunk.to_string();
-            let chunk = Chunk::parse(chunk.as_bytes()).unwrap_or_else(|fault| panic!("{field}: {chunk}: {fault}"));
+            let chunk = Chunk::parse(chunk.as_bytes())
+                .unwrap_or_else(|fault| panic!("{field}: {chunk}: {fault}"));
             crate::convert::result(chunk);
         }
     }
@@ -262,7 +267,8 @@ fn errors_in_the_place_of_a_chunk_are_noticed() {
     }
 }
 
-/// A server that cuts its text by UTF-16 sends halves of characters, which JSON can write and UTF-8 cannot.
+/// A server that cuts its text by UTF-16 sends halves of characters, which JSON can write and UTF-8
+/// cannot.
 #[test]
 fn half_a_character_does_not_cost_the_answer() {
     for (content, expected) in [

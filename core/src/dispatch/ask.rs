@@ -1,0 +1,128 @@
+//! Asking an async handler.
+
+use alloc::boxed::Box;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::{Answer, HandlerMeta};
+use crate::handler::ErasedAsyncHandler;
+use crate::model::context::EventContext;
+use crate::model::error::{FailureCause, HandlerResult};
+use crate::model::event::{Event, EventKind};
+use crate::runtime::{BoxFuture, Runtime};
+use crate::util::{CatchUnwind, catch_unwind};
+
+/// A handler and what it is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) meta: &'a HandlerMeta,
+    pub(crate) handler: &'a dyn ErasedAsyncHandler,
+    pub(crate) event: &'a Event,
+    pub(crate) cx: &'a EventContext,
+}
+
+/// A handler's time-out.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeout<'a> {
+    pub(crate) after: Duration,
+    /// What is left of it.
+    pub(crate) left: Duration,
+    pub(crate) runtime: &'a dyn Runtime,
+}
+
+/// Asks the handler, and once more if it leaves a chat model's start to `on_llm_start`.
+pub(crate) async fn ask_async(asked: Asked<'_>, timeout: Option<Timeout<'_>>) -> Answer {
+    let kind = asked.event.kind();
+    let both = async {
+        if asked.meta.takes(kind) {
+            // In an async block, so that a panic of the method before its first `await` is caught.
+            let call = async { asked.handler.call(asked.event, asked.cx).await };
+            let answer = learn(asked, kind, CatchUnwind::new(call).await);
+            if !matches!(answer, Answer::Unhandled) {
+                return answer;
+            }
+        }
+        fall_back(asked).await
+    };
+    match WithTimeout::new(both, timeout).await {
+        Ok(answer) => answer,
+        Err(cause) => Answer::Failed(kind, cause),
+    }
+}
+
+/// Goes on with a call that was polled and is pending in its place.
+pub(crate) async fn go_on(
+    asked: Asked<'_>,
+    call: Pin<&mut (dyn Future<Output = HandlerResult> + Send + '_)>,
+    timeout: Option<Timeout<'_>>,
+) -> Answer {
+    let kind = asked.event.kind();
+    let both = async {
+        let answer = learn(asked, kind, CatchUnwind::new(call).await);
+        if !matches!(answer, Answer::Unhandled) {
+            return answer;
+        }
+        fall_back(asked).await
+    };
+    match WithTimeout::new(both, timeout).await {
+        Ok(answer) => answer,
+        Err(cause) => Answer::Failed(kind, cause),
+    }
+}
+
+fn learn(
+    asked: Asked<'_>,
+    kind: EventKind,
+    answer: Result<HandlerResult, alloc::sync::Arc<str>>,
+) -> Answer {
+    asked.meta.learn(kind, answer.map_err(FailureCause::Panicked))
+}
+
+/// Asks about what stands in for an event that was not handled.
+pub(crate) async fn fall_back(asked: Asked<'_>) -> Answer {
+    let Some(event) = asked.meta.fallback(asked.event) else { return Answer::Unhandled };
+    // Boxed: few calls come here, and the others need not make room for it.
+    let call = Box::pin(CatchUnwind::new(async { asked.handler.call(&event, asked.cx).await }));
+    learn(asked, event.kind(), call.await)
+}
+
+pin_project! {
+    /// A future that may take so long. The timer is asked when the future is first pending.
+    pub(crate) struct WithTimeout<'a, F> {
+        #[pin]
+        future: F,
+        timeout: Option<Timeout<'a>>,
+        sleep: Option<BoxFuture<'static, ()>>,
+    }
+}
+
+impl<'a, F> WithTimeout<'a, F> {
+    pub(crate) fn new(future: F, timeout: Option<Timeout<'a>>) -> Self {
+        Self { future, timeout, sleep: None }
+    }
+}
+
+impl<F: Future> Future for WithTimeout<'_, F> {
+    type Output = Result<F::Output, FailureCause>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let Some(Timeout { after, left, runtime }) = *this.timeout else { return Poll::Pending };
+        let Some(timer) = runtime.timer() else { return Poll::Pending };
+        let sleep = this.sleep;
+        let slept =
+            catch_unwind(|| sleep.get_or_insert_with(|| timer.sleep(left)).as_mut().poll(cx));
+        match slept {
+            Ok(poll) => poll.map(|()| Err(FailureCause::TimedOut(after))),
+            // A timer whose runtime is gone may panic.
+            Err(_) => Poll::Ready(Err(FailureCause::RuntimeGone)),
+        }
+    }
+}

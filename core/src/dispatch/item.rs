@@ -1,0 +1,175 @@
+//! An event in a lane.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::Current;
+use crate::model::context::EventContext;
+use crate::model::event::{Event, EventKind, LlmNewToken};
+use crate::model::run_info::RunKind;
+use crate::model::token::Token;
+use crate::queue::{Item, Part};
+
+/// An accepted event that several lanes share.
+pub(crate) struct Envelope {
+    pub(crate) event: Event,
+    pub(crate) kind: RunKind,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) time: Option<Duration>,
+    /// Where its emitter was, if not where the run was admitted.
+    pub(crate) emitter: Option<Current>,
+}
+
+/// An event in a lane. Tokens without a chunk are kept by value.
+pub(crate) enum LaneItem {
+    Token {
+        token: Token,
+        sequence: Option<u64>,
+    },
+    Shared(Arc<Envelope>),
+    /// A token that others were joined to.
+    Joined {
+        token: Box<LlmNewToken>,
+        first: Arc<Envelope>,
+    },
+}
+
+impl LaneItem {
+    pub(crate) fn kind(&self) -> EventKind {
+        match self {
+            Self::Token { .. } | Self::Joined { .. } => EventKind::LlmNewToken,
+            Self::Shared(envelope) => envelope.event.kind(),
+        }
+    }
+
+    /// Where the emitter was, if not where the run was admitted.
+    pub(crate) fn emitter(&self) -> Option<&Current> {
+        match self {
+            Self::Token { .. } => None,
+            Self::Shared(envelope) | Self::Joined { first: envelope, .. } => {
+                envelope.emitter.as_ref()
+            }
+        }
+    }
+
+    /// Calls `f` with the event as the handler gets it.
+    pub(crate) fn with<O>(
+        self,
+        cx: &mut EventContext,
+        f: impl FnOnce(&Event, &EventContext) -> O,
+    ) -> O {
+        match self {
+            Self::Token { token, sequence } => {
+                (cx.sequence, cx.time) = (sequence, None);
+                f(&Event::LlmNewToken(LlmNewToken { token, chunk: None }), cx)
+            }
+            Self::Shared(envelope) => {
+                (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+                f(&envelope.event, cx)
+            }
+            Self::Joined { token, first } => {
+                (cx.sequence, cx.time) = (first.sequence, first.time);
+                f(&Event::LlmNewToken(*token), cx)
+            }
+        }
+    }
+
+    /// The event as the handler gets it, to be kept over an await.
+    pub(crate) fn into_envelope(self) -> Arc<Envelope> {
+        match self {
+            Self::Shared(envelope) => envelope,
+            Self::Token { token, sequence } => Arc::new(Envelope {
+                event: Event::LlmNewToken(LlmNewToken { token, chunk: None }),
+                kind: RunKind::Llm,
+                sequence,
+                time: None,
+                emitter: None,
+            }),
+            Self::Joined { token, first } => Arc::new(Envelope {
+                event: Event::LlmNewToken(*token),
+                kind: first.kind,
+                sequence: first.sequence,
+                time: first.time,
+                emitter: first.emitter.clone(),
+            }),
+        }
+    }
+
+    fn choice(&self) -> Option<u32> {
+        match self {
+            Self::Token { .. } => Some(0),
+            Self::Joined { token, .. } => Some(token.choice()),
+            Self::Shared(envelope) => match &envelope.event {
+                Event::LlmNewToken(token) => Some(token.choice()),
+                _ => None,
+            },
+        }
+    }
+
+    fn to_token(&self) -> Option<LlmNewToken> {
+        match self {
+            Self::Token { token, .. } => Some(LlmNewToken::new(token.clone())),
+            Self::Joined { token, .. } => Some((**token).clone()),
+            Self::Shared(envelope) => match &envelope.event {
+                Event::LlmNewToken(token) => Some(token.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// What an event is to its run.
+pub(crate) fn part_of(event: &Event, run: RunKind) -> Part {
+    let kind = event.kind();
+    if run == RunKind::None {
+        Part::Only
+    } else if kind.is_start() {
+        Part::Start
+    } else if kind.is_end() {
+        Part::End
+    } else if kind == EventKind::LlmNewToken {
+        Part::Token
+    } else {
+        Part::Other
+    }
+}
+
+impl Item for LaneItem {
+    fn part(&self) -> Part {
+        match self {
+            Self::Token { .. } | Self::Joined { .. } => Part::Token,
+            Self::Shared(envelope) => part_of(&envelope.event, envelope.kind),
+        }
+    }
+
+    fn accepts(&self, newer: &Self) -> bool {
+        self.choice().is_some() && self.choice() == newer.choice()
+    }
+
+    fn coalesce(&mut self, newer: Self) {
+        if let (Self::Token { token, .. }, Self::Token { token: more, .. }) = (&mut *self, &newer) {
+            token.push_str(more.as_str());
+            return;
+        }
+        let Some(newer) = newer.to_token() else { return };
+        if let Self::Joined { token, .. } = self {
+            token.join(&newer);
+            return;
+        }
+        let Some(mut joined) = self.to_token() else { return };
+        joined.join(&newer);
+        let first = match self {
+            Self::Shared(first) => first.clone(),
+            Self::Token { sequence, .. } => Arc::new(Envelope {
+                event: Event::LlmNewToken(LlmNewToken::new("")),
+                kind: RunKind::Llm,
+                sequence: *sequence,
+                time: None,
+                emitter: None,
+            }),
+            Self::Joined { .. } => return,
+        };
+        *self = Self::Joined { token: Box::new(joined), first };
+    }
+}

@@ -1,0 +1,377 @@
+//! The lane of a handler: its queued events, and the server that makes its calls.
+//!
+//! A sync handler's lane is served by workers, one call at a time. An async handler's lane is
+//! served by one task for each trace that has something.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::item::part_of;
+use super::meta::count;
+use super::watch::{Running, micros};
+use super::{Current, Envelope, HandlerMeta, LaneItem, RunNode, Workers};
+use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
+use crate::model::error::{FailureCause, HandlerFailure};
+use crate::model::event::Event;
+use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
+use crate::runtime::Runtime;
+use crate::util::{Mutex, WaitGuard, catch_unwind, drop_quietly};
+
+pub(crate) type BoxSyncHandler = Box<dyn crate::handler::CallbackHandler + Send>;
+
+/// What a run's events in a lane share.
+pub(crate) struct Mailbox {
+    pub(crate) node: Arc<RunNode>,
+    /// Where the run's emitter was when the run was admitted.
+    pub(crate) emitter: Current,
+}
+
+pub(crate) type Queue = LaneQueue<LaneItem, Arc<Mailbox>, WaitGuard>;
+pub(super) type LaneReleased = Released<Arc<Mailbox>, WaitGuard>;
+
+pub(crate) struct Lane {
+    pub(super) meta: Arc<HandlerMeta>,
+    pub(super) mode: Mode,
+    pub(super) timeout: Option<Duration>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) server: Server,
+    pub(super) state: Mutex<LaneState>,
+}
+
+/// Who makes the calls.
+pub(super) enum Server {
+    /// Workers, one at a time. The handler is in the state.
+    Workers(Arc<Workers<Lane>>),
+    /// A task for each trace that has something.
+    Tasks(Box<dyn ErasedAsyncHandler>),
+}
+
+pub(super) struct LaneState {
+    pub(super) queue: Queue,
+    /// A sync handler. Absent while it is called: no second call can begin, and no lock is held.
+    pub(super) handler: Option<BoxSyncHandler>,
+    /// Whether a worker serves the lane, or is on its way.
+    pub(super) served: bool,
+    /// The sync call that is out, if it can time out.
+    pub(super) running: Option<Running>,
+    /// Whether a task watches over time-outs.
+    pub(super) watched: bool,
+}
+
+/// How a lane is made.
+pub(crate) struct LaneOptions {
+    pub(crate) delivery: Delivery,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+}
+
+/// A run's seat in a lane.
+#[derive(Default)]
+pub(crate) struct LaneSeat {
+    /// Absent before the run's first event and after its last one.
+    key: Option<usize>,
+    pushed: Pushed,
+    /// When the emitter of the event that is pushed next stops waiting.
+    due: Option<u64>,
+}
+
+impl LaneSeat {
+    pub(crate) fn is_taken(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+/// What is left to do after an event was queued.
+#[derive(Default)]
+enum Pushed {
+    #[default]
+    Nothing,
+    /// Have a worker serve the lane.
+    Serve,
+    /// Spawn a task that serves a trace.
+    Task(usize),
+    /// That, what became of the event, and whether a watch has to be spawned.
+    Rare(Box<(Pushed, Push<LaneItem, WaitGuard>, bool)>),
+}
+
+/// An accepted event on its way into lanes.
+pub(crate) struct LaneEvent<'a> {
+    pub(crate) node: &'a Arc<RunNode>,
+    pub(crate) event: &'a Event,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) time: Option<Duration>,
+    /// Where the emitter is.
+    pub(crate) emitter: &'a Current,
+    /// Where it was when the run was admitted to its lanes.
+    pub(crate) admitted: &'a Current,
+    /// Whether the emitter is inside a handler's call. Then it waits for no lane.
+    pub(crate) in_call: bool,
+    /// The event as the lanes share it.
+    pub(crate) shared: Option<Arc<Envelope>>,
+}
+
+impl LaneEvent<'_> {
+    /// Makes what lanes share of the event, unless it is a token that they keep by value.
+    #[inline]
+    pub(crate) fn share(&mut self) {
+        let same_place = super::context::is_same(self.emitter, self.admitted);
+        if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
+            if token.chunk.is_none() {
+                return;
+            }
+        }
+        self.shared = Some(Arc::new(Envelope {
+            event: self.event.clone(),
+            kind: self.node.info.kind(),
+            sequence: self.sequence,
+            time: self.time,
+            emitter: (!same_place).then(|| self.emitter.clone()),
+        }));
+    }
+
+    fn item(&self) -> LaneItem {
+        match (&self.shared, self.event) {
+            (None, Event::LlmNewToken(token)) => {
+                LaneItem::Token { token: token.token.clone(), sequence: self.sequence }
+            }
+            (None, _) => unreachable!("`share` has been called"),
+            (Some(envelope), _) => LaneItem::Shared(envelope.clone()),
+        }
+    }
+}
+
+impl Lane {
+    /// The lane of a sync handler.
+    pub(crate) fn of_sync(
+        handler: BoxSyncHandler,
+        meta: Arc<HandlerMeta>,
+        options: LaneOptions,
+        workers: &Arc<Workers<Self>>,
+    ) -> Arc<Self> {
+        Self::new(Some(handler), meta, options, Server::Workers(workers.clone()))
+    }
+
+    /// The lane of an async handler.
+    pub(crate) fn of_async(
+        handler: Box<dyn ErasedAsyncHandler>,
+        meta: Arc<HandlerMeta>,
+        options: LaneOptions,
+    ) -> Arc<Self> {
+        Self::new(None, meta, options, Server::Tasks(handler))
+    }
+
+    fn new(
+        handler: Option<BoxSyncHandler>,
+        meta: Arc<HandlerMeta>,
+        options: LaneOptions,
+        server: Server,
+    ) -> Arc<Self> {
+        let delivery = options.delivery;
+        let limits = Limits {
+            capacity: delivery.capacity(),
+            open_traces: delivery.open_traces().unwrap_or(usize::MAX),
+            overflow: delivery.overflow(),
+            waits: delivery.waits_for_room(),
+        };
+        Arc::new(Self {
+            meta,
+            mode: delivery.mode(),
+            timeout: options.timeout,
+            runtime: options.runtime,
+            server,
+            state: Mutex::new(LaneState {
+                queue: LaneQueue::new(limits),
+                handler,
+                served: false,
+                running: None,
+                watched: false,
+            }),
+        })
+    }
+
+    /// Notes when the emitter of an event stops waiting. Called before [`push`](Self::push), because
+    /// the clock is user code.
+    pub(crate) fn prepare(&self, seat: &mut LaneSeat, in_call: bool) {
+        seat.due = match (self.mode, self.timeout) {
+            (Mode::Awaited, Some(after)) if !in_call => {
+                Some(self.now().saturating_add(micros(after)))
+            }
+            _ => None,
+        };
+    }
+
+    /// Queues an event. `seat` is the run's seat in this lane. What the emitter has to wait for
+    /// holds the run's answers.
+    ///
+    /// It calls no user code, so a trace's events can be queued in several lanes under one lock.
+    /// [`settle`](Self::settle) does the rest.
+    pub(crate) fn push(&self, seat: &mut LaneSeat, event: &LaneEvent<'_>) {
+        let node = event.node;
+        if node.is_refused(self.meta.id) {
+            return;
+        }
+        let part = part_of(event.event, node.info.kind());
+        let waits = !event.in_call
+            && match self.mode {
+                Mode::Awaited => true,
+                Mode::Pipelined => part.is_last(),
+                Mode::Background => false,
+            };
+        let answer = if waits { node.answer() } else { None };
+        let due = seat.due.filter(|_| answer.is_some()).unwrap_or(u64::MAX);
+        let item = event.item();
+        let may_wait = !event.in_call;
+        seat.pushed = self.state.with(|state| {
+            let key = match seat.key {
+                Some(key) => key,
+                None => {
+                    let emitter = event.admitted.clone();
+                    let mailbox = Arc::new(Mailbox { node: node.clone(), emitter });
+                    let Some(key) = state.queue.admit(node.trace_id(), node.nested, mailbox) else {
+                        node.refuse(self.meta.id);
+                        count(&self.meta.counters.refused, 1);
+                        return Pushed::Nothing;
+                    };
+                    key
+                }
+            };
+            seat.key = if part.is_last() { None } else { Some(key) };
+            let wait = may_wait.then_some(|| node.answer());
+            let push = state.queue.push(key, item, (answer, due), wait);
+            let mut work = Pushed::Nothing;
+            if let Push::Queued { ready: Some(trace), .. } = &push {
+                work = Pushed::Task(*trace);
+                if let Server::Workers(_) = self.server {
+                    state.queue.schedule(*trace);
+                    let served = core::mem::replace(&mut state.served, true);
+                    work = if served { Pushed::Nothing } else { Pushed::Serve };
+                }
+            }
+            let watch = due != u64::MAX && !core::mem::replace(&mut state.watched, true);
+            match push {
+                Push::Queued { evicted: None, coalesced: false, released, .. }
+                    if !watch && released.is_empty() =>
+                {
+                    work
+                }
+                push => Pushed::Rare(Box::new((work, push, watch))),
+            }
+        });
+    }
+
+    /// Does what is left of a push: wakes a server, counts what was lost, and drops it.
+    pub(crate) fn settle(self: &Arc<Self>, seat: &mut LaneSeat, event: &LaneEvent<'_>) {
+        let mut pushed = core::mem::replace(&mut seat.pushed, Pushed::Nothing);
+        let mut rare = None;
+        if let Pushed::Rare(work) = pushed {
+            let (first, push, watch) = *work;
+            pushed = first;
+            rare = Some((push, watch));
+        }
+        match (&self.server, pushed) {
+            (Server::Workers(workers), Pushed::Serve) => workers.serve(self.clone()),
+            (Server::Tasks(_), Pushed::Task(trace)) => self.spawn_server(trace),
+            _ => {}
+        }
+        let Some((push, watch)) = rare else { return };
+        if watch {
+            self.spawn_watch();
+        }
+        match push {
+            Push::Queued { evicted, coalesced, released, .. } => {
+                count(&self.meta.counters.dropped, usize::from(evicted.is_some()));
+                count(&self.meta.counters.coalesced, usize::from(coalesced));
+                drop_quietly(evicted);
+                drop(released);
+            }
+            Push::Lost { item, answer, stuck } => {
+                count(&self.meta.counters.dropped, 1);
+                if stuck && self.meta.raise_error {
+                    // A gate that cannot be asked stops the run.
+                    let (name, kind) = (self.meta.name.clone(), event.event.kind());
+                    let id = event.node.info.id();
+                    let failure = HandlerFailure::new(name, kind, id, FailureCause::Busy);
+                    self.meta.inform(failure, event.node);
+                }
+                drop_quietly(item);
+                drop(answer);
+            }
+        }
+    }
+
+    /// No more events of the run will come. `hold` is kept until those that have come are handled.
+    pub(crate) fn leave(&self, seat: &mut LaneSeat, hold: Option<WaitGuard>) {
+        let Some(key) = seat.key.take() else { return };
+        let mut released = LaneReleased::new();
+        self.state.with(|state| state.queue.leave(key, hold, &mut released));
+        Self::let_go(released);
+    }
+
+    /// The run has ended, and this handler does not want the end. A pipelined handler keeps the
+    /// emitter waiting until it has handled the run's other events.
+    pub(crate) fn end_unwanted(&self, seat: &mut LaneSeat, node: &RunNode, in_call: bool) {
+        let waits = self.mode == Mode::Pipelined && !in_call;
+        self.leave(seat, if waits { node.answer() } else { None });
+    }
+
+    /// Keeps `guard` until all events that are queued or being handled now are handled.
+    pub(crate) fn flush(&self, guard: WaitGuard) {
+        let done = self.state.with(|state| state.queue.flush(guard));
+        drop(done);
+    }
+
+    pub(crate) fn open_runs(&self) -> usize {
+        self.state.with(|state| state.queue.open_runs())
+    }
+
+    pub(crate) fn open_events(&self) -> usize {
+        self.state.with(|state| state.queue.open_events())
+    }
+
+    /// The timer's time in microseconds. A lane without a time-out has no need of it.
+    pub(super) fn now(&self) -> u64 {
+        self.runtime.timer().map_or(0, |timer| micros(timer.now()))
+    }
+
+    /// Drops what the lane has let go of, outside its lock.
+    pub(super) fn let_go(released: LaneReleased) {
+        // A place in a mailbox may be the last to hold a user's value.
+        drop_quietly(released.runs);
+        drop(released.holds);
+    }
+
+    /// No server will come: all that waits, or all of one trace, is reported as not called.
+    pub(super) fn abandon_waiting(&self, only: Option<usize>) {
+        let mut released = LaneReleased::new();
+        let abandoned = self.state.with(|state| {
+            state.served = false;
+            state.queue.abandon(only, &mut released)
+        });
+        self.report_abandoned(abandoned);
+        Self::let_go(released);
+    }
+
+    fn report_abandoned(&self, abandoned: Vec<Abandoned<LaneItem, Arc<Mailbox>, WaitGuard>>) {
+        for Abandoned { shared, item, answer, expired } in abandoned {
+            if item.part() == Part::Start {
+                shared.node.refuse(self.meta.id);
+            }
+            if !expired {
+                self.meta.fail(item.kind(), FailureCause::RuntimeGone, &shared.node);
+            }
+            drop_quietly((item, shared));
+            drop(answer);
+        }
+    }
+}
+
+impl Drop for Lane {
+    /// A sync handler's state is dropped where it may block, and not on the event loop.
+    fn drop(&mut self) {
+        let Some(handler) = self.state.get_mut().handler.take() else { return };
+        let job = Box::new(move || drop_quietly(handler));
+        let _ = catch_unwind(|| self.runtime.spawn_blocking_boxed(job));
+    }
+}

@@ -1,0 +1,33 @@
+//! One event to its handlers: registered handlers, their calls, lanes, workers, the current run.
+
+mod ask;
+mod call;
+mod context;
+mod inline;
+mod item;
+mod lane;
+mod meta;
+mod registered;
+mod report;
+mod run_node;
+mod serve;
+mod watch;
+mod workers;
+
+pub(crate) use ask::{Asked, Timeout, ask_async, go_on};
+pub(crate) use call::Call;
+pub use context::Scoped;
+#[cfg(feature = "std")]
+pub(crate) use context::may_wait_here;
+pub(crate) use context::{
+    Current, FrameKind, Here, Place, Scope, Swapped, current, enter, here, is_handling, is_here,
+    is_in_call, is_too_deep, tick,
+};
+pub(crate) use inline::InlineSlot;
+pub(crate) use item::{Envelope, LaneItem};
+pub(crate) use lane::{Lane, LaneEvent, LaneSeat};
+pub(crate) use meta::{Answer, HandlerMeta, count, interest_changes};
+pub(crate) use registered::{Registered, Target};
+pub(crate) use report::Reporter;
+pub(crate) use run_node::{OpenRun, RunNode};
+pub(crate) use workers::Workers;

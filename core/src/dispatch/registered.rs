@@ -1,0 +1,95 @@
+//! A handler that is registered with a manager.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::lane::{BoxSyncHandler, Lane, LaneOptions};
+use super::{HandlerMeta, InlineSlot, Workers};
+use crate::handler::{ErasedAsyncHandler, HandlerOptions, HandlerStats, Mode};
+use crate::runtime::Runtime;
+use crate::util::drop_quietly;
+
+pub(crate) struct Registered {
+    pub(crate) meta: Arc<HandlerMeta>,
+    pub(crate) target: Target,
+}
+
+/// Where a handler's calls are made.
+pub(crate) enum Target {
+    /// On the emitter's task.
+    Async { handler: Box<dyn ErasedAsyncHandler>, timeout: Option<Duration> },
+    /// On the emitter's task, one call at a time.
+    Inline(Box<InlineSlot>),
+    /// Where its lane is served.
+    Lane(Arc<Lane>),
+    /// It is being dropped.
+    Gone,
+}
+
+impl Registered {
+    pub(crate) fn of_sync(
+        handler: BoxSyncHandler,
+        options: &HandlerOptions,
+        workers: &Arc<Workers<Lane>>,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Arc<Self> {
+        let delivery = options.resolved_delivery();
+        let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.name()));
+        let (inline, raises) = (delivery.is_inline(), delivery.raises_error());
+        let meta = Arc::new(HandlerMeta::new(name, handler.interest(), inline, raises));
+        let (timeout, runtime) = (options.timeout, runtime.clone());
+        let target = if inline {
+            let slot = InlineSlot::new(handler, meta.clone(), timeout, runtime);
+            Target::Inline(Box::new(slot))
+        } else {
+            let options = LaneOptions { delivery, timeout, runtime };
+            Target::Lane(Lane::of_sync(handler, meta.clone(), options, workers))
+        };
+        Arc::new(Self { meta, target })
+    }
+
+    pub(crate) fn of_async(
+        handler: Box<dyn ErasedAsyncHandler>,
+        options: &HandlerOptions,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Arc<Self> {
+        let delivery = options.resolved_delivery();
+        let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.handler_name()));
+        let (inline, raises) = (delivery.is_inline(), delivery.raises_error());
+        let interest = handler.handler_interest();
+        let meta = Arc::new(HandlerMeta::new(name, interest, inline, raises));
+        let timeout = options.timeout;
+        let in_place = delivery.mode() == Mode::Awaited && (inline || !options.on_runtime);
+        let target = if in_place {
+            Target::Async { handler, timeout }
+        } else {
+            let options = LaneOptions { delivery, timeout, runtime: runtime.clone() };
+            Target::Lane(Lane::of_async(handler, meta.clone(), options))
+        };
+        Arc::new(Self { meta, target })
+    }
+
+    #[inline]
+    pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
+        match &self.target {
+            Target::Lane(lane) => Some(lane),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> HandlerStats {
+        match &self.target {
+            Target::Lane(lane) => self.meta.stats(lane.open_events(), lane.open_runs()),
+            Target::Inline(slot) => self.meta.stats(slot.deferred_events(), 0),
+            Target::Async { .. } | Target::Gone => self.meta.stats(0, 0),
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // The handler's drop is user code.
+        drop_quietly(core::mem::replace(&mut self.target, Target::Gone));
+    }
+}

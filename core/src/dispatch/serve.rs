@@ -1,0 +1,355 @@
+//! Making a lane's calls.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::ask::{Asked, Timeout, ask_async};
+use super::context::{FrameKind, Place, Scoped, Swapped};
+use super::lane::{BoxSyncHandler, Lane, LaneReleased, LaneState, Mailbox, Queue, Server};
+use super::meta::count;
+use super::watch::{Running, micros};
+use super::workers::{Budget, Serve};
+use super::{Answer, Call, Current, LaneItem};
+use crate::handler::{CallbackHandler, ErasedAsyncHandler, Mode};
+use crate::model::context::{EventContext, Losses};
+use crate::queue::{Item, Taken, Ticket};
+use crate::util::{WaitGuard, catch_unwind, drop_quietly, yield_now};
+
+type LaneTaken = Taken<LaneItem, Arc<Mailbox>, WaitGuard>;
+
+/// Where a worker calls a handler, for one event after the other of a run.
+pub(crate) struct Seated {
+    mailbox: Arc<Mailbox>,
+    place: Arc<Place>,
+    cx: EventContext,
+}
+
+impl Seated {
+    fn new(mailbox: Arc<Mailbox>, item: &LaneItem) -> Self {
+        let emitter = item.emitter().unwrap_or(&mailbox.emitter);
+        let place = Place::in_call(emitter, &mailbox.node, FrameKind::Worker);
+        let cx = EventContext::new(mailbox.node.info.clone());
+        Self { mailbox, place, cx }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.place.end_call();
+    }
+}
+
+/// How many calls a task makes before it yields.
+const CALLS_PER_POLL: usize = 64;
+
+fn losses(taken: &LaneTaken) -> Losses {
+    Losses { dropped: taken.dropped, refused_runs: taken.refused, coalesced: taken.pieces - 1 }
+}
+
+/// A sync handler that was taken out of its lane to be called. It goes back on drop.
+struct Checkout<'a> {
+    lane: &'a Lane,
+    handler: Option<BoxSyncHandler>,
+    tickets: Vec<Ticket>,
+}
+
+impl Drop for Checkout<'_> {
+    fn drop(&mut self) {
+        // Only if something panicked that is not the handler: else it is back already.
+        let Some(handler) = self.handler.take() else { return };
+        let mut released = LaneReleased::new();
+        self.lane.state.with(|state| {
+            state.handler = Some(handler);
+            state.running = None;
+            state.queue.finish(&mut self.tickets, &mut released);
+        });
+        Lane::let_go(released);
+    }
+}
+
+enum Step {
+    /// Make the calls of the events that were taken. Whether a watch has to be spawned.
+    Calls { watch: bool },
+    /// Nothing is left.
+    Idle,
+    /// There is more, for another worker.
+    More,
+}
+
+impl Serve for Lane {
+    type Kept = Seated;
+
+    fn serve(self: &Arc<Self>, budget: &mut Budget<Seated>) -> bool {
+        let mut out = Checkout { lane: self, handler: None, tickets: Vec::new() };
+        let (mut hand, mut answers) = (Vec::new(), Vec::new());
+        let mut trace = None;
+        loop {
+            let now = if self.timeout.is_some() { self.now() } else { 0 };
+            let mut released = LaneReleased::new();
+            let step = self.state.with(|state| {
+                state.running = None;
+                state.queue.finish(&mut out.tickets, &mut released);
+                if out.handler.is_none() {
+                    out.handler = state.handler.take();
+                }
+                let step = self.step(state, budget, &mut trace, (&mut hand, &mut released), now);
+                if !matches!(step, Step::Calls { .. }) {
+                    state.handler = out.handler.take();
+                }
+                step
+            });
+            Self::let_go(released);
+            // After the events were counted out, so that an emitter finds nothing pending.
+            answers.drain(..).for_each(drop::<WaitGuard>);
+            match step {
+                Step::Idle => return false,
+                Step::More => return true,
+                Step::Calls { watch: true } => self.spawn_watch(),
+                Step::Calls { watch: false } => {}
+            }
+            let Some(handler) = &mut out.handler else { return false };
+            let calls = hand.len();
+            let mut handled = 0;
+            let mut mailbox = None;
+            for mut taken in hand.drain(..) {
+                out.tickets.push(Queue::ticket(&taken));
+                // An event without a mailbox is of the same run as the one before.
+                if let Some(next) = taken.shared.take() {
+                    mailbox = Some(next);
+                }
+                let Some(mailbox) = &mailbox else { continue };
+                let kept = &mut budget.kept;
+                handled += self.call(&mut **handler, taken, mailbox, kept, &mut answers);
+            }
+            count(&self.meta.counters.handled, handled);
+            budget.count(calls);
+        }
+    }
+
+    fn abandon(&self) {
+        self.abandon_waiting(None);
+    }
+
+    fn idle(&self) {
+        self.state.with(|state| state.queue.shrink());
+    }
+}
+
+impl Lane {
+    /// What comes next. Events that were taken go to `hand`.
+    fn step(
+        &self,
+        state: &mut LaneState,
+        budget: &mut Budget<Seated>,
+        trace: &mut Option<usize>,
+        (hand, released): (&mut Vec<LaneTaken>, &mut LaneReleased),
+        now: u64,
+    ) -> Step {
+        let over = budget.is_over();
+        if let Some(served) = *trace {
+            let more = state.queue.end_turn(served);
+            if !more || over || budget.is_turn_over() {
+                *trace = None;
+                if more {
+                    state.queue.schedule(served);
+                }
+            }
+        }
+        if over && state.queue.has_ready() {
+            return Step::More;
+        }
+        loop {
+            let served = match *trace {
+                Some(served) => served,
+                None => {
+                    let Some(next) = state.queue.next_trace() else {
+                        state.served = false;
+                        return Step::Idle;
+                    };
+                    budget.begin_turn();
+                    next
+                }
+            };
+            // An awaited event is answered at once, and a call that can time out is seen alone.
+            let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
+            let most = if alone { 1 } else { budget.batch() };
+            state.queue.take(served, most, hand, &mut released.holds);
+            if hand.is_empty() {
+                *trace = None;
+                state.queue.end_turn(served);
+                continue;
+            }
+            *trace = Some(served);
+            return Step::Calls { watch: self.begin(state, hand, now) };
+        }
+    }
+
+    /// Notes when the call that begins is due. Whether a watch has to be spawned.
+    fn begin(&self, state: &mut LaneState, hand: &mut [LaneTaken], now: u64) -> bool {
+        let (Some(timeout), [taken]) = (self.timeout, hand) else { return false };
+        let due = match taken.due {
+            u64::MAX => now.saturating_add(micros(timeout)),
+            due => due,
+        };
+        let Some(mailbox) = taken.shared.clone() else { return false };
+        state.running = Some(Running {
+            mailbox,
+            kind: taken.item.kind(),
+            answer: taken.answer.take(),
+            due,
+            expired: taken.expired,
+        });
+        !core::mem::replace(&mut state.watched, true)
+    }
+
+    /// Makes a sync handler's call. Returns 1 if the event was handled and counts as such.
+    fn call(
+        &self,
+        handler: &mut (dyn CallbackHandler + Send),
+        mut taken: LaneTaken,
+        mailbox: &Arc<Mailbox>,
+        kept: &mut Option<Seated>,
+        answers: &mut Vec<WaitGuard>,
+    ) -> usize {
+        answers.extend(taken.answer.take());
+        let losses = losses(&taken);
+        let known = kept.take().filter(|seated| {
+            Arc::ptr_eq(mailbox, &seated.mailbox) && taken.item.emitter().is_none()
+        });
+        let mut seated = known.unwrap_or_else(|| Seated::new(mailbox.clone(), &taken.item));
+        seated.cx.losses = losses;
+        // A place elsewhere serves one event, and nothing of a run is kept beyond its end.
+        let keeps = taken.item.emitter().is_none() && !taken.item.part().is_last();
+        let mut current: Current = Some(seated.place.clone());
+        let cx = &mut seated.cx;
+        // The event is dropped inside, as its payload is the user's.
+        let answer = catch_unwind(|| {
+            let _place = Swapped::new(&mut current);
+            taken.item.with(cx, |event, cx| self.meta.ask_sync(handler, event, cx))
+        });
+        drop(current);
+        // A panic here is one of the event's drop: the handler has answered before it.
+        let answer = answer.unwrap_or(Answer::Handled);
+        let mut counts = !taken.expired;
+        if self.timeout.is_some() {
+            let running = self.state.with(|state| state.running.take());
+            // Given up on: its failure has been counted, and its emitter has gone on.
+            counts &= running.is_some();
+            answers.extend(running.and_then(|running| running.answer));
+        }
+        let handled = counts && matches!(answer, Answer::Handled);
+        match counts {
+            true => self.meta.conclude(answer, &seated.mailbox.node),
+            false => drop_quietly(answer),
+        }
+        // Code that has taken the place along is in no call from here on.
+        if keeps && Place::is_unshared(&seated.place) {
+            *kept = Some(seated);
+        }
+        usize::from(handled)
+    }
+
+    /// Has a task make the calls of a trace.
+    pub(super) fn spawn_server(self: &Arc<Self>, trace: usize) {
+        let server = TraceServer { lane: self.clone(), trace, tickets: Vec::new(), done: false };
+        // On an error the task is dropped, which abandons the trace.
+        let _ = catch_unwind(|| self.runtime.spawn_boxed(Box::pin(server.run())));
+    }
+}
+
+/// A task that makes the calls of one trace. Dropped before it is done, it abandons what waits.
+struct TraceServer {
+    lane: Arc<Lane>,
+    trace: usize,
+    tickets: Vec<Ticket>,
+    done: bool,
+}
+
+impl TraceServer {
+    async fn run(mut self) {
+        let lane = self.lane.clone();
+        let Server::Tasks(handler) = &lane.server else { return };
+        let mut hand = Vec::new();
+        for calls in 1.. {
+            let mut released = LaneReleased::new();
+            let more = lane.state.with(|state| {
+                state.queue.finish(&mut self.tickets, &mut released);
+                state.queue.take(self.trace, 1, &mut hand, &mut released.holds);
+                !hand.is_empty() || state.queue.end_turn(self.trace)
+            });
+            Lane::let_go(released);
+            let Some(taken) = hand.pop() else {
+                if more {
+                    continue;
+                }
+                self.done = true;
+                lane.state.with(|state| state.queue.shrink());
+                return;
+            };
+            self.tickets.push(Queue::ticket(&taken));
+            let answer = lane.call_async(&**handler, taken).await;
+            if let Some(answer) = answer {
+                // Counted out before the emitter goes on, so that it finds nothing pending.
+                let mut released = LaneReleased::new();
+                lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
+                Lane::let_go(released);
+                drop(answer);
+            }
+            if calls % CALLS_PER_POLL == 0 {
+                yield_now().await;
+            }
+        }
+    }
+}
+
+impl Drop for TraceServer {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut released = LaneReleased::new();
+        self.lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
+        Lane::let_go(released);
+        self.lane.abandon_waiting(Some(self.trace));
+    }
+}
+
+impl Lane {
+    /// Makes an async handler's call. Returns the answer that its emitter waits for.
+    async fn call_async(
+        &self,
+        handler: &dyn ErasedAsyncHandler,
+        mut taken: LaneTaken,
+    ) -> Option<WaitGuard> {
+        let mailbox = taken.shared.take()?;
+        let emitter = taken.item.emitter().unwrap_or(&mailbox.emitter);
+        let place = Place::in_call(emitter, &mailbox.node, FrameKind::Task);
+        let mut cx = EventContext::new(mailbox.node.info.clone());
+        cx.losses = losses(&taken);
+        let (answer, expired, due) = (taken.answer.take(), taken.expired, taken.due);
+        let envelope = taken.item.into_envelope();
+        (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+        let timeout = self.timeout.map(|after| Timeout {
+            after,
+            left: match due {
+                u64::MAX => after,
+                due => Duration::from_micros(due.saturating_sub(self.now())),
+            },
+            runtime: &*self.runtime,
+        });
+        let call = Call::new(&self.meta, &mailbox.node, envelope.event.kind());
+        let asked = Asked { meta: &self.meta, handler, event: &envelope.event, cx: &cx };
+        let outcome = Scoped::new(ask_async(asked, timeout), Some(place.clone())).await;
+        place.end_call();
+        if expired {
+            let _ = call.settle(Answer::Unhandled);
+            drop_quietly(outcome);
+        } else if call.settle(outcome) {
+            count(&self.meta.counters.handled, 1);
+        }
+        drop_quietly(envelope);
+        answer
+    }
+}

@@ -1,0 +1,268 @@
+//! Streams that are runs.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+use pin_project_lite::pin_project;
+use serde_core::Serialize;
+use serde_json::Value;
+
+use super::instrument::Work;
+use crate::model::error::RunError;
+use crate::model::event::{ChainEnd, Event, EventKind, LlmEnd, LlmNewToken, error_event};
+use crate::model::result::LlmChunk;
+use crate::model::token::Token;
+use crate::run::{ChainRun, End, LlmRun};
+
+/// An item of a model's stream: the text of a token, and perhaps more.
+///
+/// It is implemented for [`LlmChunk`] and for text. Map items of another crate's type to an
+/// [`LlmChunk`] first.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a chunk of a model's stream",
+    note = "map the stream's items first: `stream.map(|item| item.map(|item| LlmChunk::new(..)))`"
+)]
+pub trait ToLlmChunk {
+    /// The chunk that handlers receive.
+    fn to_llm_chunk(&self) -> LlmChunk;
+
+    /// The event of the chunk.
+    fn to_token(&self) -> LlmNewToken {
+        self.to_llm_chunk().into()
+    }
+}
+
+impl ToLlmChunk for LlmChunk {
+    fn to_llm_chunk(&self) -> LlmChunk {
+        self.clone()
+    }
+}
+
+macro_rules! text_chunk {
+    ($($text:ty),+) => {$(
+        impl ToLlmChunk for $text {
+            fn to_llm_chunk(&self) -> LlmChunk {
+                LlmChunk::new(&**self)
+            }
+
+            fn to_token(&self) -> LlmNewToken {
+                LlmNewToken::new(&**self)
+            }
+        }
+    )+};
+}
+text_chunk!(&str, alloc::string::String, Token);
+
+/// Makes a stream a run.
+pub trait WithCallbacks: Stream + Sized {
+    /// The same stream as the output of a model's run. Each chunk's event is handled *before* the
+    /// chunk is handed on. The stream's end or error ends the run.
+    ///
+    /// The end's result is what the chunks make together. Dropped before its end, the stream ends
+    /// the run as cancelled, with the partial result. If a handler with `raise_error` fails, the
+    /// stream ends with [`RunError::Stopped`]. If the run is closed by its parent or by a shutdown,
+    /// the stream drops what it wraps and ends with [`RunError::Cancelled`].
+    ///
+    /// ```
+    /// # use rappel_core::{CallbackManager, LlmStart, RunError, WithCallbacks};
+    /// # use futures_util::{StreamExt, stream};
+    /// # async fn example(callbacks: CallbackManager) -> Result<(), RunError> {
+    /// let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await?;
+    /// let tokens = stream::iter(["Why", " not", "?"]).map(Ok::<_, std::io::Error>);
+    /// let mut tokens = tokens.with_callbacks(run);
+    /// while let Some(token) = tokens.next().await {
+    ///     print!("{}", token?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn with_callbacks<C, E>(self, run: LlmRun) -> CallbackStream<Self, C>
+    where
+        Self: Stream<Item = Result<C, E>>,
+        C: ToLlmChunk,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        run.run().keep_result();
+        CallbackStream {
+            stream: Some(self),
+            stage: Stage::Open(Work::new(run.into())),
+            emitter: Emitter::Tokens(C::to_token),
+            next: None,
+        }
+    }
+
+    /// The same stream as the output of a chain. It is polled inside `run`, and ends it. The
+    /// chain's outputs are the items: texts are joined, other items are a list, which is kept until
+    /// the end.
+    fn with_chain_callbacks<T, E>(self, run: ChainRun) -> CallbackStream<Self, T>
+    where
+        Self: Stream<Item = Result<T, E>>,
+        T: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let output = |item: &T| serde_json::to_value(item).unwrap_or_default();
+        CallbackStream {
+            stream: Some(self),
+            stage: Stage::Open(Work::new(run.into())),
+            emitter: Emitter::Outputs(output, Vec::new()),
+            next: None,
+        }
+    }
+}
+
+impl<S: Stream> WithCallbacks for S {}
+
+pin_project! {
+    /// A stream that is a run: see [`WithCallbacks`].
+    ///
+    /// It is fused. Dropping it ends its run, at any point.
+    #[must_use = "streams do nothing unless they are polled; dropped, the run is cancelled"]
+    pub struct CallbackStream<S, C> {
+        #[pin]
+        stream: Option<S>,
+        stage: Stage,
+        emitter: Emitter<C>,
+        // The chunk whose event is in flight.
+        next: Option<C>,
+    }
+
+    impl<S, C> PinnedDrop for CallbackStream<S, C> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            let mut stream = this.stream;
+            match this.stage {
+                Stage::Open(work) => work.with(|| stream.set(None)),
+                _ => stream.set(None),
+            }
+        }
+    }
+}
+
+enum Stage {
+    Open(Work),
+    /// The stream's error is handed on after the end.
+    Ending(End, Option<RunError>),
+    Done,
+}
+
+/// What handlers receive of the items.
+enum Emitter<C> {
+    /// A token each, and at the end what they make together.
+    Tokens(fn(&C) -> LlmNewToken),
+    /// At the end, all of them.
+    Outputs(fn(&C) -> Value, Vec<Value>),
+}
+
+impl<C> Emitter<C> {
+    fn emit(&mut self, work: &mut Work, item: &C) {
+        match self {
+            Self::Tokens(token) => {
+                if let Some(handle) = work.handle() {
+                    handle.start_send(EventKind::LlmNewToken, || token(item));
+                }
+            }
+            Self::Outputs(output, outputs) => match (outputs.last_mut(), output(item)) {
+                (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+                (_, output) => outputs.push(output),
+            },
+        }
+    }
+
+    fn end(&mut self) -> Event {
+        match self {
+            Self::Tokens(_) => LlmEnd::of_tokens().into(),
+            Self::Outputs(_, outputs) => {
+                let outputs = match outputs.as_mut_slice() {
+                    [Value::String(text)] => Value::String(core::mem::take(text)),
+                    all => Value::Array(all.iter_mut().map(Value::take).collect()),
+                };
+                ChainEnd::new(outputs).into()
+            }
+        }
+    }
+}
+
+impl<S, C, E> Stream for CallbackStream<S, C>
+where
+    S: Stream<Item = Result<C, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Item = Result<C, RunError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        loop {
+            let work = match this.stage {
+                Stage::Open(work) => work,
+                Stage::Ending(end, error) => {
+                    let outcome = ready!(Pin::new(end).poll(cx));
+                    let error = error.take().or(outcome.err().map(RunError::from));
+                    *this.stage = Stage::Done;
+                    return Poll::Ready(error.map(Err));
+                }
+                Stage::Done => return Poll::Ready(None),
+            };
+            let mut stream = this.stream.as_mut();
+            if work.poll_closed(cx).is_ready() {
+                work.with(|| stream.set(None));
+                *this.stage = Stage::Done;
+                return Poll::Ready(Some(Err(RunError::Cancelled)));
+            }
+            let flushed = work.handle().map_or(Poll::Ready(Ok(())), |handle| handle.poll_flush(cx));
+            if let Err(error) = ready!(flushed) {
+                work.with(|| stream.set(None));
+                // Giving the run up says which handler has stopped it.
+                *this.stage = Stage::Done;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            if let Some(chunk) = this.next.take() {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            let item = ready!(work.with(|| match stream.as_mut().as_pin_mut() {
+                Some(stream) => stream.poll_next(cx),
+                None => Poll::Ready(None),
+            }));
+            let (event, error) = match item {
+                Some(Ok(chunk)) => {
+                    this.emitter.emit(work, &chunk);
+                    *this.next = Some(chunk);
+                    continue;
+                }
+                Some(Err(error)) => {
+                    let error = RunError::failed(error);
+                    (error_event(work.run().node.info.kind(), error.clone()), Some(error))
+                }
+                None => (this.emitter.end(), None),
+            };
+            work.with(|| stream.set(None));
+            if let Stage::Open(work) = core::mem::replace(this.stage, Stage::Done) {
+                let end = work.end(event);
+                *this.stage = end.map_or(Stage::Done, |end| Stage::Ending(end, error));
+            }
+        }
+    }
+}
+
+impl<S, C, E> FusedStream for CallbackStream<S, C>
+where
+    S: Stream<Item = Result<C, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+}
+
+impl<S, C> fmt::Debug for CallbackStream<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ended = !matches!(self.stage, Stage::Open(_));
+        f.debug_struct("CallbackStream").field("ended", &ended).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! Which handler it is, and what happened to its events, in numbers.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::util::sync::{AtomicUsize, Ordering};
+
+/// The id of a registered handler, unique in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandlerId(usize);
+
+impl HandlerId {
+    /// A new id. Ids increase in the order of registration.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What happened to a handler's events since it was registered. The counts wrap around at
+/// `usize::MAX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerStats {
+    /// The handler's id.
+    pub id: HandlerId,
+    /// The handler's name.
+    pub name: Arc<str>,
+    /// Calls that returned `Ok`.
+    pub handled: usize,
+    /// Calls that failed by an error, a panic or a time-out, and events for which the handler could
+    /// not be called. Each of them was reported.
+    pub failed: usize,
+    /// Events that were dropped because a queue was full.
+    pub dropped: usize,
+    /// Tokens that were joined to an earlier token before the handler was called.
+    pub coalesced: usize,
+    /// Runs that were refused, because the limit of the handler's delivery was reached or a call
+    /// has not returned. The handler gets no event of them, nor of runs under them, which are not
+    /// counted.
+    pub refused_runs: usize,
+    /// Events that are queued or being handled.
+    pub pending: usize,
+    /// Runs that the handler's queue has accepted and not yet finished: from the first event until
+    /// the end is handled. It is 0 for a handler that is called on the emitter's task.
+    pub open_runs: usize,
+}
+
+/// The result of a [shutdown](crate::CallbackManager::shutdown).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Runs that were still open at the deadline. They were closed and ended as cancelled.
+    pub closed_runs: usize,
+    /// The stats of every handler that was registered with managers of the same
+    /// [`new`](crate::CallbackManager::new) and that a manager or a run still has, in the order of
+    /// registration. Their [`pending`](HandlerStats::pending) events were not delivered.
+    pub handlers: Vec<HandlerStats>,
+}
+
+impl ShutdownReport {
+    /// Returns `true` if no run was closed, and no handler has failed calls, dropped events, refused
+    /// runs or pending events. Coalesced tokens do not count, because their text was delivered.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let is_clean = |stats: &HandlerStats| {
+            [stats.failed, stats.dropped, stats.refused_runs, stats.pending] == [0; 4]
+        };
+        self.closed_runs == 0 && self.handlers.iter().all(is_clean)
+    }
+}

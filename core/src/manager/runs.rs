@@ -1,0 +1,140 @@
+//! Starting runs.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use futures_util::future::join_all;
+use serde_json::Map;
+
+use super::CallbackManager;
+use crate::dispatch::{RunNode, is_in_call};
+use crate::model::error::EmitError;
+use crate::model::event::{
+    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart,
+};
+use crate::model::run_info::{RunId, RunInfo, RunKind};
+use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, SendEvent, Start, ToolRun};
+
+macro_rules! starts {
+    ($($(#[$doc:meta])* $start:ident($event:ident) -> $run:ident of $kind:ident;)+) => {$(
+        $(#[$doc])*
+        pub fn $start(&self, start: $event) -> Start<$run> {
+            let run = self.open(RunKind::$kind, &start.name, start.run_id);
+            let chosen_id = start.run_id;
+            Start::new(run, start.into(), chosen_id)
+        }
+    )+};
+}
+
+macro_rules! children {
+    ($($run:ident),+) => {$(
+        impl $run {
+            /// The manager of what runs inside this run: with its inheritable handlers, tags and
+            /// metadata, and with this run as the parent.
+            #[must_use]
+            pub fn child(&self) -> CallbackManager {
+                CallbackManager::child_of(&self.run().setup, &self.run().node)
+            }
+        }
+    )+};
+}
+children!(LlmRun, ChainRun, ToolRun, RetrieverRun);
+
+impl CallbackManager {
+    starts! {
+        /// Starts a run of a text model.
+        on_llm_start(LlmStart) -> LlmRun of Llm;
+        /// Starts a run of a chat model.
+        on_chat_model_start(ChatModelStart) -> LlmRun of ChatModel;
+        /// Starts a chain's run.
+        on_chain_start(ChainStart) -> ChainRun of Chain;
+        /// Starts a tool's run.
+        on_tool_start(ToolStart) -> ToolRun of Tool;
+        /// Starts a retriever's run.
+        on_retriever_start(RetrieverStart) -> RetrieverRun of Retriever;
+    }
+
+    /// Starts a run for each prompt, side by side. If an id is given, the first run gets it. The
+    /// runs are in the order of the starts.
+    pub async fn on_llm_starts(
+        &self,
+        starts: impl IntoIterator<Item = LlmStart>,
+    ) -> Vec<Result<LlmRun, EmitError>> {
+        let starts: Vec<LlmStart> = starts.into_iter().collect();
+        let size = starts.len();
+        let starts = starts.into_iter().map(|start| self.on_llm_start(start.with_batch_size(size)));
+        join_all(starts).await
+    }
+
+    /// Starts a run for each conversation, as [`on_llm_starts`](Self::on_llm_starts) does for each
+    /// prompt.
+    pub async fn on_chat_model_starts(
+        &self,
+        starts: impl IntoIterator<Item = ChatModelStart>,
+    ) -> Vec<Result<LlmRun, EmitError>> {
+        let starts: Vec<ChatModelStart> = starts.into_iter().collect();
+        let size = starts.len();
+        let starts =
+            starts.into_iter().map(|start| self.on_chat_model_start(start.with_batch_size(size)));
+        join_all(starts).await
+    }
+
+    /// Starts a chain's run that groups other runs: [`child`](ChainRun::child) is their manager.
+    pub fn group(&self, name: impl Into<Arc<str>>) -> Start<ChainRun> {
+        self.on_chain_start(ChainStart::new(name, Map::new()))
+    }
+
+    /// Sends an event of the application's own, with this level's tags and metadata and without a
+    /// parent. It makes no run.
+    ///
+    /// Its id is the one that it was given, else the id of the run whose child this manager is,
+    /// else a new one.
+    pub fn on_custom_event(&self, event: CustomEvent) -> SendEvent {
+        let parent = self.setup.parent.as_ref();
+        let id = event.run_id.or(parent.map(|node| node.info.id()));
+        let id = id.unwrap_or_else(|| self.setup.engine.new_run_id());
+        let mut info = self.info(RunKind::None, &event.name, id);
+        (info.parent_id, info.root_id) = (None, id);
+        let nested = is_in_call();
+        let reporter = self.setup.reporter.clone();
+        let node = match parent {
+            Some(parent) if !nested => RunNode::under(parent, Arc::new(info), reporter),
+            _ => RunNode::detached(Arc::new(info), reporter, nested),
+        };
+        let run = Run::new(self.answered(node), self.setup.clone());
+        SendEvent::new(run, event.into())
+    }
+
+    fn open(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Arc<Run> {
+        let setup = &self.setup;
+        let id = id.unwrap_or_else(|| setup.engine.new_run_id());
+        let info = Arc::new(self.info(kind, name, id));
+        let nested = is_in_call();
+        let reporter = setup.reporter.clone();
+        let node = match &setup.parent {
+            Some(parent) if !setup.detached && !nested && !parent.has_ended() => {
+                RunNode::under(parent, info, reporter)
+            }
+            _ => RunNode::detached(info, reporter, nested),
+        };
+        Run::new(self.answered(node), setup.clone())
+    }
+
+    fn answered(&self, node: RunNode) -> RunNode {
+        if self.setup.lanes.is_empty() { node } else { node.with_answers() }
+    }
+
+    fn info(&self, kind: RunKind, name: &Arc<str>, id: RunId) -> RunInfo {
+        let setup = &self.setup;
+        let parent = setup.parent.as_ref().map(|node| &node.info);
+        RunInfo {
+            id,
+            parent_id: parent.map(|info| info.id()),
+            root_id: parent.map_or(id, |info| info.root_id()),
+            kind,
+            name: name.clone(),
+            tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
+            metadata: setup.metadata.clone(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a handler gets beside an event's payload.
+
+use alloc::sync::Arc;
+use core::ops::Deref;
+use core::time::Duration;
+
+use super::run_info::RunInfo;
+
+/// The run of an event, and what belongs to this delivery of the event: the second argument of
+/// every handler method.
+///
+/// It dereferences to [`RunInfo`], so `cx.id()`, `cx.name()` and `cx.tags()` are those of the run.
+#[derive(Debug, Clone)]
+pub struct EventContext {
+    pub(crate) run: Arc<RunInfo>,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) time: Option<Duration>,
+    pub(crate) losses: Losses,
+}
+
+impl EventContext {
+    pub(crate) fn new(run: Arc<RunInfo>) -> Self {
+        Self { run, sequence: None, time: None, losses: Losses::default() }
+    }
+
+    /// Returns the run. Clone the `Arc` to keep it.
+    #[must_use]
+    pub fn run(&self) -> &Arc<RunInfo> {
+        &self.run
+    }
+
+    /// Returns the event's number within its run: 0 for the start, then one more for each event
+    /// that at least one handler is interested in.
+    ///
+    /// `None` only for a custom event that was emitted on a manager. A coalesced token has the
+    /// number of its first piece.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// Returns when the event was emitted, as the time since 1970.
+    ///
+    /// Starts, ends and errors have a time if the clock knows it. Tokens have a time only if a
+    /// handler asks for it with [`Interest::with_token_times`](crate::Interest::with_token_times).
+    /// Other events have none.
+    #[must_use]
+    pub fn time(&self) -> Option<Duration> {
+        self.time
+    }
+
+    /// Returns what this handler did not get before this event, because its queue was full.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+}
+
+impl Deref for EventContext {
+    type Target = RunInfo;
+
+    #[inline]
+    fn deref(&self) -> &RunInfo {
+        &self.run
+    }
+}
+
+/// What a handler did not get, or not one by one, because its queue was full. See
+/// [`Overflow`](crate::Overflow).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Losses {
+    /// Events of this run that were dropped since the handler's last event of this run.
+    pub dropped: usize,
+    /// Whole runs that were refused since the handler's last event of any run.
+    pub refused_runs: usize,
+    /// Tokens of this run that were joined to an earlier token since the handler's last event of
+    /// this run. Their text is not lost.
+    pub coalesced: usize,
+}
+
+impl Losses {
+    /// Returns `true` if nothing was dropped, refused or coalesced.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.dropped == 0 && self.refused_runs == 0 && self.coalesced == 0
+    }
+}

@@ -1,0 +1,39 @@
+//! Documents: the output of a retriever.
+
+use alloc::string::String;
+
+use serde_json::{Map, Value};
+
+/// A document that a retriever found.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct Document {
+    /// The text.
+    pub page_content: String,
+    /// The metadata: the source, for example.
+    pub metadata: Map<String, Value>,
+    /// Its id in the store.
+    pub id: Option<String>,
+}
+
+impl Document {
+    /// Makes a document of that text.
+    pub fn new(page_content: impl Into<String>) -> Self {
+        Self { page_content: page_content.into(), ..Self::default() }
+    }
+
+    /// Sets the metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Sets its id in the store.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+}

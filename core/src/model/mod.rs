@@ -1,0 +1,10 @@
+//! Plain data: messages, results, runs, events and errors.
+
+pub(crate) mod context;
+pub(crate) mod document;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod message;
+pub(crate) mod result;
+pub(crate) mod run_info;
+pub(crate) mod token;

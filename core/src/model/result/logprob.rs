@@ -1,0 +1,69 @@
+//! Probabilities of a model's tokens.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A token of the model's own vocabulary, and its probability.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct TokenLogprob {
+    /// The token's text.
+    pub token: String,
+    /// The natural logarithm of its probability: 0 is certain. Providers write a large negative
+    /// number for a token that is almost impossible.
+    pub logprob: f64,
+    /// The token's UTF-8 bytes, if the provider sends them. If a character is spread over several
+    /// tokens, only the bytes are complete.
+    pub bytes: Option<Vec<u8>>,
+    /// The most likely tokens at this position, if they were requested.
+    pub top_logprobs: Vec<TopLogprob>,
+}
+
+impl TokenLogprob {
+    /// Makes a token with the natural logarithm of its probability.
+    pub fn new(token: impl Into<String>, logprob: f64) -> Self {
+        Self { token: token.into(), logprob, ..Self::default() }
+    }
+
+    /// Sets the token's bytes.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.bytes = Some(bytes.into());
+        self
+    }
+
+    /// Adds likely tokens at this position.
+    #[must_use]
+    pub fn with_top_logprobs(mut self, tokens: impl IntoIterator<Item = TopLogprob>) -> Self {
+        self.top_logprobs.extend(tokens);
+        self
+    }
+}
+
+/// A token that would have been likely at the position of another.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct TopLogprob {
+    /// The token's text.
+    pub token: String,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// The token's UTF-8 bytes, if the provider sends them.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl TopLogprob {
+    /// Makes a token with the natural logarithm of its probability.
+    pub fn new(token: impl Into<String>, logprob: f64) -> Self {
+        Self { token: token.into(), logprob, bytes: None }
+    }
+
+    /// Sets the token's bytes.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.bytes = Some(bytes.into());
+        self
+    }
+}

@@ -1,0 +1,232 @@
+//! Results: the output of a model.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::{Map, Value};
+
+use crate::model::message::{Message, ToolCall};
+
+mod chunk;
+mod logprob;
+mod usage;
+
+use chunk::join_extra;
+pub use chunk::{LlmChunk, ToolCallChunk};
+pub use logprob::{TokenLogprob, TopLogprob};
+pub use usage::{FinishReason, TokenUsage};
+
+/// The output of a model for one prompt. A run that broke off has what was there until then.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct LlmResult {
+    /// The choices, in the model's order. There is usually one.
+    pub generations: Vec<Generation>,
+    /// The token usage, if the provider sends it.
+    pub usage: Option<TokenUsage>,
+    /// The name of the model that answered, if the provider sends it. It may differ from the
+    /// requested name.
+    pub model_name: Option<String>,
+    /// Other fields of the provider about the answer as a whole: `id` and `system_fingerprint`, for
+    /// example.
+    pub llm_output: Option<Value>,
+}
+
+impl LlmResult {
+    /// Makes an empty result.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a result with one generation of that text.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self::new().with_generation(Generation::new(text))
+    }
+
+    /// Adds a generation.
+    #[must_use]
+    pub fn with_generation(mut self, generation: Generation) -> Self {
+        self.generations.push(generation);
+        self
+    }
+
+    /// Sets the usage.
+    #[must_use]
+    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Sets the model's name.
+    #[must_use]
+    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
+        self.model_name = Some(name.into());
+        self
+    }
+
+    /// Sets the other fields of the provider.
+    #[must_use]
+    pub fn with_llm_output(mut self, output: Value) -> Self {
+        self.llm_output = Some(output);
+        self
+    }
+
+    /// Returns the text of the first generation, or an empty text if there is none.
+    ///
+    /// [`reasoning`](Generation::reasoning) and [`refusal`](Generation::refusal) are not part of it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.generations.first().map_or("", |generation| &generation.text)
+    }
+
+    /// Returns why the first generation ended, if the provider sends it.
+    #[must_use]
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.generations.first()?.finish_reason.as_ref()
+    }
+
+    /// Appends text to the first generation. It makes one if there is none.
+    #[inline]
+    pub fn push_text(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        match self.generations.first_mut() {
+            Some(generation) => generation.text.push_str(text),
+            None => self.generations.push(Generation::new(text)),
+        }
+    }
+
+    /// Adds the next chunk of a stream: it joins texts and tool calls, and replaces the usage and
+    /// the model's name.
+    ///
+    /// A choice index above 127 counts as 127, and the index of a tool call above 1,023 as 1,023,
+    /// because indices come from the provider and must not let memory grow.
+    pub fn push_chunk(&mut self, chunk: &LlmChunk) {
+        const MOST_CHOICES: usize = 128;
+        if let Some(usage) = &chunk.usage {
+            self.usage = Some(usage.clone());
+        }
+        if let Some(name) = &chunk.model_name {
+            self.model_name = Some(name.clone());
+        }
+        self.push_output(&chunk.llm_output);
+        if chunk.is_bare() {
+            return;
+        }
+        let index = (chunk.index as usize).min(MOST_CHOICES - 1);
+        if self.generations.len() <= index {
+            self.generations.resize_with(index + 1, Generation::default);
+        }
+        self.generations[index].push_chunk(chunk);
+    }
+
+    fn push_output(&mut self, news: &Map<String, Value>) {
+        if news.is_empty() {
+            return;
+        }
+        let news = news.iter().map(|(key, value)| (key.clone(), value.clone()));
+        match &mut self.llm_output {
+            Some(Value::Object(output)) => output.extend(news),
+            output => *output = Some(Value::Object(news.collect())),
+        }
+    }
+}
+
+impl From<&str> for LlmResult {
+    fn from(text: &str) -> Self {
+        Self::from_text(text)
+    }
+}
+
+impl From<String> for LlmResult {
+    fn from(text: String) -> Self {
+        Self::from_text(text)
+    }
+}
+
+/// One answer of a model.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct Generation {
+    /// The text. It is empty if the model only calls tools.
+    pub text: String,
+    /// The model's reasoning. It is usually empty and is not part of the text.
+    pub reasoning: String,
+    /// The model's refusal. It is usually empty and is not part of the text.
+    pub refusal: String,
+    /// Why the generation ended, if the provider sends it.
+    pub finish_reason: Option<FinishReason>,
+    /// The tool calls that the model asks for.
+    pub tool_calls: Vec<ToolCall>,
+    /// The probability of each token of the text or of the refusal, if it was requested.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Other fields of the provider about this answer.
+    pub extra: Map<String, Value>,
+}
+
+impl Generation {
+    /// Makes a generation of that text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Sets why the generation ended.
+    #[must_use]
+    pub fn with_finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
+        self.finish_reason = Some(reason.into());
+        self
+    }
+
+    /// Adds tool calls.
+    #[must_use]
+    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        self.tool_calls.extend(calls);
+        self
+    }
+
+    fn push_chunk(&mut self, chunk: &LlmChunk) {
+        self.text.push_str(&chunk.text);
+        self.reasoning.push_str(&chunk.reasoning);
+        self.refusal.push_str(&chunk.refusal);
+        self.logprobs.extend_from_slice(&chunk.logprobs);
+        if let Some(reason) = &chunk.finish_reason {
+            self.finish_reason = Some(reason.clone());
+        }
+        for call in &chunk.tool_calls {
+            self.push_tool_call(call);
+        }
+        join_extra(&mut self.extra, &chunk.extra);
+    }
+
+    fn push_tool_call(&mut self, chunk: &ToolCallChunk) {
+        const MOST_CALLS: usize = 1024;
+        let index = (chunk.index as usize).min(MOST_CALLS - 1);
+        if self.tool_calls.len() <= index {
+            self.tool_calls.resize_with(index + 1, || ToolCall::new("", ""));
+        }
+        let call = &mut self.tool_calls[index];
+        if let Some(id) = &chunk.id {
+            call.id = Some(id.clone());
+        }
+        if let Some(name) = &chunk.name {
+            call.name.push_str(name);
+        }
+        call.arguments.push_str(&chunk.arguments);
+        join_extra(&mut call.extra, &chunk.extra);
+    }
+}
+
+/// The model's message for the next turn of the conversation.
+///
+/// It has the text and the tool calls. If the text is empty, it has the refusal. It has no
+/// [reasoning](Generation::reasoning), because most providers do not accept it.
+impl From<Generation> for Message {
+    fn from(generation: Generation) -> Self {
+        let text = if generation.text.is_empty() { generation.refusal } else { generation.text };
+        Self::ai(text).with_tool_calls(generation.tool_calls)
+    }
+}

@@ -1,0 +1,147 @@
+//! What an event says about its run: ids, parent, tags and metadata.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+use serde_json::{Map, Value};
+use uuid::{Builder, Uuid};
+
+/// The id of a run, a UUID.
+///
+/// The ids that rappel makes are of version 7, so they sort by the time of the start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// Makes an id from the bytes of a UUID.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Returns the bytes of the UUID.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// Makes a UUIDv7 (RFC 9562) from the time since 1970 and random bytes.
+    #[must_use]
+    pub fn v7(time: Duration, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
+impl From<[u8; 16]> for RunId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self::from_bytes(bytes)
+    }
+}
+
+/// Parses the text that `Display` writes.
+impl FromStr for RunId {
+    type Err = RunIdError;
+
+    fn from_str(text: &str) -> Result<Self, RunIdError> {
+        Uuid::try_parse(text).map(Self).map_err(|_| RunIdError { _private: () })
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0.as_hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not a UUID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the text is not a run id: write a uuid")]
+pub struct RunIdError {
+    _private: (),
+}
+
+/// The kind of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RunKind {
+    /// A text model.
+    Llm,
+    /// A chat model.
+    ChatModel,
+    /// A chain of steps.
+    Chain,
+    /// A tool.
+    Tool,
+    /// A retriever.
+    Retriever,
+    /// No run: the kind of a custom event that is emitted on a manager.
+    None,
+}
+
+/// What handlers know about a run. It is made at the run's start and shared by all of its events.
+#[derive(Debug, Clone)]
+pub struct RunInfo {
+    pub(crate) id: RunId,
+    pub(crate) parent_id: Option<RunId>,
+    pub(crate) root_id: RunId,
+    pub(crate) kind: RunKind,
+    pub(crate) name: Arc<str>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) metadata: Map<String, Value>,
+}
+
+impl RunInfo {
+    /// Returns the run's id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Returns the id of the parent run. `None` for a root run.
+    #[must_use]
+    pub fn parent_id(&self) -> Option<RunId> {
+        self.parent_id
+    }
+
+    /// Returns the id of the outermost run. A root run returns its own id.
+    #[must_use]
+    pub fn root_id(&self) -> RunId {
+        self.root_id
+    }
+
+    /// Returns the kind of the run.
+    #[must_use]
+    pub fn kind(&self) -> RunKind {
+        self.kind
+    }
+
+    /// Returns the name of the model, chain, tool or retriever.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the run's tags, in order.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        &self.tags
+    }
+
+    /// Returns the run's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.metadata
+    }
+}

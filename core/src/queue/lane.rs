@@ -1,0 +1,402 @@
+//! What waits for one handler: a queue for each trace, served in turn.
+
+mod room;
+mod unhandled;
+
+pub(crate) use unhandled::Abandoned;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use slab::Slab;
+
+use super::Epoch;
+use super::epoch::EpochCounter;
+use super::trace::{Chain, Item, Part, TraceQueue};
+use crate::handler::Overflow;
+
+/// The bounds of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Maximum number of queued events per run, not counting its start and end, nor one event
+    /// whose emitter waits for room. Also the maximum number of open runs that were started inside
+    /// handlers' calls.
+    pub(crate) capacity: usize,
+    /// Maximum number of open traces.
+    pub(crate) open_traces: usize,
+    pub(crate) overflow: Overflow,
+    /// Whether an emitter may be made to wait for room.
+    pub(crate) waits: bool,
+}
+
+/// `I` is an event, `S` is what the events of a run share, `H` keeps an emitter or a flush waiting.
+pub(crate) struct LaneQueue<I, S, H> {
+    limits: Limits,
+    seats: Slab<Seat<S, H>>,
+    traces: Slab<Trace<I, H>>,
+    by_id: BTreeMap<usize, usize>,
+    /// Traces that have something and are not being served, in the order of their turns.
+    ready: VecDeque<usize>,
+    /// Traces whose buffers a burst has made large.
+    grown: Vec<usize>,
+    epochs: EpochCounter<H>,
+    /// Runs that were refused since the last delivery.
+    refused: usize,
+    /// Open runs that were started inside calls.
+    nested: usize,
+    /// A call has timed out and has not returned: starts, tokens and others are not taken.
+    stuck: bool,
+}
+
+/// A run in a lane.
+struct Seat<S, H> {
+    shared: S,
+    trace: usize,
+    nested: bool,
+    /// Queued events that count against the capacity.
+    load: usize,
+    /// Events that are queued or being handled.
+    open: usize,
+    chain: Chain,
+    /// Events dropped since the run's newest queued event.
+    dropped: usize,
+    /// Events that were just dropped and that the run's next queued event, if there is one, has to
+    /// say.
+    carried: usize,
+    /// The emitter that waits for room.
+    space_waiter: Option<H>,
+    /// The emitter of an end that this handler does not want. It waits for the events before it.
+    end_waiter: Option<H>,
+    /// Whether the last event has come.
+    closing: bool,
+}
+
+struct Trace<I, H> {
+    id: usize,
+    queue: TraceQueue<I, H>,
+    seats: usize,
+    /// Whether its turn is coming, or it is being served.
+    scheduled: bool,
+}
+
+/// Buffers of up to this many entries are kept while a trace is idle.
+const SMALL: usize = 8;
+
+/// What became of an event.
+pub(crate) enum Push<I, H> {
+    Queued {
+        /// A trace that has no server yet.
+        ready: Option<usize>,
+        /// A token that was dropped to make room.
+        evicted: Option<I>,
+        /// The event was joined to an earlier one, or an earlier one was joined to make room.
+        coalesced: bool,
+        released: Vec<H>,
+    },
+    /// The event is lost: no room, or the handler is stuck.
+    Lost { item: I, answer: Option<H>, stuck: bool },
+}
+
+/// An event that is to be handled.
+pub(crate) struct Taken<I, S, H> {
+    pub(crate) seat: usize,
+    /// What the run's events share. Absent if it is the same as that of the event before.
+    pub(crate) shared: Option<S>,
+    pub(crate) item: I,
+    pub(crate) answer: Option<H>,
+    pub(crate) due: u64,
+    pub(crate) pieces: usize,
+    pub(crate) dropped: usize,
+    pub(crate) refused: usize,
+    /// Its failure has been counted already.
+    pub(crate) expired: bool,
+    epoch: Epoch,
+    /// Whether it still counts against the capacity.
+    counted: bool,
+}
+
+/// What a lane lets go of. The caller drops it after it has released its lock.
+pub(crate) struct Released<S, H> {
+    pub(crate) holds: Vec<H>,
+    pub(crate) runs: Vec<S>,
+}
+
+impl<S, H> Released<S, H> {
+    pub(crate) const fn new() -> Self {
+        Self { holds: Vec::new(), runs: Vec::new() }
+    }
+}
+
+impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            seats: Slab::new(),
+            traces: Slab::new(),
+            by_id: BTreeMap::new(),
+            ready: VecDeque::new(),
+            grown: Vec::new(),
+            epochs: EpochCounter::new(),
+            refused: 0,
+            nested: 0,
+            stuck: false,
+        }
+    }
+
+    /// The number of runs that have a seat.
+    pub(crate) fn open_runs(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// The number of events that are queued or being handled.
+    pub(crate) fn open_events(&self) -> usize {
+        self.epochs.open_count()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gives a run a seat. `trace` identifies its trace while that has a seat here. `nested` says
+    /// that it was started inside a handler's call. `None` if the run is refused.
+    pub(crate) fn admit(&mut self, trace: usize, nested: bool, shared: S) -> Option<usize> {
+        let known = self.by_id.get(&trace).copied();
+        let full = known.is_none() && self.traces.len() >= self.limits.open_traces;
+        if self.stuck || full || (nested && self.nested >= self.limits.capacity) {
+            self.refused += 1;
+            return None;
+        }
+        let key = known.unwrap_or_else(|| {
+            let queue = TraceQueue::new();
+            let key = self.traces.insert(Trace { id: trace, queue, seats: 0, scheduled: false });
+            self.by_id.insert(trace, key);
+            key
+        });
+        self.traces[key].seats += 1;
+        self.nested += usize::from(nested);
+        Some(self.seats.insert(Seat {
+            shared,
+            trace: key,
+            nested,
+            load: 0,
+            open: 0,
+            chain: Chain::new(),
+            dropped: 0,
+            carried: 0,
+            space_waiter: None,
+            end_waiter: None,
+            closing: false,
+        }))
+    }
+
+    /// Queues an event of an admitted run. `answer` keeps its emitter waiting for the answer until
+    /// `due`. `wait` makes the emitter wait for room; it is absent if the emitter must not wait.
+    pub(crate) fn push(
+        &mut self,
+        seat: usize,
+        item: I,
+        (mut answer, due): (Option<H>, u64),
+        wait: Option<impl FnOnce() -> Option<H>>,
+    ) -> Push<I, H> {
+        let part = item.part();
+        let Some(run) = self.seats.get_mut(seat) else {
+            return Push::Lost { item, answer, stuck: false };
+        };
+        if self.stuck && part.counts() {
+            run.dropped += 1;
+            return Push::Lost { item, answer, stuck: true };
+        }
+        run.closing |= part.is_last();
+        let mut done = Found { item: Some(item), evicted: None, coalesced: false, waits: false };
+        let mut released = Vec::new();
+        if self.stuck {
+            // An end that is kept until the call returns does not hold its emitter up.
+            released.extend(answer.take());
+        }
+        if part.counts() && run.load >= self.limits.capacity {
+            let waits = self.limits.waits && (wait.is_some() || answer.is_some());
+            self.find_room(seat, part, waits, &mut done, &mut released);
+        }
+        let Found { item, evicted, coalesced, waits } = done;
+        let Some(item) = item else {
+            // Joined to an earlier token, or dropped by `find_room`.
+            return Push::Queued { ready: None, evicted, coalesced, released };
+        };
+        if !coalesced && evicted.is_none() && !waits && self.is_full(seat, part) {
+            if let Some(run) = self.seats.get_mut(seat) {
+                run.dropped += 1;
+            }
+            return Push::Lost { item, answer, stuck: false };
+        }
+        let holds = waits && self.limits.waits && answer.is_none();
+        let hold = wait.filter(|_| holds).and_then(|wait| wait());
+        let ready = self.enqueue(seat, item, answer, due);
+        // Only one emitter waits for room: the run has one event at a time.
+        if let (Some(run), Some(hold)) = (self.seats.get_mut(seat), hold) {
+            released.extend(run.space_waiter.replace(hold));
+        }
+        Push::Queued { ready, evicted, coalesced, released }
+    }
+
+    /// Queues an event. Returns its trace if that has no server yet.
+    fn enqueue(&mut self, seat: usize, item: I, answer: Option<H>, due: u64) -> Option<usize> {
+        let run = self.seats.get_mut(seat)?;
+        let trace = self.traces.get_mut(run.trace)?;
+        run.load += usize::from(item.part().counts());
+        run.open += 1;
+        let dropped = core::mem::take(&mut run.dropped);
+        let epoch = self.epochs.open();
+        let buffer = trace.queue.buffer_len();
+        let entry = trace.queue.push(seat, &mut run.chain, item, epoch, dropped);
+        (entry.answer, entry.due) = (answer, due);
+        if buffer <= SMALL && trace.queue.buffer_len() > SMALL {
+            self.grown.push(run.trace);
+        }
+        if core::mem::replace(&mut trace.scheduled, true) {
+            return None;
+        }
+        Some(run.trace)
+    }
+
+    /// Puts a trace that has no server into the line of those whose turn comes.
+    pub(crate) fn schedule(&mut self, trace: usize) {
+        self.ready.push_back(trace);
+    }
+
+    /// The trace whose turn it is. It counts as being served until [`finish`](Self::finish).
+    pub(crate) fn next_trace(&mut self) -> Option<usize> {
+        self.ready.pop_front()
+    }
+
+    /// Takes up to `most` events of a trace that is being served.
+    pub(crate) fn take(
+        &mut self,
+        trace: usize,
+        most: usize,
+        taken: &mut Vec<Taken<I, S, H>>,
+        released: &mut Vec<H>,
+    ) {
+        let Some(Trace { queue, .. }) = self.traces.get_mut(trace) else { return };
+        let mut last = None;
+        for first in (0..most).map(|number| number == 0) {
+            let Some(mut entry) = queue.pop() else { return };
+            let (seat, Some(item)) = (entry.seat, entry.item.take()) else { continue };
+            let Some(run) = self.seats.get_mut(seat) else { continue };
+            if item.part() == Part::Token {
+                queue.unlink_first(&mut run.chain, &entry);
+            }
+            // The first event's call begins at once. The others still take up room until then.
+            let counted = item.part().counts() && !first;
+            if item.part().counts() && first {
+                run.load -= 1;
+                if run.load <= self.limits.capacity {
+                    released.extend(run.space_waiter.take());
+                }
+            }
+            taken.push(Taken {
+                seat,
+                shared: (last != Some(seat)).then(|| run.shared.clone()),
+                item,
+                answer: entry.answer,
+                due: entry.due,
+                pieces: entry.pieces,
+                dropped: entry.dropped,
+                refused: core::mem::take(&mut self.refused),
+                expired: entry.expired,
+                epoch: entry.epoch,
+                counted,
+            });
+            last = Some(seat);
+        }
+    }
+
+    /// Notes what [`finish`](Self::finish) needs of a taken event.
+    pub(crate) fn ticket(taken: &Taken<I, S, H>) -> Ticket {
+        Ticket { seat: taken.seat, epoch: taken.epoch, counted: taken.counted }
+    }
+
+    /// Taken events have been handled.
+    pub(crate) fn finish(&mut self, handled: &mut Vec<Ticket>, released: &mut Released<S, H>) {
+        self.stuck = false;
+        for Ticket { seat, epoch, counted } in handled.drain(..) {
+            self.epochs.close(epoch, &mut released.holds);
+            let Some(run) = self.seats.get_mut(seat) else { continue };
+            run.load -= usize::from(counted);
+            run.open -= 1;
+            if run.load <= self.limits.capacity {
+                released.holds.extend(run.space_waiter.take());
+            }
+            self.remove_if_done(seat, released);
+        }
+    }
+
+    /// A trace's turn is over. Whether it has more; then the caller serves it again or schedules
+    /// it.
+    pub(crate) fn end_turn(&mut self, trace: usize) -> bool {
+        let Some(served) = self.traces.get_mut(trace) else { return false };
+        if !served.queue.is_empty() {
+            return true;
+        }
+        served.scheduled = false;
+        self.remove_trace_if_done(trace);
+        false
+    }
+
+    /// No more events of a run will come. `hold` is kept until those that have come are handled.
+    pub(crate) fn leave(&mut self, seat: usize, hold: Option<H>, released: &mut Released<S, H>) {
+        match self.seats.get_mut(seat) {
+            Some(run) => {
+                run.closing = true;
+                released.holds.extend(core::mem::replace(&mut run.end_waiter, hold));
+                self.remove_if_done(seat, released);
+            }
+            None => released.holds.extend(hold),
+        }
+    }
+
+    fn remove_if_done(&mut self, seat: usize, released: &mut Released<S, H>) {
+        if !self.seats.get(seat).is_some_and(|run| run.closing && run.open == 0) {
+            return;
+        }
+        let run = self.seats.remove(seat);
+        self.nested -= usize::from(run.nested);
+        released.holds.extend(run.space_waiter);
+        released.holds.extend(run.end_waiter);
+        released.runs.push(run.shared);
+        if let Some(trace) = self.traces.get_mut(run.trace) {
+            trace.seats -= 1;
+        }
+        self.remove_trace_if_done(run.trace);
+    }
+
+    fn remove_trace_if_done(&mut self, trace: usize) {
+        let done = |trace: &Trace<I, H>| trace.seats == 0 && !trace.scheduled;
+        if self.traces.get(trace).is_some_and(done) {
+            let trace = self.traces.remove(trace);
+            self.by_id.remove(&trace.id);
+        }
+    }
+
+    /// Keeps `guard` until all events that are queued or being handled now are handled. Returns it
+    /// if there are none.
+    pub(crate) fn flush(&mut self, guard: H) -> Option<H> {
+        // A flush does not wait for a call that has timed out, nor for what is kept behind it.
+        if self.stuck { Some(guard) } else { self.epochs.flush(guard) }
+    }
+}
+
+/// How an event found room.
+struct Found<I> {
+    item: Option<I>,
+    evicted: Option<I>,
+    coalesced: bool,
+    /// It goes in all the same, and its emitter waits for room if it may.
+    waits: bool,
+}
+
+/// A taken event, as [`LaneQueue::finish`] needs it.
+pub(crate) struct Ticket {
+    seat: usize,
+    epoch: Epoch,
+    counted: bool,
+}

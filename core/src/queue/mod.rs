@@ -1,0 +1,16 @@
+//! Pure state machines: what waits for a handler, which lanes need a worker, what a flush waits for.
+//!
+//! Nothing in this layer takes a lock, wakes a task or calls user code. Values that have to be
+//! dropped are returned to the caller, which drops them after it has released its lock.
+
+mod epoch;
+mod lane;
+mod schedule;
+mod trace;
+
+pub(crate) use lane::{Abandoned, LaneQueue, Limits, Push, Released, Taken, Ticket};
+pub(crate) use schedule::{Schedule, Wake};
+pub(crate) use trace::{Item, Part};
+
+/// A sequential counter that may wrap around.
+pub(crate) type Epoch = u32;

@@ -1,0 +1,330 @@
+//! The queued events of one trace: first in, first out over all runs of the trace.
+//!
+//! Capacity, coalescing and dropping count per run. So each run has a chain through its own queued
+//! tokens. A token is joined to an earlier token of its run, but never across another event of
+//! that run.
+
+use alloc::collections::VecDeque;
+
+use super::Epoch;
+
+/// A queued event.
+pub(crate) trait Item: Sized {
+    /// What the event is to its run.
+    fn part(&self) -> Part;
+
+    /// Whether a later token of the run can be joined to this one.
+    fn accepts(&self, newer: &Self) -> bool;
+
+    /// Appends the text of a later token that this one accepts.
+    fn coalesce(&mut self, newer: Self);
+}
+
+/// What an event is to its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Start,
+    /// May be joined with others, or dropped.
+    Token,
+    Other,
+    End,
+    /// An event without a run: first and last in one.
+    Only,
+}
+
+impl Part {
+    /// Whether it counts against the capacity. A start and an end always have room.
+    pub(crate) const fn counts(self) -> bool {
+        matches!(self, Self::Token | Self::Other)
+    }
+
+    /// Whether no event of the run comes after it.
+    pub(crate) const fn is_last(self) -> bool {
+        matches!(self, Self::End | Self::Only)
+    }
+}
+
+/// A queued event with what belongs to it. `H` keeps an emitter waiting until it is dropped.
+pub(super) struct Entry<I, H> {
+    /// The run's key in the lane.
+    pub(super) seat: usize,
+    /// Absent if the event was taken out of the middle.
+    pub(super) item: Option<I>,
+    /// The emitter that waits for the answer.
+    pub(super) answer: Option<H>,
+    /// When the emitter stops waiting, in microseconds of the lane's timer.
+    pub(super) due: u64,
+    /// How many events it is: more than one if tokens were joined.
+    pub(super) pieces: usize,
+    /// Events of the run that were dropped right before it.
+    pub(super) dropped: usize,
+    pub(super) epoch: Epoch,
+    /// Whether its time is up. Its failure has been counted.
+    pub(super) expired: bool,
+    /// The run's token before and after it.
+    previous: u64,
+    next: u64,
+}
+
+/// No entry.
+const NONE: u64 = u64::MAX;
+
+/// A run's tokens in its trace's queue.
+pub(super) struct Chain {
+    first: u64,
+    last: u64,
+    /// The position of the run's last event that is no token: nothing is joined across it.
+    barrier: u64,
+}
+
+impl Chain {
+    pub(super) const fn new() -> Self {
+        Self { first: NONE, last: NONE, barrier: NONE }
+    }
+}
+
+pub(super) struct TraceQueue<I, H> {
+    /// The position of the first entry.
+    base: u64,
+    entries: VecDeque<Entry<I, H>>,
+    /// How many entries have no item.
+    gone: usize,
+}
+
+impl<I: Item, H> TraceQueue<I, H> {
+    pub(super) const fn new() -> Self {
+        Self { base: 0, entries: VecDeque::new(), gone: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == self.gone
+    }
+
+    pub(super) fn buffer_len(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.base += self.entries.len() as u64;
+            self.gone = 0;
+            self.entries = VecDeque::new();
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<I, H>> {
+        self.entries.iter_mut()
+    }
+
+    fn at(&mut self, position: u64) -> Option<&mut Entry<I, H>> {
+        if position == NONE {
+            return None;
+        }
+        self.entries.get_mut(usize::try_from(position.wrapping_sub(self.base)).ok()?)
+    }
+
+    pub(super) fn push(
+        &mut self,
+        seat: usize,
+        chain: &mut Chain,
+        item: I,
+        epoch: Epoch,
+        dropped: usize,
+    ) -> &mut Entry<I, H> {
+        let position = self.base + self.entries.len() as u64;
+        let mut previous = NONE;
+        if item.part() == Part::Token {
+            previous = chain.last;
+            match self.at(previous) {
+                Some(last) => last.next = position,
+                None => chain.first = position,
+            }
+            chain.last = position;
+        } else {
+            chain.barrier = position;
+        }
+        let index = self.entries.len();
+        self.entries.push_back(Entry {
+            seat,
+            item: Some(item),
+            answer: None,
+            due: u64::MAX,
+            pieces: 1,
+            dropped,
+            epoch,
+            expired: false,
+            previous,
+            next: NONE,
+        });
+        &mut self.entries[index]
+    }
+
+    /// Joins a token to the run's last token that accepts it. Returns it if there is none.
+    pub(super) fn coalesce(&mut self, chain: &Chain, item: I, pieces: usize) -> Result<(), I> {
+        let mut position = chain.last;
+        let barrier = chain.barrier;
+        while let Some(entry) = self.at(position) {
+            if barrier != NONE && position < barrier {
+                break;
+            }
+            match &mut entry.item {
+                Some(earlier) if earlier.accepts(&item) => {
+                    earlier.coalesce(item);
+                    entry.pieces += pieces;
+                    return Ok(());
+                }
+                _ => position = entry.previous,
+            }
+        }
+        Err(item)
+    }
+
+    /// Joins the run's last token to an earlier one. Returns its epoch, or `None` if no earlier
+    /// token accepts it.
+    pub(super) fn coalesce_last(&mut self, chain: &mut Chain) -> Option<Epoch> {
+        let last = chain.last;
+        let barrier = chain.barrier;
+        let entry = self.at(last)?;
+        if barrier != NONE && last < barrier {
+            return None;
+        }
+        let (previous, pieces, epoch) = (entry.previous, entry.pieces, entry.epoch);
+        let (item, dropped) = (entry.item.take()?, entry.dropped);
+        let earlier = Chain { first: chain.first, last: previous, barrier };
+        match self.coalesce(&earlier, item, pieces) {
+            Ok(()) => {
+                if let Some(entry) = self.at(previous) {
+                    entry.next = NONE;
+                    entry.dropped += dropped;
+                }
+                chain.last = previous;
+                self.gone += 1;
+                self.compact_back();
+                Some(epoch)
+            }
+            Err(item) => {
+                if let Some(entry) = self.at(last) {
+                    entry.item = Some(item);
+                }
+                None
+            }
+        }
+    }
+
+    /// Entries without an item at the back are of no use.
+    fn compact_back(&mut self) {
+        while self.entries.back().is_some_and(|entry| entry.item.is_none()) {
+            self.entries.pop_back();
+            self.gone -= 1;
+        }
+    }
+
+    /// Takes the run's oldest token out. Returns it with its pieces and its epoch, and how many
+    /// events were dropped if no later token of the run can say so.
+    pub(super) fn evict(&mut self, chain: &mut Chain) -> Option<(I, Epoch, usize)> {
+        let evicted = chain.first;
+        let entry = self.at(evicted)?;
+        let (next, epoch, seat) = (entry.next, entry.epoch, entry.seat);
+        let lost = entry.dropped + entry.pieces;
+        let item = entry.item.take()?;
+        self.gone += 1;
+        chain.first = next;
+        let mut untold = 0;
+        match self.at(next) {
+            Some(entry) => {
+                entry.previous = NONE;
+                entry.dropped += lost;
+            }
+            None => {
+                chain.last = NONE;
+                // The run's next event says so, whatever it is.
+                let after = usize::try_from(evicted.wrapping_sub(self.base)).unwrap_or(usize::MAX);
+                let mut later = self.entries.iter_mut().skip(after.saturating_add(1));
+                let told = |entry: &&mut Entry<I, H>| entry.seat == seat && entry.item.is_some();
+                match later.find(told) {
+                    Some(entry) => entry.dropped += lost,
+                    None => untold = lost,
+                }
+            }
+        }
+        Some((item, epoch, untold))
+    }
+
+    /// Whether so many entries have no item that the queue should be compacted.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.entries.len() >= 32 && self.gone * 2 > self.entries.len()
+    }
+
+    /// Removes the entries without an item. `chains` gives the chain of a seat.
+    pub(super) fn compact(&mut self, mut chain_of: impl FnMut(usize, fn(&mut Chain))) {
+        let old = core::mem::take(&mut self.entries);
+        self.gone = 0;
+        // Chains are rebuilt by pushing the entries once more.
+        for entry in &old {
+            chain_of(entry.seat, |chain| *chain = Chain::new());
+        }
+        self.entries = old.into_iter().filter(|entry| entry.item.is_some()).collect();
+    }
+
+    /// Sets the links of entry `index` anew after [`compact`](Self::compact).
+    pub(super) fn relink(&mut self, index: usize, chain: &mut Chain) {
+        let position = self.base + index as u64;
+        let token = self.entries[index].item.as_ref().is_some_and(|i| i.part() == Part::Token);
+        if !token {
+            chain.barrier = position;
+            return;
+        }
+        let previous = chain.last;
+        match self.at(previous) {
+            Some(last) => last.next = position,
+            None => chain.first = position,
+        }
+        let entry = &mut self.entries[index];
+        (entry.previous, entry.next) = (previous, NONE);
+        chain.last = position;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn seat_at(&self, index: usize) -> Option<usize> {
+        self.entries.get(index).map(|entry| entry.seat)
+    }
+
+    /// The next entry, without a look at its run's chain.
+    pub(super) fn pop(&mut self) -> Option<Entry<I, H>> {
+        loop {
+            let entry = self.entries.pop_front()?;
+            self.base += 1;
+            if entry.item.is_some() {
+                return Some(entry);
+            }
+            self.gone -= 1;
+        }
+    }
+
+    /// Takes the token that was just popped out of its run's chain.
+    pub(super) fn unlink_first(&mut self, chain: &mut Chain, entry: &Entry<I, H>) {
+        if chain.first != self.base - 1 {
+            // The chain was begun anew after this token.
+            return;
+        }
+        chain.first = entry.next;
+        match self.at(entry.next) {
+            Some(next) => next.previous = NONE,
+            None => chain.last = NONE,
+        }
+    }
+
+    /// An entry's item was taken out of the middle.
+    pub(super) fn count_gone(&mut self, entries: usize) {
+        self.gone += entries;
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry<I, H>> {
+        self.gone = 0;
+        self.base += self.entries.len() as u64;
+        core::mem::take(&mut self.entries).into_iter().filter(|entry| entry.item.is_some())
+    }
+}

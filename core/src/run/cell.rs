@@ -1,0 +1,292 @@
+//! The cell of a run's state, and the word in which others leave requests for its holder.
+//!
+//! The cell is only ever tried. A task that finds it taken leaves a bit in the word. The holder
+//! releases the cell first and swaps the word then. So either the holder sees the bit, or the other
+//! task gets the cell when it tries once more.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::Context;
+
+use try_lock::Locked;
+
+use super::engine::Entry;
+use super::fan_out::{Carry, FanOut};
+use super::state::{
+    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, Phase, Run, STATS, State, TAKE_OVER,
+};
+use crate::dispatch::{Current, OpenRun};
+use crate::util::sync::{AtomicWaker, Ordering};
+use crate::util::{WaitGuard, catch_unwind, drop_quietly};
+
+/// What is done after the cell was released.
+#[derive(Default)]
+pub(super) struct After {
+    pub(super) spawn_driver: bool,
+    pub(super) wake_emitter: bool,
+    pub(super) close_work: bool,
+    pub(super) finished: bool,
+    pub(super) flushes: Vec<WaitGuard>,
+    pub(super) entry: Option<Entry>,
+    pub(super) children: Vec<Arc<dyn OpenRun>>,
+    /// What a closed run has no use for. It may keep the run itself, as the place of its emitter.
+    pub(super) unused: Option<Unused>,
+}
+
+type Unused = (Option<Box<FanOut>>, Option<Pin<Box<dyn Carry>>>, Current, Current);
+
+/// What is in a run's cell.
+pub(super) struct Held {
+    pub(super) state: State,
+    /// What is done after the cell was released. Most polls leave nothing.
+    pub(super) after: Option<Box<After>>,
+}
+
+/// The state of a run, held for one poll.
+pub(super) struct Cell<'a> {
+    /// `None` once it is released.
+    locked: Option<Locked<'a, Held>>,
+    run: &'a Arc<Run>,
+}
+
+impl Run {
+    #[inline]
+    pub(super) fn try_cell(self: &Arc<Self>) -> Option<Cell<'_>> {
+        let locked = self.cell.try_lock()?;
+        Some(Cell { locked: Some(locked), run: self })
+    }
+
+    /// Takes the cell, or registers the task to be woken when it is released.
+    #[inline]
+    pub(super) fn cell_or_register(
+        self: &Arc<Self>,
+        waker: &AtomicWaker,
+        bit: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<Cell<'_>> {
+        if let Some(cell) = self.try_cell() {
+            return Some(cell);
+        }
+        // First the waker, then the bit, then another try: the holder of the cell releases it
+        // before it swaps the word, so it sees the bit or we get the cell.
+        waker.register(cx.waker());
+        self.word.fetch_or(bit, Ordering::AcqRel);
+        self.try_cell()
+    }
+
+    /// Has the holder of the cell attend to `bits`, or does it here.
+    pub(super) fn request(self: &Arc<Self>, bits: usize) {
+        self.word.fetch_or(bits, Ordering::AcqRel);
+        // Dropping the cell attends to the word.
+        drop(self.try_cell());
+    }
+
+    /// Keeps `guard` until the event in flight is handled, if there is one.
+    pub(crate) fn flush(self: &Arc<Self>, guard: WaitGuard) {
+        self.flushes.with(|flushes| flushes.push(guard));
+        self.request(FLUSH);
+    }
+
+    /// Adds the run's counts to those of its handlers, if no event is being handled.
+    pub(crate) fn count(self: &Arc<Self>) {
+        self.request(STATS);
+    }
+
+    #[cold]
+    fn attend(self: &Arc<Self>, mut bits: usize) {
+        loop {
+            if bits & EMITTER != 0 {
+                let _ = catch_unwind(|| self.emitter.wake());
+            }
+            if bits & DRIVER != 0 {
+                let _ = catch_unwind(|| self.driver.wake());
+            }
+            let rest = bits & (FLUSH | CLOSE | HAND_OVER | STATS | TAKE_OVER | INBOX);
+            if rest == 0 {
+                return;
+            }
+            let mut locked = self.cell.try_lock();
+            if locked.is_none() {
+                // The holder attends to them, unless it has swapped the word already.
+                self.word.fetch_or(rest, Ordering::AcqRel);
+                locked = self.cell.try_lock();
+            }
+            let Some(mut locked) = locked else { return };
+            let mut after = After::default();
+            self.apply(rest, &mut locked, &mut after);
+            drop(locked);
+            self.run_after(after);
+            bits = self.word.swap(0, Ordering::AcqRel);
+        }
+    }
+
+    fn apply(self: &Arc<Self>, bits: usize, state: &mut State, after: &mut After) {
+        // What was emitted before the close comes before the end.
+        if bits & INBOX != 0 {
+            self.empty_inbox(state, after);
+        }
+        if bits & CLOSE != 0 {
+            self.begin_close(state, after);
+        }
+        if bits & HAND_OVER != 0 && state.in_flight && !state.driven {
+            state.driven = true;
+            after.spawn_driver = true;
+        }
+        if bits & FLUSH != 0 {
+            state.flushed = true;
+        }
+        if bits & (TAKE_OVER | FLUSH) != 0 {
+            self.take_over(state, after);
+        }
+        if bits & STATS != 0 {
+            self.add_counts(state);
+        }
+        self.release_flushes(state, after);
+    }
+
+    /// Has a task drive the run in place of its `End`.
+    pub(super) fn take_over(&self, state: &mut State, after: &mut After) {
+        after.spawn_driver |= core::mem::take(&mut state.driven_by_end);
+    }
+
+    /// Lets flushes go if the run has nothing more to do.
+    pub(super) fn release_flushes(&self, state: &mut State, after: &mut After) {
+        let idle = !state.in_flight && state.deferred.is_empty() && state.phase != Phase::Closing;
+        if state.flushed && idle {
+            state.flushed = false;
+            after.flushes = self.flushes.with(core::mem::take);
+        }
+    }
+
+    pub(super) fn add_counts(&self, state: &mut State) {
+        if let Some(fan_out) = &mut state.fan_out {
+            fan_out.add_counts();
+        }
+    }
+
+    #[cold]
+    fn run_after(self: &Arc<Self>, after: After) {
+        let After {
+            spawn_driver,
+            wake_emitter,
+            close_work,
+            finished,
+            flushes,
+            entry,
+            children,
+            unused,
+        } = after;
+        drop_quietly(unused);
+        if close_work {
+            self.node.close_work();
+        }
+        super::close::close_all(children);
+        if finished {
+            self.node.detach();
+        }
+        if let Some(entry) = entry {
+            self.setup.engine.unregister_run(&entry);
+        }
+        self.pass_on(flushes);
+        if spawn_driver {
+            self.spawn_driver();
+        }
+        if wake_emitter {
+            let _ = catch_unwind(|| self.emitter.wake());
+        }
+    }
+
+    /// Flushes that waited for the event in flight wait for the lanes that it was queued in.
+    fn pass_on(&self, flushes: Vec<WaitGuard>) {
+        for guard in flushes {
+            for number in &self.setup.lanes {
+                let lane = self.setup.handler(*number).and_then(|handler| handler.lane());
+                if let Some(lane) = lane {
+                    lane.flush(guard.again());
+                }
+            }
+        }
+    }
+}
+
+impl core::ops::Deref for Cell<'_> {
+    type Target = Held;
+
+    #[inline]
+    fn deref(&self) -> &Held {
+        self.locked.as_ref().expect("it is released when it is dropped")
+    }
+}
+
+impl core::ops::DerefMut for Cell<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Held {
+        self.locked.as_mut().expect("it is released when it is dropped")
+    }
+}
+
+impl Cell<'_> {
+    /// Releases the cell and attends to the word, as dropping it does. This is inlined.
+    #[inline(always)]
+    pub(super) fn release(mut self) {
+        self.let_go();
+        // Nothing is left to drop.
+        core::mem::forget(self);
+    }
+
+    #[inline(always)]
+    fn let_go(&mut self) {
+        let Some(mut locked) = self.locked.take() else { return };
+        let after = locked.after.take();
+        // First the cell is released, then the word is swapped: see `cell_or_register`.
+        drop(locked);
+        let bits = self.run.word.swap(0, Ordering::AcqRel);
+        if bits != 0 || after.is_some() {
+            self.run.finish_release(bits, after);
+        }
+    }
+}
+
+impl Drop for Cell<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl core::ops::Deref for Held {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl core::ops::DerefMut for Held {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Held {
+    /// The state and what is to be done after the release.
+    pub(super) fn parts(&mut self) -> (&mut State, &mut After) {
+        (&mut self.state, self.after.get_or_insert_default())
+    }
+}
+
+impl Run {
+    #[cold]
+    fn finish_release(self: &Arc<Self>, bits: usize, after: Option<Box<After>>) {
+        if let Some(after) = after {
+            self.run_after(*after);
+        }
+        if bits != 0 {
+            self.attend(bits);
+        }
+    }
+}

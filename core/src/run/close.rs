@@ -1,0 +1,213 @@
+//! Closing a run: its last event, decided by its owner, its parent or a shutdown.
+//!
+//! A run that closes takes no more children and closes those that are open. It delivers its last
+//! event when they are closed. So ends are seen deepest first.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::cell::After;
+use super::state::{CLOSE, Phase, Run, State, TAKE_OVER};
+use crate::dispatch::{Current, OpenRun, current};
+use crate::model::error::{EmitError, FailureCause, RunError};
+use crate::model::event::{Event, error_event};
+
+/// Why a run is to be closed. The first request counts.
+pub(crate) enum CloseRequest {
+    /// Its owner has dropped it.
+    Dropped,
+    /// Its owner has dropped it because its task panicked.
+    #[cfg_attr(
+        not(feature = "std"),
+        expect(dead_code, reason = "without `std` no panic is noticed")
+    )]
+    Panicked(Arc<str>),
+    /// Its owner has ended it, and has dropped the future that would have done so.
+    Ended(Box<Event>),
+    Parent,
+    Shutdown,
+}
+
+/// Who has closed a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    Owner,
+    Parent,
+    Shutdown,
+}
+
+impl Closed {
+    /// What an emitter gets that comes too late.
+    pub(super) fn error(self) -> EmitError {
+        match self {
+            Self::Owner | Self::Parent => EmitError::RunClosed,
+            Self::Shutdown => EmitError::ShutDown,
+        }
+    }
+}
+
+/// Closes runs and all runs under them, without recursion.
+pub(super) fn close_all(mut runs: Vec<Arc<dyn OpenRun>>) {
+    while let Some(run) = runs.pop() {
+        run.close_by_parent(&mut runs);
+    }
+}
+
+impl OpenRun for Run {
+    fn close_by_parent(self: Arc<Self>, more: &mut Vec<Arc<dyn OpenRun>>) {
+        self.close_request.with(|request| {
+            request.get_or_insert((CloseRequest::Parent, None));
+        });
+        match self.try_cell() {
+            Some(mut cell) => {
+                let (state, after) = cell.parts();
+                self.begin_close(state, after);
+                self.take_over(state, after);
+                more.append(&mut after.children);
+            }
+            None => self.request(CLOSE | TAKE_OVER),
+        }
+    }
+}
+
+impl Run {
+    /// Closes the run, if it is open.
+    pub(crate) fn close(self: &Arc<Self>, reason: CloseRequest) {
+        let place = current();
+        let late = self.close_request.with(|request| match request {
+            Some(_) => Some((reason, place)),
+            None => {
+                *request = Some((reason, place));
+                None
+            }
+        });
+        // A payload is the user's.
+        crate::util::drop_quietly(late);
+        self.request(CLOSE);
+    }
+
+    /// Closes the run because the work inside it has panicked with `payload`.
+    #[cfg(feature = "std")]
+    pub(crate) fn close_panicked(self: &Arc<Self>, payload: &(dyn core::any::Any + Send)) {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|s| &**s));
+        self.close(CloseRequest::Panicked(Arc::from(text.unwrap_or("a panic without a message"))));
+    }
+
+    /// Notes that all work ends. It counts if nothing has closed the run before.
+    pub(crate) fn mark_shut_down(&self) {
+        self.close_request.with(|request| {
+            request.get_or_insert((CloseRequest::Shutdown, None));
+        });
+    }
+
+    /// Closes the run because all work ends.
+    pub(crate) fn shut_down(self: &Arc<Self>) {
+        self.close(CloseRequest::Shutdown);
+        self.request(TAKE_OVER);
+    }
+
+    /// Begins to close an open run as requested.
+    pub(super) fn begin_close(self: &Arc<Self>, state: &mut State, after: &mut After) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        let Some((request, place)) = self.close_request.with(Option::take) else { return };
+        let kind = self.node.info.kind();
+        let stopped = |state: &mut State| match state.raised.take() {
+            Some(failure) => RunError::Stopped(failure),
+            None => RunError::Cancelled,
+        };
+        let event = match request {
+            CloseRequest::Ended(event) => event,
+            CloseRequest::Panicked(message) => {
+                Box::new(error_event(kind, RunError::Panicked(message)))
+            }
+            CloseRequest::Dropped => Box::new(error_event(kind, stopped(state))),
+            CloseRequest::Parent | CloseRequest::Shutdown => {
+                state.closed = match request {
+                    CloseRequest::Shutdown => Closed::Shutdown,
+                    _ => Closed::Parent,
+                };
+                after.close_work = true;
+                Box::new(error_event(kind, stopped(state)))
+            }
+        };
+        self.decide_end(state, after, event, place);
+        if self.ends_unheard(state) {
+            self.finish(state, after);
+        } else if !state.driven {
+            state.driven = true;
+            after.spawn_driver = true;
+        }
+    }
+
+    /// Decides the run's last event. Its children are closed after the cell was released.
+    pub(super) fn decide_end(
+        &self,
+        state: &mut State,
+        after: &mut After,
+        mut event: Box<Event>,
+        place: Current,
+    ) {
+        // What was emitted before the end comes before it.
+        self.empty_inbox(state, after);
+        state.phase = Phase::Closing;
+        self.enable_all();
+        let children = self.node.close_tree();
+        event.set_open_children(children.len());
+        after.children.extend(children);
+        state.end = Some((event, place));
+    }
+
+    /// Whether a run that closes has nothing to wait for and its end concerns no handler.
+    pub(super) fn ends_unheard(&self, state: &mut State) -> bool {
+        let Some((end, _)) = &state.end else { return false };
+        let nothing_open = !state.in_flight && state.deferred.is_empty();
+        let unheard = !self.setup.wants(end.kind())
+            && state.fan_out.as_ref().is_none_or(|fan_out| !fan_out.has_seats());
+        nothing_open && (unheard || !state.started) && self.node.is_childless()
+    }
+
+    /// The last event has been delivered, or concerns no handler.
+    pub(super) fn finish(&self, state: &mut State, after: &mut After) {
+        state.phase = Phase::Closed;
+        (state.driven, state.driven_by_end) = (false, false);
+        if let Some(fan_out) = &mut state.fan_out {
+            fan_out.add_counts();
+            fan_out.leave_lanes();
+        }
+        after.unused = Some((
+            state.fan_out.take(),
+            state.carrier.take(),
+            state.emitter.take(),
+            state.inside.take(),
+        ));
+        after.entry = state.entry.take();
+        after.finished = true;
+        after.wake_emitter = true;
+        self.release_flushes(state, after);
+    }
+
+    /// The driver is gone before it was done, because its runtime is gone.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        let Some(mut cell) = self.try_cell() else { return };
+        let (state, after) = cell.parts();
+        state.driven = false;
+        after.wake_emitter = true;
+        if state.phase != Phase::Closing {
+            return;
+        }
+        // What is in flight reports itself when the run is dropped. The end reports here.
+        if let Some((end, _place)) = state.end.take() {
+            for handler in self.setup.handlers().filter(|handler| handler.meta.wants(end.kind())) {
+                handler.meta.fail(end.kind(), FailureCause::RuntimeGone, &self.node);
+            }
+            crate::util::drop_quietly(end);
+        }
+        crate::util::drop_quietly(state.carrier.take());
+        state.in_flight = false;
+        self.finish(state, after);
+    }
+}

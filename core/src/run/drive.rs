@@ -1,0 +1,422 @@
+//! Accepting a run's events, and polling them to their end.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::task::{Context, Poll, ready};
+
+use super::cell::{After, Held};
+use super::state::{EMITTER, INBOX, Outcome, PendingEvent, Phase, Run, State};
+use crate::dispatch::{
+    Current, FrameKind, Here, Place, current, here, is_handling, is_in_call, is_too_deep, tick,
+};
+use crate::model::error::EmitError;
+use crate::model::event::EventKind;
+use crate::model::result::LlmChunk;
+use crate::model::run_info::RunKind;
+use crate::util::drop_quietly;
+
+/// An event as its emitter holds it.
+pub(crate) struct EmitState {
+    pub(super) stage: Stage,
+    event: PendingEvent,
+}
+
+/// How far an event has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not accepted yet: dropped now, it has not happened.
+    New,
+    /// Accepted under this number.
+    Accepted(u64),
+    Done,
+}
+
+impl EmitState {
+    #[inline(always)]
+    pub(crate) fn new(event: PendingEvent) -> Self {
+        Self { stage: Stage::New, event }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn done() -> Self {
+        Self { stage: Stage::Done, event: PendingEvent::Sent }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+}
+
+/// What becomes of an event that its run is asked to accept.
+pub(super) enum Acceptance {
+    InFlight(u64),
+    /// No handler wants it.
+    Ignored,
+    Refused(EmitError),
+}
+
+/// How many events wait that were emitted inside a call for an event of the same run.
+const MOST_DEFERRED: usize = 64;
+
+impl Run {
+    /// Accepts an event when the one before it is handled, and polls it to its end. `remote` says
+    /// that no handler may be polled here: the runtime polls them.
+    pub(super) fn poll_emit(
+        self: &Arc<Self>,
+        emit: &mut EmitState,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
+            if emit.stage == Stage::New && is_handling(&self.node) {
+                // The cell is held until this call returns or is pending.
+                return Poll::Ready(self.send_to_inbox(emit));
+            }
+            return Poll::Pending;
+        };
+        let polled = self.poll_held(&mut cell, emit, remote, cx);
+        cell.release();
+        polled
+    }
+
+    #[inline(always)]
+    fn poll_held(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        emit: &mut EmitState,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        match emit.stage {
+            Stage::Done => return Poll::Ready(Ok(())),
+            Stage::Accepted(sequence) => {
+                let outcome = ready!(self.poll_accepted(cell, sequence, remote, cx));
+                emit.stage = Stage::Done;
+                return Poll::Ready(self.answer(cell, outcome));
+            }
+            Stage::New => {}
+        }
+        if cell.in_flight || !cell.deferred.is_empty() {
+            if cell.phase != Phase::Open {
+                // The run's end may wait for the call that this emitter is in.
+                emit.stage = Stage::Done;
+                return Poll::Ready(Err(cell.closed.error()));
+            }
+            if is_in_call() {
+                // What is in flight may wait for this call.
+                return Poll::Ready(self.defer(cell, emit));
+            }
+            ready!(self.poll_earlier(cell, remote, cx));
+        }
+        if !remote && tick(&mut cell.ticks) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        emit.stage = Stage::Done;
+        match self.accept(cell, &mut emit.event) {
+            Acceptance::InFlight(sequence) => {
+                cell.awaited = Some(sequence);
+                emit.stage = Stage::Accepted(sequence);
+            }
+            Acceptance::Ignored => return Poll::Ready(Ok(())),
+            Acceptance::Refused(error) => return Poll::Ready(Err(error)),
+        }
+        let outcome = ready!(self.poll_unfinished(cell, remote, cx));
+        emit.stage = Stage::Done;
+        Poll::Ready(self.answer(cell, outcome))
+    }
+
+    /// What an emitter gets. What was kept for it comes if its own event raised nothing.
+    #[inline(always)]
+    fn answer(&self, cell: &mut Held, outcome: Outcome) -> Result<(), EmitError> {
+        match outcome {
+            Ok(()) if cell.kept.is_some() => cell.kept.take().map_or(Ok(()), |error| Err(*error)),
+            outcome => outcome.map_err(|error| *error),
+        }
+    }
+
+    /// Polls what is in flight before an event of the emitter. It was leaked, or handed over.
+    #[cold]
+    fn poll_earlier(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if cell.driven || remote || !cell.deferred.is_empty() {
+            self.wait_for_driver(cell, cx);
+            return Poll::Pending;
+        }
+        let Poll::Ready(outcome) = self.poll_in_flight(cell, cx) else {
+            // A closer may have the event driven by a task from here on.
+            self.emitter.register(cx.waker());
+            return Poll::Pending;
+        };
+        self.complete(cell, None);
+        drop_quietly(outcome);
+        Poll::Ready(())
+    }
+
+    /// The emitter waits until a task has driven the run to rest.
+    #[cold]
+    fn wait_for_driver(self: &Arc<Self>, cell: &mut Held, cx: &mut Context<'_>) {
+        // The cell is held, so the driver cannot be done before the waker is registered.
+        self.emitter.register(cx.waker());
+        if !cell.driven {
+            cell.driven = true;
+            cell.parts().1.spawn_driver = true;
+        }
+    }
+
+    /// Polls an event that was accepted at an earlier poll.
+    #[cold]
+    fn poll_accepted(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        sequence: u64,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        if let Some((_, outcome)) = cell.outcome.take_if(|(number, _)| *number == sequence) {
+            return Poll::Ready(outcome);
+        }
+        if !cell.in_flight {
+            // Its driver is gone with the runtime, and has reported it.
+            let error = self.node.take_raised().unwrap_or_else(|| cell.closed.error());
+            return Poll::Ready(Err(Box::new(error)));
+        }
+        self.poll_unfinished(cell, remote, cx)
+    }
+
+    /// Polls the emitter's event, which is in flight.
+    #[inline(always)]
+    fn poll_unfinished(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        if cell.driven || (remote && self.has_handlers_here()) {
+            self.wait_for_driver(cell, cx);
+            return Poll::Pending;
+        }
+        let Poll::Ready(outcome) = self.poll_in_flight(cell, cx) else {
+            // A closer may have the event driven by a task from here on.
+            self.emitter.register(cx.waker());
+            return Poll::Pending;
+        };
+        self.complete(cell, outcome.as_ref().err().map(|error| &**error));
+        Poll::Ready(outcome)
+    }
+
+    /// Whether handlers are called where an event is polled.
+    pub(super) fn has_handlers_here(&self) -> bool {
+        !self.setup.in_place.is_empty() || !self.setup.inline.is_empty()
+    }
+
+    /// Keeps an event that is emitted inside a call until the event before it is handled. Waiting
+    /// could be waiting for that call.
+    #[cold]
+    fn defer(self: &Arc<Self>, cell: &mut Held, emit: &mut EmitState) -> Result<(), EmitError> {
+        let EmitState { event, .. } = core::mem::replace(emit, EmitState::done());
+        if is_too_deep() {
+            return Err(EmitError::TooDeep);
+        }
+        let (state, after) = cell.parts();
+        self.push_deferred(state, after, (event, current()));
+        Ok(())
+    }
+
+    /// Leaves an event to the task that holds the cell.
+    #[cold]
+    fn send_to_inbox(self: &Arc<Self>, emit: &mut EmitState) -> Result<(), EmitError> {
+        let EmitState { event, .. } = core::mem::replace(emit, EmitState::done());
+        if is_too_deep() {
+            return Err(EmitError::TooDeep);
+        }
+        let event = (event, current());
+        self.inbox.with(|inbox| inbox.push_back(event));
+        self.request(INBOX);
+        Ok(())
+    }
+
+    /// Takes what was left to the task that holds the cell.
+    #[cold]
+    pub(super) fn empty_inbox(&self, state: &mut State, after: &mut After) {
+        for event in self.inbox.with(core::mem::take) {
+            self.push_deferred(state, after, event);
+        }
+    }
+
+    fn push_deferred(&self, state: &mut State, after: &mut After, event: (PendingEvent, Current)) {
+        let late = state.ends || matches!(state.phase, Phase::NotStarted | Phase::Closed);
+        if late || state.deferred.len() >= MOST_DEFERRED {
+            let kind = event.0.kind();
+            for handler in self.setup.handlers().filter(|handler| handler.meta.wants(kind)) {
+                crate::dispatch::count(&handler.meta.counters.dropped, 1);
+            }
+            drop_quietly(event);
+            return;
+        }
+        state.deferred.push_back(event);
+        if !state.driven {
+            state.driven = true;
+            after.spawn_driver = true;
+        }
+    }
+
+    /// Accepts an event of an open run. No other one is in flight.
+    #[inline(always)]
+    pub(super) fn accept(
+        self: &Arc<Self>,
+        state: &mut State,
+        event: &mut PendingEvent,
+    ) -> Acceptance {
+        if state.phase != Phase::Open {
+            return Acceptance::Refused(state.closed.error());
+        }
+        self.accept_open(state, event)
+    }
+
+    /// Accepts an event that was emitted while the run was open.
+    #[inline(always)]
+    pub(super) fn accept_open(
+        self: &Arc<Self>,
+        state: &mut State,
+        event: &mut PendingEvent,
+    ) -> Acceptance {
+        let here = here(&state.emitter);
+        if here.too_deep {
+            return Acceptance::Refused(EmitError::TooDeep);
+        }
+        self.refresh_interest(state);
+        let (kind, timed) = match &*event {
+            PendingEvent::Token(token) => {
+                if state.keeps_partial {
+                    self.add_partial(state, token.token.as_str(), token.chunk.as_deref());
+                }
+                (EventKind::LlmNewToken, state.token_times)
+            }
+            event => {
+                let kind = event.kind();
+                state.started |= kind.is_start();
+                (kind, kind.is_start())
+            }
+        };
+        if state.kinds & kind.bit() == 0 {
+            return Acceptance::Ignored;
+        }
+        if state.raised.is_some() {
+            drop_quietly(state.raised.take());
+        }
+        let sequence = state.sequence;
+        self.begin(state, event, timed, here);
+        Acceptance::InFlight(sequence)
+    }
+
+    #[inline(always)]
+    fn add_partial(&self, state: &mut State, text: &str, chunk: Option<&LlmChunk>) {
+        let more = match chunk {
+            None => text.len(),
+            Some(chunk) => text.len() + chunk.reasoning.len() + chunk.refusal.len(),
+        };
+        let bytes = state.partial_bytes.saturating_add(more);
+        if bytes > self.setup.partial_limit && !state.keeps_result {
+            return;
+        }
+        state.partial_bytes = bytes;
+        match chunk {
+            Some(chunk) => state.partial.push_chunk(chunk),
+            None => match state.partial.generations.first_mut() {
+                Some(generation) => generation.text.push_str(text),
+                None => state.partial.push_text(text),
+            },
+        }
+    }
+
+    /// Puts an event in flight.
+    #[inline(always)]
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        event: &mut PendingEvent,
+        timed: bool,
+        here: Here,
+    ) {
+        if state.carrier.is_none() {
+            self.prepare(state);
+        }
+        let sequence = match self.node.info.kind() {
+            RunKind::None => None,
+            _ => Some(state.sequence),
+        };
+        state.sequence += 1;
+        let time = if timed { self.setup.engine.clock.now() } else { None };
+        if here.moved || state.inside.is_none() {
+            self.move_emitter(state);
+        }
+        let Some(fan_out) = &mut state.fan_out else { return };
+        fan_out.load(event, sequence, time, here.in_call);
+        state.in_flight = true;
+    }
+
+    /// The emitter is somewhere else than at the run's last event.
+    #[cold]
+    fn move_emitter(self: &Arc<Self>, state: &mut State) {
+        let emitter = current();
+        let inside = Some(Place::in_call(&emitter, &self.node, FrameKind::Task));
+        if let Some(fan_out) = &mut state.fan_out {
+            fan_out.set_emitter(emitter.clone());
+        }
+        let old = (
+            core::mem::replace(&mut state.emitter, emitter),
+            core::mem::replace(&mut state.inside, inside),
+        );
+        if let Some(place) = &old.1 {
+            place.end_call();
+        }
+        drop_quietly(old);
+    }
+
+    /// Polls the event in flight.
+    #[inline(always)]
+    pub(super) fn poll_in_flight(
+        self: &Arc<Self>,
+        state: &mut State,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        let State { carrier, fan_out, inside, .. } = state;
+        let Some(carrier) = carrier else { return Poll::Ready(Ok(())) };
+        let event = fan_out.take();
+        let done = ready!(carrier.as_mut().carry(event, inside, cx));
+        match &mut state.fan_out {
+            // Spelled out, so that nothing is dropped here.
+            room @ None => *room = Some(done),
+            Some(_) => unreachable!("the carrier had it"),
+        }
+        Poll::Ready(match self.node.take_raised() {
+            None => Ok(()),
+            Some(error) => Err(Box::new(error)),
+        })
+    }
+
+    /// The event in flight has been handled, with an error for the emitter or without.
+    #[inline(always)]
+    pub(super) fn complete(self: &Arc<Self>, state: &mut Held, error: Option<&EmitError>) {
+        state.in_flight = false;
+        if let Some(EmitError::Raised(failure)) = error {
+            drop_quietly(state.raised.replace(failure.clone()));
+        }
+        // Code that has taken the handlers' place along is in no call from here on.
+        if !state.inside.as_ref().is_some_and(Place::is_unshared) {
+            if let Some(place) = state.inside.take() {
+                place.end_call();
+            }
+        }
+        if state.flushed {
+            let (state, after) = state.parts();
+            self.release_flushes(state, after);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The driver: a task that polls a run's events instead of its emitter, and delivers its end.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use super::cell::Held;
+use super::state::{DRIVER, Outcome, PendingEvent, Phase, Run, State};
+use crate::dispatch::{enter, here};
+use crate::model::event::Event;
+use crate::util::drop_quietly;
+
+impl Run {
+    /// Drives the run until it is at rest or has ended. Returns what its last event came to.
+    pub(super) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(mut cell) = self.cell_or_register(&self.driver, DRIVER, cx) else {
+            return Poll::Pending;
+        };
+        self.poll_drive_held(&mut cell, cx)
+    }
+
+    pub(super) fn poll_drive_held(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        loop {
+            if cell.in_flight {
+                let sequence = cell.sequence.saturating_sub(1);
+                let outcome = ready!(self.poll_in_flight(cell, cx));
+                self.complete(cell, outcome.as_ref().err().map(|error| &**error));
+                if cell.ends {
+                    cell.end_outcome = Some(outcome.clone());
+                    let (state, after) = cell.parts();
+                    self.finish(state, after);
+                    return Poll::Ready(outcome);
+                }
+                if cell.awaited == Some(sequence) {
+                    drop_quietly(cell.outcome.replace((sequence, outcome)));
+                    cell.parts().1.wake_emitter = true;
+                } else if let Err(error) = outcome {
+                    drop_quietly(cell.kept.replace(error));
+                }
+            } else if let Some((mut event, place)) = cell.deferred.pop_front() {
+                let _place = enter(place);
+                let _ = self.accept_open(cell, &mut event);
+                drop_quietly(event);
+            } else if cell.phase == Phase::Closing {
+                ready!(self.node.poll_childless(cx));
+                let (state, after) = cell.parts();
+                self.empty_inbox(state, after);
+                if !cell.deferred.is_empty() {
+                    continue;
+                }
+                if !self.accept_end(cell) {
+                    let (state, after) = cell.parts();
+                    self.finish(state, after);
+                    return Poll::Ready(match self.node.take_raised() {
+                        None => Ok(()),
+                        Some(error) => Err(Box::new(error)),
+                    });
+                }
+            } else {
+                cell.driven = false;
+                cell.parts().1.wake_emitter = true;
+                let (state, after) = cell.parts();
+                self.release_flushes(state, after);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Numbers the decided end and puts it in flight. `false` if it concerns no handler.
+    fn accept_end(self: &Arc<Self>, state: &mut State) -> bool {
+        let Some((mut event, place)) = state.end.take() else { return false };
+        let _place = enter(place);
+        self.refresh_interest(state);
+        self.enable_all();
+        match &mut *event {
+            Event::LlmEnd(end) if end.of_tokens => end.result = core::mem::take(&mut state.partial),
+            Event::LlmError(error) if error.partial.generations.is_empty() => {
+                error.partial = core::mem::take(&mut state.partial);
+            }
+            Event::ToolError(error) if error.tool_call_id.is_none() => {
+                error.tool_call_id = state.tool_call_id.take();
+            }
+            _ => {}
+        }
+        let seated = state.fan_out.as_ref().is_some_and(|fan_out| fan_out.has_seats());
+        if !state.started || (state.kinds & event.kind().bit() == 0 && !seated) {
+            drop_quietly(event);
+            return false;
+        }
+        state.ends = true;
+        let here = here(&state.emitter);
+        self.begin(state, &mut PendingEvent::Other(event), true, here);
+        true
+    }
+
+    pub(super) fn spawn_driver(self: &Arc<Self>) {
+        self.setup.engine.spawn(Driver { run: self.clone(), done: false });
+    }
+}
+
+/// A task that drives a run. Dropped before it is done, because its runtime is gone, it reports
+/// what is lost.
+struct Driver {
+    run: Arc<Run>,
+    done: bool,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // What the last event came to concerns no emitter, and failures have been reported.
+        let outcome = ready!(self.run.poll_drive(cx));
+        self.done = true;
+        drop_quietly(outcome);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !self.done {
+            self.run.abandon();
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The futures that emitting and ending return.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use super::cell::Held;
+use super::close::CloseRequest;
+use super::drive::EmitState;
+use super::handle::{Owner, RunHandle};
+use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, TAKE_OVER};
+use crate::dispatch::{current, is_in_call, is_too_deep};
+use crate::model::error::EmitError;
+use crate::model::event::{Event, EventKind};
+use crate::model::run_info::RunKind;
+use crate::util::drop_quietly;
+
+/// Emits an event. Ready when all awaited handlers have handled it.
+///
+/// The event is accepted at the first poll at which the run's earlier event is handled. Dropped
+/// before that, it has not happened. Dropped after that, its handlers' calls run to their end: the
+/// manager's spawner goes on with them, and the run's next event waits for them.
+///
+/// # Errors
+/// [`EmitError::Raised`] if a handler with `raise_error` fails, [`EmitError::RunClosed`] and
+/// [`EmitError::ShutDown`] if the run was closed by its parent or by a shutdown,
+/// [`EmitError::RuntimeGone`] if the runtime was shut down, [`EmitError::TooDeep`] if handlers emit
+/// in a circle.
+#[must_use = "an event happens when it is awaited"]
+pub struct Emit<'run> {
+    pub(super) run: &'run Arc<Run>,
+    pub(super) state: EmitState,
+    /// A run has one event at a time.
+    turn: PhantomData<&'run mut ()>,
+}
+
+impl<'run> Emit<'run> {
+    #[inline(always)]
+    pub(super) fn new<E: Into<PendingEvent>>(
+        run: &'run Arc<Run>,
+        kind: EventKind,
+        make: impl FnOnce() -> E,
+    ) -> Self {
+        let state = match run.is_enabled(kind) {
+            true => EmitState::new(make().into()),
+            false => EmitState::done(),
+        };
+        Self { run, state, turn: PhantomData }
+    }
+}
+
+impl Future for Emit<'_> {
+    type Output = Result<(), EmitError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let run = self.run;
+        if self.state.is_done() {
+            return Poll::Ready(Ok(()));
+        }
+        run.poll_emit(&mut self.state, false, cx)
+    }
+}
+
+impl Drop for Emit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.state.is_done() {
+            self.run.hand_over(&self.state);
+        }
+    }
+}
+
+impl fmt::Debug for Emit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = self.state.is_done();
+        f.debug_struct("Emit").field("done", &done).finish_non_exhaustive()
+    }
+}
+
+/// Ends a run. Ready when its open children are closed and all awaited handlers have handled the
+/// end.
+///
+/// The end is decided at the first poll, or when the future is dropped. The run then ends with that
+/// result in any case: the manager's spawner goes on with an end that is dropped. Inside a handler's
+/// call it is ready at once.
+///
+/// # Errors
+/// Those of [`Emit`].
+#[must_use = "a run ends when its end is awaited or dropped"]
+pub struct End {
+    pub(super) run: Arc<Run>,
+    pub(super) state: EndState,
+}
+
+pub(super) enum EndState {
+    /// Not decided yet.
+    New(Box<Event>, RunHandle),
+    /// This future drives the run to its end, unless a task has taken over.
+    Driving,
+    /// A task drives the run.
+    Waiting,
+    Done,
+}
+
+impl End {
+    pub(super) fn new(handle: RunHandle, event: Event) -> Self {
+        Self { run: handle.run().clone(), state: EndState::New(Box::new(event), handle) }
+    }
+
+    pub(super) fn poll_end(
+        &mut self,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        if let EndState::New(..) = self.state {
+            ready!(self.poll_decide(remote, cx))?;
+        }
+        let outcome: Outcome = match &self.state {
+            EndState::Driving => ready!(self.run.poll_end(cx)),
+            EndState::Waiting => ready!(self.run.poll_closed(cx)),
+            EndState::New(..) | EndState::Done => Ok(()),
+        };
+        self.state = EndState::Done;
+        Poll::Ready(outcome.map_err(|error| *error))
+    }
+
+    /// Decides the end. Children are closed when the cell is released at the end of this function.
+    fn poll_decide(&mut self, remote: bool, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
+        let run = &self.run;
+        let Some(mut cell) = run.cell_or_register(&run.emitter, EMITTER, cx) else {
+            if !is_in_call() {
+                return Poll::Pending;
+            }
+            // The task that makes this call may hold the cell until it returns.
+            if let EndState::New(event, handle) =
+                core::mem::replace(&mut self.state, EndState::Done)
+            {
+                run.close(CloseRequest::Ended(event));
+                drop(handle);
+            }
+            return Poll::Ready(Ok(()));
+        };
+        let EndState::New(event, handle) = core::mem::replace(&mut self.state, EndState::Done)
+        else {
+            return Poll::Ready(Ok(()));
+        };
+        let (state, after) = cell.parts();
+        if state.phase != Phase::Open {
+            let error = state.closed.error();
+            drop(cell);
+            drop(handle);
+            // An error in it is the user's.
+            drop_quietly(event);
+            return Poll::Ready(Err(error));
+        }
+        run.decide_end(state, after, event, current());
+        if run.ends_unheard(state) {
+            run.finish(state, after);
+        } else if is_in_call() && run.node.info.kind() != RunKind::None {
+            // Waiting inside a call could be waiting for that call.
+            after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
+        } else if state.driven || (remote && run.has_handlers_here()) {
+            after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
+            self.state = EndState::Waiting;
+        } else {
+            (state.driven, state.driven_by_end) = (true, true);
+            self.state = EndState::Driving;
+        }
+        drop(cell);
+        drop(handle);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Future for End {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_end(false, cx)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        match core::mem::replace(&mut self.state, EndState::Done) {
+            EndState::New(event, handle) => {
+                self.run.close(CloseRequest::Ended(event));
+                drop(handle);
+            }
+            EndState::Driving => self.run.request(TAKE_OVER),
+            EndState::Waiting | EndState::Done => {}
+        }
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End").field("run", &self.run.node.info.id()).finish_non_exhaustive()
+    }
+}
+
+/// Sends an event that belongs to no run. Ready when all awaited handlers have handled it.
+///
+/// The event is accepted at the first poll. Dropped before that, it has not happened. Dropped after
+/// that, its handlers' calls run to their end.
+///
+/// # Errors
+/// Those of [`Emit`].
+#[must_use = "an event happens when it is awaited"]
+pub struct SendEvent(pub(super) Sending);
+
+pub(super) enum Sending {
+    New(Box<(Event, Arc<Run>)>),
+    Polled(End),
+    Done,
+}
+
+impl SendEvent {
+    pub(crate) fn new(run: Arc<Run>, event: Event) -> Self {
+        Self(match run.setup.wants(event.kind()) {
+            true => Sending::New(Box::new((event, run))),
+            false => Sending::Done,
+        })
+    }
+
+    pub(super) fn poll_send(
+        &mut self,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        match core::mem::replace(&mut self.0, Sending::Done) {
+            Sending::New(new) => {
+                let (event, run) = *new;
+                if is_too_deep() {
+                    return Poll::Ready(Err(EmitError::TooDeep));
+                }
+                run.open(None)?;
+                self.0 = Sending::Polled(RunHandle::new(Owner(run)).end(event));
+            }
+            polled => self.0 = polled,
+        }
+        match &mut self.0 {
+            Sending::Polled(end) => end.poll_end(remote, cx),
+            Sending::New(_) | Sending::Done => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Future for SendEvent {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_send(false, cx)
+    }
+}
+
+impl fmt::Debug for SendEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendEvent")
+    }
+}
+
+impl Run {
+    /// Ready when the run has ended.
+    fn poll_closed(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
+            return Poll::Pending;
+        };
+        self.poll_end_outcome(&mut cell, cx)
+    }
+
+    fn poll_end_outcome(&self, cell: &mut Held, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if cell.phase == Phase::Closed {
+            return Poll::Ready(cell.end_outcome.take().unwrap_or(Ok(())));
+        }
+        // The cell is held, so the run cannot end before the waker is registered.
+        self.emitter.register(cx.waker());
+        Poll::Pending
+    }
+
+    /// Drives the run to its end, unless a task has taken over.
+    fn poll_end(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
+            return Poll::Pending;
+        };
+        if !cell.driven_by_end {
+            return self.poll_end_outcome(&mut cell, cx);
+        }
+        let poll = self.poll_drive_held(&mut cell, cx);
+        if poll.is_pending() {
+            // A task may take over from here on.
+            self.emitter.register(cx.waker());
+        }
+        poll
+    }
+}

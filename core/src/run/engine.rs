@@ -1,0 +1,186 @@
+//! What all managers of one `new` share: the runtime, the open runs, the registered handlers.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::future::Future;
+use core::task::{Context, Poll};
+
+use slab::Slab;
+
+use super::Run;
+use crate::dispatch::{Lane, Registered, Target, Workers};
+use crate::model::error::EmitError;
+use crate::model::run_info::RunId;
+use crate::runtime::{Clock, Entropy, Runtime};
+use crate::util::{Mutex, WaitGroup, WaitGuard, WakerKey, WakerSet, catch_unwind, wake_all};
+
+pub(crate) struct Engine {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    pub(crate) workers: Arc<Workers<Lane>>,
+    registry: Mutex<Registry>,
+    /// Whether there is a runtime. That of a default manager accepts no work.
+    pub(crate) real: bool,
+}
+
+struct Registry {
+    phase: Phase,
+    runs: Slab<Weak<Run>>,
+    /// The ids of open runs that callers have chosen.
+    chosen_ids: BTreeSet<RunId>,
+    handlers: Vec<Weak<Registered>>,
+    /// Wait until no run is open.
+    waiting: WakerSet,
+    closed_runs: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Runs start under open ones only.
+    Draining,
+    ShutDown,
+}
+
+/// An open run's entry in the registry.
+pub(super) struct Entry {
+    key: usize,
+    chosen_id: Option<RunId>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        real: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            workers: Workers::new(runtime.clone()),
+            runtime,
+            clock,
+            entropy,
+            registry: Mutex::new(Registry {
+                phase: Phase::Running,
+                runs: Slab::new(),
+                chosen_ids: BTreeSet::new(),
+                handlers: Vec::new(),
+                waiting: WakerSet::new(),
+                closed_runs: 0,
+            }),
+            real,
+        })
+    }
+
+    /// Spawns a task. If the runtime is gone or panics, the task is dropped, and what it carries
+    /// reports what is lost.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let _ = catch_unwind(|| self.runtime.spawn_boxed(Box::pin(task)));
+    }
+
+    pub(crate) fn new_run_id(&self) -> RunId {
+        let mut random = [0; 10];
+        self.entropy.fill(&mut random);
+        RunId::v7(self.clock.now().unwrap_or_default(), random)
+    }
+
+    pub(crate) fn register_handler(&self, handler: &Arc<Registered>) {
+        self.registry.with(|registry| {
+            let handlers = &mut registry.handlers;
+            if handlers.len() == handlers.capacity() {
+                handlers.retain(|handler| handler.strong_count() > 0);
+            }
+            handlers.push(Arc::downgrade(handler));
+        });
+    }
+
+    /// The handlers that are registered with a manager or an open run.
+    pub(crate) fn handlers(&self) -> Vec<Arc<Registered>> {
+        self.registry.with(|registry| registry.handlers.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    pub(crate) fn open_runs(&self) -> Vec<Arc<Run>> {
+        self.registry
+            .with(|registry| registry.runs.iter().filter_map(|(_, run)| run.upgrade()).collect())
+    }
+
+    /// Registers a run as open. `nested` says that it starts under an open run. `chosen_id` is its
+    /// id if the caller has chosen that.
+    pub(super) fn register_run(
+        &self,
+        run: &Arc<Run>,
+        nested: bool,
+        chosen_id: Option<RunId>,
+    ) -> Result<Entry, EmitError> {
+        self.registry.with(|registry| {
+            let latest = if nested { Phase::Draining } else { Phase::Running };
+            if registry.phase > latest {
+                return Err(EmitError::ShutDown);
+            }
+            if chosen_id.is_some_and(|id| !registry.chosen_ids.insert(id)) {
+                return Err(EmitError::DuplicateRunId);
+            }
+            Ok(Entry { key: registry.runs.insert(Arc::downgrade(run)), chosen_id })
+        })
+    }
+
+    pub(super) fn unregister_run(&self, entry: &Entry) {
+        let (_run, waiting) = self.registry.with(|registry| {
+            let run = registry.runs.try_remove(entry.key);
+            if let Some(id) = &entry.chosen_id {
+                registry.chosen_ids.remove(id);
+            }
+            (run, registry.runs.is_empty().then(|| registry.waiting.take()))
+        });
+        wake_all(waiting.into_iter().flatten());
+    }
+
+    /// From here on, runs start under open ones only.
+    pub(crate) fn drain(&self) {
+        self.registry.with(|registry| registry.phase = registry.phase.max(Phase::Draining));
+    }
+
+    /// Ready when no run is open.
+    pub(crate) fn poll_no_runs(&self, key: &mut WakerKey, cx: &mut Context<'_>) -> Poll<()> {
+        // The waker is user code: it is cloned and dropped outside the lock.
+        let waker = cx.waker().clone();
+        let (poll, _replaced) = self.registry.with(|registry| match registry.runs.is_empty() {
+            true => (Poll::Ready(()), Some(waker)),
+            false => (Poll::Pending, registry.waiting.register(key, waker)),
+        });
+        poll
+    }
+
+    /// From here on, no run starts.
+    pub(crate) fn shut_down(&self) {
+        self.registry.with(|registry| registry.phase = Phase::ShutDown);
+    }
+
+    pub(crate) fn count_closed(&self, runs: usize) -> usize {
+        self.registry.with(|registry| {
+            registry.closed_runs += runs;
+            registry.closed_runs
+        })
+    }
+
+    /// A group that is empty when all that was emitted before is handled.
+    pub(crate) fn flush(&self) -> Arc<WaitGroup> {
+        let group = Arc::new(WaitGroup::new());
+        // Runs first, then lanes: an event that leaves a run in between is in a lane then. A run
+        // whose event goes on passes its guard to the lanes that it has queued the event in.
+        for run in self.open_runs() {
+            run.flush(WaitGuard::new(&group));
+        }
+        for handler in self.handlers() {
+            match &handler.target {
+                Target::Lane(lane) => lane.flush(WaitGuard::new(&group)),
+                Target::Inline(slot) => slot.flush(WaitGuard::new(&group)),
+                Target::Async { .. } | Target::Gone => {}
+            }
+        }
+        group
+    }
+}

@@ -1,0 +1,362 @@
+//! What brings one event of a run after the other to its handlers.
+//!
+//! Handlers' futures borrow the event, so they need a place that does not move and that outlives
+//! the emitter. The run keeps one such place for all its events, so that an event allocates
+//! nothing.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::round::{Accepted, Tally, finish, timeout_of};
+use super::state::{PendingEvent, Run};
+use crate::dispatch::{
+    Asked, Call, Current, Envelope, LaneEvent, LaneSeat, Swapped, Target, ask_async,
+};
+use crate::model::context::EventContext;
+use crate::model::error::FailureCause;
+use crate::model::event::{Event, EventKind, LlmNewToken};
+use crate::model::run_info::RunKind;
+use crate::util::{WakerKey, catch_unwind, drop_quietly};
+
+/// A run's event in flight, or the room for it.
+pub(crate) struct FanOut {
+    at: Accepted,
+    /// Whether it is the run's last event.
+    last: bool,
+    tally: Tally,
+    /// The run's seat in the lane of each handler that has one.
+    seats: Box<[LaneSeat]>,
+    /// Where the emitter is, and where it was when the run was admitted to its lanes.
+    emitter: Current,
+    admitted: Option<Current>,
+    /// Whether the emitter is inside a handler's call.
+    in_call: bool,
+    /// How far the event has come.
+    progress: Progress,
+}
+
+/// How far an event has come. Handlers that it has not reached when it is dropped are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There is no event.
+    Idle,
+    /// So many of the inline handlers have been asked.
+    Inline(usize),
+    /// The event is queued in all lanes.
+    Lanes,
+    /// Every handler has been asked.
+    Asked,
+}
+
+impl FanOut {
+    pub(super) fn new(run: &Run) -> Self {
+        Self {
+            at: Accepted {
+                node: run.node.clone(),
+                setup: run.setup.clone(),
+                event: nothing(),
+                cx: EventContext::new(run.node.info.clone()),
+            },
+            last: false,
+            tally: Tally::new(run.setup.handler_count()),
+            seats: run.setup.lanes.iter().map(|_| LaneSeat::default()).collect(),
+            emitter: None,
+            admitted: None,
+            in_call: false,
+            progress: Progress::Idle,
+        }
+    }
+
+    /// Takes on an accepted event.
+    #[inline(always)]
+    pub(super) fn load(
+        &mut self,
+        event: &mut PendingEvent,
+        sequence: Option<u64>,
+        time: Option<Duration>,
+        in_call: bool,
+    ) {
+        match (core::mem::replace(event, PendingEvent::Sent), &mut self.at.event) {
+            // It replaces the token before.
+            (PendingEvent::Token(token), Event::LlmNewToken(slot)) => *slot = token,
+            (other, _) => self.load_other(other),
+        }
+        self.at.cx.sequence = sequence;
+        self.at.cx.time = time;
+        self.in_call = in_call;
+        self.progress = Progress::Inline(0);
+    }
+
+    #[cold]
+    fn load_other(&mut self, event: PendingEvent) {
+        self.at.event = match event {
+            PendingEvent::Token(token) => Event::LlmNewToken(token),
+            PendingEvent::Other(event) => *event,
+            PendingEvent::Sent => return,
+        };
+        // Tokens belong to runs whose last event is another.
+        self.last = self.at.event.kind().is_end() || self.at.node.info.kind() == RunKind::None;
+    }
+
+    /// The emitter is somewhere else than at the last event.
+    pub(super) fn set_emitter(&mut self, emitter: Current) {
+        self.emitter = emitter;
+    }
+
+    pub(super) fn add_counts(&mut self) {
+        self.tally.add_to(&self.at.setup);
+    }
+
+    /// Whether the run has a seat in any lane.
+    pub(super) fn has_seats(&self) -> bool {
+        self.seats.iter().any(LaneSeat::is_taken)
+    }
+
+    /// No more events will come.
+    pub(super) fn leave_lanes(&mut self) {
+        for (number, seat) in self.at.setup.lanes.iter().zip(&mut self.seats) {
+            if let Some(lane) = self.at.setup.handler(*number).and_then(|handler| handler.lane()) {
+                lane.leave(seat, None);
+            }
+        }
+    }
+
+    /// Asks the inline handlers, as long as they are sync and no other call has them. Whether all
+    /// have been asked.
+    fn ask_inline_now(&mut self) -> bool {
+        let Self { at, tally, progress, in_call, .. } = self;
+        let Accepted { node, setup, event, cx } = at;
+        let kind = event.kind();
+        for (asked, &number) in setup.inline.iter().enumerate() {
+            let Some(handler) = setup.handler(number) else { continue };
+            if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
+                let Target::Inline(slot) = &handler.target else { return false };
+                let checkout = if *in_call { None } else { slot.try_checkout() };
+                let Some(mut checkout) = checkout else { return false };
+                // From here on the call reports itself.
+                *progress = Progress::Inline(asked + 1);
+                tally.add(number, checkout.call(node, event, cx));
+            }
+            *progress = Progress::Inline(asked + 1);
+        }
+        true
+    }
+
+    /// Queues the event in the lanes.
+    fn push_to_lanes(&mut self) {
+        let Self { at, seats, emitter, admitted, in_call, last, .. } = self;
+        let Accepted { node, setup, event, cx } = at;
+        let kind = event.kind();
+        let admitted = admitted.get_or_insert_with(|| emitter.clone());
+        let mut lane_event = LaneEvent {
+            node,
+            event,
+            sequence: cx.sequence,
+            time: cx.time,
+            emitter,
+            admitted,
+            in_call: *in_call,
+            shared: None,
+        };
+        lane_event.share();
+        for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
+            if let Some(lane) = setup.handler(*number).and_then(|handler| handler.lane()) {
+                lane.prepare(seat, *in_call);
+            }
+        }
+        let mut push = || {
+            for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
+                let Some(handler) = setup.handler(*number) else { continue };
+                if let Some(lane) = handler.lane().filter(|_| handler.meta.wants(kind)) {
+                    lane.push(seat, &lane_event);
+                }
+            }
+        };
+        // Every lane gets the events of a trace in one order, also if a handler emits in a call for
+        // an event that is not in every lane yet.
+        match setup.lanes.len() {
+            0 | 1 => push(),
+            _ => node.trace.order.with(|()| push()),
+        }
+        for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
+            let Some(lane) = setup.handler(*number).and_then(|handler| handler.lane()) else {
+                continue;
+            };
+            lane.settle(seat, &lane_event);
+            if *last {
+                lane.end_unwanted(seat, node, *in_call);
+            }
+        }
+    }
+}
+
+/// Stands for no event. It owns no memory.
+fn nothing() -> Event {
+    Event::LlmNewToken(LlmNewToken::new(""))
+}
+
+impl Drop for FanOut {
+    /// Dropped with its event, because its runtime is gone: reports the handlers that it has not
+    /// reached.
+    fn drop(&mut self) {
+        let Self { at: Accepted { node, setup, event, .. }, progress, .. } = self;
+        let kind = event.kind();
+        let report = |numbers: &[usize]| {
+            for handler in numbers.iter().filter_map(|number| setup.handler(*number)) {
+                if handler.meta.wants(kind) {
+                    handler.meta.fail(kind, FailureCause::RuntimeGone, node);
+                }
+            }
+        };
+        if let Progress::Inline(asked) = *progress {
+            report(setup.inline.get(asked..).unwrap_or_default());
+            report(&setup.lanes);
+        }
+        if matches!(progress, Progress::Inline(_) | Progress::Lanes) {
+            let numbers: Vec<usize> = setup.in_place.iter().map(|(number, _)| *number).collect();
+            report(&numbers);
+        }
+        self.add_counts();
+        drop_quietly(core::mem::replace(&mut self.at.event, nothing()));
+    }
+}
+
+/// Has every handler that wants the event handle it: the inline handlers one after the other, then
+/// the lanes and the async handlers side by side. Ready when those that the emitter waits for have
+/// answered.
+///
+/// What is rare is boxed, so that the place of the event in flight is small.
+async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
+    if !this.at.setup.inline.is_empty() && !this.ask_inline_now() {
+        Box::pin(ask_inline(&mut this)).await;
+    }
+    if !this.at.setup.lanes.is_empty() {
+        this.push_to_lanes();
+    }
+    this.progress = Progress::Lanes;
+    if !this.at.setup.in_place.is_empty() {
+        let FanOut { at, tally, .. } = &mut *this;
+        let at = &*at;
+        let mut place = pin!(None);
+        let pending = match at.event.kind() {
+            // It may have to be asked twice.
+            EventKind::ChatModelStart => Some(0),
+            _ => poll_fn(|task| Poll::Ready(at.ask_all(place.as_mut(), tally, task))).await,
+        };
+        if let Some(next) = pending {
+            Box::pin(at.finish_pending(next, place.as_mut(), tally)).await;
+            // A call whose time was up is dropped here, and its drop may panic.
+            let _ = catch_unwind(|| place.set(None));
+        }
+    }
+    this.progress = Progress::Asked;
+    if this.last {
+        // The end has been handled in place and is queued in every lane: the parent may end.
+        this.at.node.detach();
+    }
+    if !this.at.setup.lanes.is_empty() && !this.in_call {
+        poll_fn(|cx| this.at.node.poll_answers(cx)).await;
+    }
+    this.progress = Progress::Idle;
+    if !matches!(this.at.event, Event::LlmNewToken(_)) {
+        // The payload is the user's.
+        drop_quietly(core::mem::replace(&mut this.at.event, nothing()));
+        this.last = false;
+    }
+    this
+}
+
+/// Asks the inline handlers one after the other, in the order of registration.
+async fn ask_inline(this: &mut FanOut) {
+    let FanOut { at, tally, progress, emitter, in_call, .. } = this;
+    let Accepted { node, setup, event, cx } = at;
+    let kind = event.kind();
+    let Progress::Inline(first) = *progress else { return };
+    for (asked, &number) in setup.inline.iter().enumerate().skip(first) {
+        let Some(handler) = setup.handler(number) else { continue };
+        if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
+            let done = match &handler.target {
+                Target::Inline(slot) if *in_call => {
+                    let envelope = Envelope {
+                        event: event.clone(),
+                        kind: node.info.kind(),
+                        sequence: cx.sequence,
+                        time: cx.time,
+                        emitter: None,
+                    };
+                    slot.defer(handler, node, Arc::new(envelope), emitter.clone());
+                    false
+                }
+                Target::Inline(slot) => {
+                    let mut key = WakerKey::default();
+                    let mut checkout = poll_fn(|cx| slot.poll_checkout(&mut key, cx)).await;
+                    // From here on the call reports itself.
+                    *progress = Progress::Inline(asked + 1);
+                    checkout.call(node, event, cx)
+                }
+                Target::Async { handler: target, timeout } => {
+                    *progress = Progress::Inline(asked + 1);
+                    let asked = Asked { meta: &handler.meta, handler: &**target, event, cx };
+                    let call = Call::new(&handler.meta, node, kind);
+                    let timeout = timeout_of(*timeout, setup);
+                    finish(call, ask_async(asked, timeout)).await
+                }
+                Target::Lane(_) | Target::Gone => false,
+            };
+            tally.add(number, done);
+        }
+        *progress = Progress::Inline(asked + 1);
+    }
+}
+
+/// The place of a run's event in flight.
+pub(crate) trait Carry: Send {
+    /// Begins with `event` if there is one, and polls it. Returns it when it is handled.
+    fn carry(
+        self: Pin<&mut Self>,
+        event: Option<Box<FanOut>>,
+        inside: &mut Current,
+        cx: &mut Context<'_>,
+    ) -> Poll<Box<FanOut>>;
+}
+
+pin_project! {
+    struct Carrier<B, F> {
+        begin: B,
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+impl<B, F> Carry for Carrier<B, F>
+where
+    B: Fn(Box<FanOut>) -> F + Send,
+    F: Future<Output = Box<FanOut>> + Send,
+{
+    #[inline]
+    fn carry(
+        self: Pin<&mut Self>,
+        event: Option<Box<FanOut>>,
+        inside: &mut Current,
+        cx: &mut Context<'_>,
+    ) -> Poll<Box<FanOut>> {
+        let mut this = self.project();
+        if let Some(event) = event {
+            this.future.set(Some((this.begin)(event)));
+        }
+        let _inside = Swapped::new(inside);
+        // When it is ready it holds nothing, and the next event replaces it.
+        this.future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
+    }
+}
+
+pub(super) fn carrier() -> Pin<Box<dyn Carry>> {
+    Box::pin(Carrier { begin: fan_out, future: None })
+}

@@ -1,0 +1,199 @@
+//! A manager's settings, which a run keeps as they were at its start.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+#[cfg(feature = "std")]
+use core::any::Any;
+
+use serde_json::{Map, Value};
+
+use super::Engine;
+use crate::dispatch::{Registered, Reporter, RunNode, Scope, Target};
+use crate::model::event::EventKind;
+
+/// Shared with the runs that started with it. Copied when it is changed after that.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) reporter: Reporter,
+    handlers: Vec<Inheritable<Arc<Registered>>>,
+    /// The numbers of the handlers by where they are called. Those in place are at hand.
+    pub(crate) inline: Vec<usize>,
+    pub(crate) lanes: Vec<usize>,
+    pub(crate) in_place: Vec<(usize, Arc<Registered>)>,
+    pub(crate) tags: Vec<Inheritable<String>>,
+    /// Metadata of this level's runs: the inheritable entries and the others.
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) inheritable_metadata: Map<String, Value>,
+    /// The run whose children are started.
+    pub(crate) parent: Option<Arc<RunNode>>,
+    /// Whether runs may outlive the parent.
+    pub(crate) detached: bool,
+    /// Maximum size in bytes of the text that is kept of a run.
+    pub(crate) partial_limit: usize,
+}
+
+#[derive(Clone)]
+pub(crate) struct Inheritable<T> {
+    pub(crate) item: T,
+    pub(crate) inherit: bool,
+}
+
+/// The default of [`partial_limit`](Setup::partial_limit): 1 MiB.
+const PARTIAL_LIMIT: usize = 1 << 20;
+
+impl Setup {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            reporter: Reporter::default(),
+            handlers: Vec::new(),
+            inline: Vec::new(),
+            lanes: Vec::new(),
+            in_place: Vec::new(),
+            tags: Vec::new(),
+            metadata: Map::new(),
+            inheritable_metadata: Map::new(),
+            parent: None,
+            detached: false,
+            partial_limit: PARTIAL_LIMIT,
+        }
+    }
+
+    /// The settings without handlers, tags and metadata.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            reporter: self.reporter.clone(),
+            parent: self.parent.clone(),
+            detached: self.detached,
+            partial_limit: self.partial_limit,
+            ..Self::new(self.engine.clone())
+        }
+    }
+
+    /// The settings of the children of `parent`.
+    pub(crate) fn inherited(&self, parent: Arc<RunNode>) -> Self {
+        let mut setup = Self {
+            tags: self.tags.iter().filter(|tag| tag.inherit).cloned().collect(),
+            metadata: self.inheritable_metadata.clone(),
+            inheritable_metadata: self.inheritable_metadata.clone(),
+            parent: Some(parent),
+            detached: false,
+            ..self.bare()
+        };
+        let inherited = self.handlers.iter().filter(|handler| handler.inherit);
+        inherited.for_each(|handler| setup.push_handler(handler.clone()));
+        setup
+    }
+
+    #[inline]
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = &Arc<Registered>> {
+        self.handlers.iter().map(|handler| &handler.item)
+    }
+
+    pub(crate) fn inheritable_handlers(&self) -> &[Inheritable<Arc<Registered>>] {
+        &self.handlers
+    }
+
+    #[inline]
+    pub(crate) fn handler(&self, number: usize) -> Option<&Arc<Registered>> {
+        self.handlers.get(number).map(|handler| &handler.item)
+    }
+
+    pub(crate) fn handler_count(&self) -> usize {
+        self.handlers.len()
+    }
+
+    #[inline]
+    pub(crate) fn has_handlers(&self) -> bool {
+        !self.handlers.is_empty()
+    }
+
+    /// Adds a handler that is not there yet.
+    pub(crate) fn push_handler(&mut self, handler: Inheritable<Arc<Registered>>) {
+        let number = self.handlers.len();
+        match &handler.item.target {
+            _ if handler.item.meta.inline => self.inline.push(number),
+            Target::Lane(_) => self.lanes.push(number),
+            Target::Async { .. } => self.in_place.push((number, handler.item.clone())),
+            Target::Inline(_) | Target::Gone => {}
+        }
+        self.handlers.push(handler);
+    }
+
+    /// Adds handlers that may be there already. Those stay in their place.
+    pub(crate) fn merge_handlers(&mut self, others: &[Inheritable<Arc<Registered>>], local: bool) {
+        let known = self.handlers.iter().enumerate();
+        let mut places: alloc::collections::BTreeMap<_, _> =
+            known.map(|(number, handler)| (handler.item.meta.id, number)).collect();
+        for other in others {
+            let inherit = other.inherit && !local;
+            match places.get(&other.item.meta.id) {
+                Some(&number) => self.handlers[number].inherit |= inherit,
+                None => {
+                    places.insert(other.item.meta.id, self.handlers.len());
+                    self.push_handler(Inheritable { item: other.item.clone(), inherit });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn retain_handlers(&mut self, keep: impl Fn(&Registered) -> bool) {
+        let handlers = core::mem::take(&mut self.handlers);
+        self.inline.clear();
+        self.lanes.clear();
+        self.in_place.clear();
+        let kept = handlers.into_iter().filter(|handler| keep(&handler.item));
+        kept.for_each(|handler| self.push_handler(handler));
+    }
+
+    /// Uses the engine of `other` if this one has no runtime.
+    pub(crate) fn run_on(&mut self, other: &Self) {
+        if !self.engine.real {
+            self.engine = other.engine.clone();
+        }
+    }
+
+    pub(crate) fn add_tag(&mut self, tag: String, inherit: bool) {
+        self.tags.retain(|known| known.item != tag);
+        self.tags.push(Inheritable { item: tag, inherit });
+    }
+
+    pub(crate) fn add_metadata(&mut self, key: String, value: Value, inherit: bool) {
+        if inherit {
+            self.inheritable_metadata.insert(key.clone(), value.clone());
+        }
+        self.metadata.insert(key, value);
+    }
+
+    /// The kinds that any handler wants, as bits.
+    pub(crate) fn wanted_kinds(&self) -> u32 {
+        self.handlers().fold(0, |kinds, handler| kinds | handler.meta.wanted_kinds())
+    }
+
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.handlers().any(|handler| handler.meta.wants(kind))
+    }
+
+    pub(crate) fn wants_token_times(&self) -> bool {
+        self.handlers().any(|handler| handler.meta.wants_token_times())
+    }
+}
+
+/// A manager that is current in a place.
+impl Scope for Setup {
+    #[cfg(feature = "std")]
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    #[cfg(feature = "std")]
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn node(&self) -> Option<&Arc<RunNode>> {
+        self.parent.as_ref()
+    }
+}

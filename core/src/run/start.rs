@@ -1,0 +1,229 @@
+//! The futures that starting a run returns.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use super::drive::EmitState;
+use super::engine::Entry;
+use super::handle::{Owner, RunHandle};
+use super::state::{PendingEvent, Phase, Run};
+use crate::dispatch::{OpenRun, is_too_deep};
+use crate::model::error::EmitError;
+use crate::model::event::Event;
+use crate::model::run_info::{RunId, RunKind};
+
+/// Starts a run. Ready with the run when all awaited handlers have handled its start.
+///
+/// The run starts at the first poll. Dropped after that, it ends as cancelled. A start that raises
+/// is an error, and its run ends as stopped: use [`keep`](Self::keep) to go on with the run.
+///
+/// # Errors
+/// Those of [`Emit`]; [`EmitError::ShutDown`] after a shutdown; [`EmitError::DuplicateRunId`] if an
+/// open run has the id that was given.
+#[must_use = "a run starts when its start is awaited"]
+pub struct Start<Run>(pub(super) Kept<Run>);
+
+/// Starts a run and keeps it, whatever its start raises: see [`Start::keep`].
+///
+/// Its output is the run, and what its start raised. A run whose start was refused is closed.
+#[must_use = "a run starts when its start is awaited"]
+pub struct Kept<Run> {
+    pub(super) handle: Option<RunHandle>,
+    state: StartState,
+    kind: PhantomData<fn() -> Run>,
+}
+
+enum StartState {
+    New(Box<Event>, Option<RunId>),
+    Emitting(EmitState),
+    Done,
+}
+
+impl<R> Start<R> {
+    pub(crate) fn new(run: Arc<Run>, event: Event, chosen_id: Option<RunId>) -> Self {
+        Self(Kept {
+            handle: Some(RunHandle::new(Owner(run))),
+            state: StartState::New(Box::new(event), chosen_id),
+            kind: PhantomData,
+        })
+    }
+
+    /// The same start of a run of any kind.
+    pub(crate) fn untyped(mut self) -> Start<RunHandle> {
+        let state = core::mem::replace(&mut self.0.state, StartState::Done);
+        Start(Kept { handle: self.0.handle.take(), state, kind: PhantomData })
+    }
+
+    /// Keeps the run if its start raises.
+    pub fn keep(self) -> Kept<R> {
+        self.0
+    }
+}
+
+impl<R> Kept<R> {
+    pub(super) fn poll_start(
+        &mut self,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<(RunHandle, Result<(), EmitError>)> {
+        let Some(handle) = &self.handle else { panic!("a start was polled after it was ready") };
+        let run = handle.run().clone();
+        let opened = match core::mem::replace(&mut self.state, StartState::Done) {
+            StartState::New(event, chosen_id) => match run.open_for(&event, chosen_id) {
+                Ok(()) => {
+                    self.state = StartState::Emitting(EmitState::new(PendingEvent::Other(event)));
+                    Ok(())
+                }
+                Err(error) => {
+                    run.refuse(&error);
+                    Err(error)
+                }
+            },
+            state => {
+                self.state = state;
+                Ok(())
+            }
+        };
+        let result = match (opened, &mut self.state) {
+            (Ok(()), StartState::Emitting(state)) if run.setup.has_handlers() => {
+                ready!(run.poll_emit(state, remote, cx))
+            }
+            (opened, _) => opened,
+        };
+        self.state = StartState::Done;
+        let handle = self.handle.take();
+        Poll::Ready((handle.expect("it was there a few lines ago"), result))
+    }
+}
+
+impl<R> Drop for Kept<R> {
+    fn drop(&mut self) {
+        if let (StartState::Emitting(state), Some(handle)) = (&self.state, &self.handle) {
+            handle.run().hand_over(state);
+        }
+    }
+}
+
+impl<R: From<RunHandle>> Future for Start<R> {
+    type Output = Result<R, EmitError>;
+
+    /// # Panics
+    /// If it is polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (handle, result) = ready!(self.0.poll_start(false, cx));
+        Poll::Ready(result.map(|()| R::from(handle)))
+    }
+}
+
+impl<R: From<RunHandle>> Future for Kept<R> {
+    type Output = (R, Result<(), EmitError>);
+
+    /// # Panics
+    /// If it is polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (handle, result) = ready!(self.poll_start(false, cx));
+        Poll::Ready((R::from(handle), result))
+    }
+}
+
+impl<R> fmt::Debug for Start<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("ready", &self.0.handle.is_none()).finish_non_exhaustive()
+    }
+}
+
+impl<R> fmt::Debug for Kept<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("ready", &self.handle.is_none()).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// Opens the run for its start.
+    fn open_for(
+        self: &Arc<Self>,
+        start: &Event,
+        chosen_id: Option<RunId>,
+    ) -> Result<(), EmitError> {
+        if is_too_deep() && self.setup.has_handlers() {
+            return Err(EmitError::TooDeep);
+        }
+        let Some(parent) = self.setup.parent.as_ref().filter(|_| !self.is_detached()) else {
+            return self.open_with(start, chosen_id, self.node.nested);
+        };
+        let weak = Arc::downgrade(self);
+        let attached = self.node.attach(parent, weak as alloc::sync::Weak<dyn OpenRun>);
+        let opened = self.open_with(start, chosen_id, attached);
+        if opened.is_err() {
+            self.node.detach();
+        }
+        opened
+    }
+
+    /// Closes the run, because its start was refused.
+    fn refuse(self: &Arc<Self>, error: &EmitError) {
+        if let Some(mut cell) = self.try_cell() {
+            if cell.phase == Phase::NotStarted {
+                cell.phase = Phase::Closed;
+                cell.closed = match error {
+                    EmitError::ShutDown => super::close::Closed::Shutdown,
+                    _ => super::close::Closed::Owner,
+                };
+            }
+        }
+        self.enable_all();
+    }
+
+    /// Whether the parent does not wait for the run.
+    fn is_detached(&self) -> bool {
+        self.setup.detached || self.node.nested
+    }
+
+    fn open_with(
+        self: &Arc<Self>,
+        start: &Event,
+        chosen_id: Option<RunId>,
+        nested: bool,
+    ) -> Result<(), EmitError> {
+        let mut entry = None;
+        if self.setup.has_handlers() || chosen_id.is_some() {
+            entry = Some(self.setup.engine.register_run(self, nested, chosen_id)?);
+        }
+        self.open(entry)?;
+        if let (Event::ToolStart(start), Some(mut cell)) = (start, self.try_cell()) {
+            cell.tool_call_id.clone_from(&start.tool_call_id);
+        }
+        Ok(())
+    }
+
+    /// Opens the run. Nothing else has it yet.
+    pub(super) fn open(self: &Arc<Self>, entry: Option<Entry>) -> Result<(), EmitError> {
+        let Some(mut cell) = self.try_cell() else { return Err(EmitError::RunClosed) };
+        if cell.phase != Phase::NotStarted {
+            return Err(EmitError::RunClosed);
+        }
+        cell.phase = Phase::Open;
+        cell.started = self.node.info.kind() == RunKind::None;
+        cell.entry = match entry {
+            Some(entry) => Some(entry),
+            None if self.node.info.kind() == RunKind::None => {
+                Some(self.setup.engine.register_run(self, true, None)?)
+            }
+            None => None,
+        };
+        if self.setup.has_handlers() {
+            self.rebuild_interest(&mut cell);
+        }
+        // A parent or a shutdown may have asked for the close meanwhile.
+        drop(cell);
+        if self.close_request.with(|request| request.is_some()) {
+            self.request(super::state::CLOSE);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! A run, and the cell that its state is in.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+#[cfg(feature = "std")]
+use core::any::Any;
+use core::pin::Pin;
+use core::sync::atomic::AtomicU32;
+
+use try_lock::TryLock;
+
+use super::cell::Held;
+use super::close::{CloseRequest, Closed};
+use super::engine::Entry;
+use super::fan_out::{Carry, FanOut, carrier};
+use super::setup::Setup;
+use crate::dispatch::{Current, RunNode, Scope, interest_changes};
+use crate::model::error::{EmitError, HandlerFailure};
+use crate::model::event::{Event, EventKind, LlmNewToken};
+use crate::model::result::LlmResult;
+use crate::model::run_info::RunKind;
+use crate::util::sync::{AtomicUsize, AtomicWaker, Ordering};
+use crate::util::{Mutex, WaitGuard, drop_quietly};
+
+/// An event that has not happened yet. Tokens are many, and need no box.
+pub(crate) enum PendingEvent {
+    Token(LlmNewToken),
+    Other(Box<Event>),
+    /// It has happened, or concerns no handler.
+    Sent,
+}
+
+impl PendingEvent {
+    #[inline]
+    pub(super) fn kind(&self) -> EventKind {
+        match self {
+            Self::Token(_) | Self::Sent => EventKind::LlmNewToken,
+            Self::Other(event) => event.kind(),
+        }
+    }
+}
+
+impl From<LlmNewToken> for PendingEvent {
+    #[inline]
+    fn from(token: LlmNewToken) -> Self {
+        Self::Token(token)
+    }
+}
+
+impl From<Event> for PendingEvent {
+    fn from(event: Event) -> Self {
+        Self::Other(Box::new(event))
+    }
+}
+
+/// What an event comes to for its emitter. Boxed, because it mostly is no error.
+pub(crate) type Outcome = Result<(), Box<EmitError>>;
+
+/// A run.
+pub(crate) struct Run {
+    pub(crate) node: Arc<RunNode>,
+    pub(crate) setup: Arc<Setup>,
+    /// The kinds of event that make a difference, as bits. All, once the run is closed.
+    pub(super) mask: AtomicU32,
+    /// What the holder of the cell has to attend to when it has released it.
+    pub(super) word: AtomicUsize,
+    /// The emitter's task, while it waits for the cell or for an event that another task drives.
+    pub(super) emitter: AtomicWaker,
+    /// The driving task, while it waits for the cell.
+    pub(super) driver: AtomicWaker,
+    /// Kept until the event in flight is handled.
+    pub(super) flushes: Mutex<Vec<WaitGuard>>,
+    pub(super) close_request: Mutex<Option<(CloseRequest, Current)>>,
+    /// Events that were emitted inside a handler's call while the cell was held, perhaps by the
+    /// task that makes that call.
+    pub(super) inbox: Mutex<VecDeque<(PendingEvent, Current)>>,
+    /// It is only ever tried and never waited for, so user code may run while it is held.
+    pub(super) cell: TryLock<Held>,
+}
+
+/// Bits of the word.
+pub(super) const EMITTER: usize = 1;
+pub(super) const DRIVER: usize = 2;
+pub(super) const FLUSH: usize = 4;
+pub(super) const CLOSE: usize = 8;
+pub(super) const HAND_OVER: usize = 16;
+pub(super) const STATS: usize = 32;
+/// A task drives the run to its end in place of its `End`, which may be leaked.
+pub(super) const TAKE_OVER: usize = 64;
+/// There is an event in the inbox.
+pub(super) const INBOX: usize = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    NotStarted,
+    Open,
+    /// Its last event is decided. It is delivered when the children are closed.
+    Closing,
+    Closed,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Whether a task, or an `End`, drives the run. Else its emitter does.
+    pub(super) driven: bool,
+    /// Whether an `End` drives the run. It may be leaked, so a task may take over.
+    pub(super) driven_by_end: bool,
+    pub(super) in_flight: bool,
+    /// Whether the start has been accepted. Else no handler gets an end.
+    pub(super) started: bool,
+    /// The number of the next event.
+    pub(super) sequence: u64,
+    /// Between events. In flight, the carrier has it.
+    pub(super) fan_out: Option<Box<FanOut>>,
+    pub(super) carrier: Option<Pin<Box<dyn Carry>>>,
+    /// Where the run's emitter was at its last event, and the handlers' place for it.
+    pub(super) emitter: Current,
+    pub(super) inside: Current,
+    /// Events that were emitted inside a handler's call for an event of this run.
+    pub(super) deferred: VecDeque<(PendingEvent, Current)>,
+    /// The event whose outcome its emitter waits for.
+    pub(super) awaited: Option<u64>,
+    /// What came of an event that another task drove, for its emitter.
+    pub(super) outcome: Option<(u64, Outcome)>,
+    /// What came of the last event, for an `End` that waits for another task.
+    pub(super) end_outcome: Option<Outcome>,
+    /// What was raised by the last event. If the owner gives up now, this stopped the run.
+    pub(super) raised: Option<Box<HandlerFailure>>,
+    /// What an event has raised that was emitted inside a call. The next emit returns it.
+    pub(super) kept: Option<Box<EmitError>>,
+    /// The last event, once it is decided, and where that was.
+    pub(super) end: Option<(Box<Event>, Current)>,
+    /// Whether the event in flight is the last one.
+    pub(super) ends: bool,
+    pub(super) closed: Closed,
+    pub(super) partial: LlmResult,
+    /// The size of the partial result's text.
+    pub(super) partial_bytes: usize,
+    /// Whether the partial result is the run's result, and so is kept whole.
+    pub(super) keeps_result: bool,
+    /// A tool's error names the call that its start named.
+    pub(super) tool_call_id: Option<String>,
+    pub(super) entry: Option<Entry>,
+    /// The kinds that handlers want, and whether tokens carry their time.
+    pub(super) kinds: u32,
+    pub(super) token_times: bool,
+    /// Whether tokens are added to the partial result.
+    pub(super) keeps_partial: bool,
+    /// The interest changes that `kinds` knows of.
+    changes: usize,
+    /// Flushes wait for the event in flight.
+    pub(super) flushed: bool,
+    pub(super) ticks: u32,
+}
+
+impl Run {
+    pub(crate) fn new(node: RunNode, setup: Arc<Setup>) -> Arc<Self> {
+        let node = Arc::new(node);
+        Arc::new(Self {
+            node,
+            setup,
+            mask: AtomicU32::new(0),
+            word: AtomicUsize::new(0),
+            emitter: AtomicWaker::new(),
+            driver: AtomicWaker::new(),
+            flushes: Mutex::new(Vec::new()),
+            close_request: Mutex::new(None),
+            inbox: Mutex::new(VecDeque::new()),
+            cell: TryLock::new(Held {
+                after: None,
+                state: State {
+                    phase: Phase::NotStarted,
+                    driven: false,
+                    driven_by_end: false,
+                    in_flight: false,
+                    started: false,
+                    sequence: 0,
+                    fan_out: None,
+                    carrier: None,
+                    emitter: None,
+                    inside: None,
+                    deferred: VecDeque::new(),
+                    awaited: None,
+                    outcome: None,
+                    end_outcome: None,
+                    raised: None,
+                    kept: None,
+                    end: None,
+                    ends: false,
+                    closed: Closed::Owner,
+                    partial: LlmResult::new(),
+                    partial_bytes: 0,
+                    keeps_result: false,
+                    tool_call_id: None,
+                    entry: None,
+                    kinds: 0,
+                    token_times: false,
+                    keeps_partial: false,
+                    changes: 0,
+                    flushed: false,
+                    ticks: 0,
+                },
+            }),
+        })
+    }
+
+    /// Whether an event of `kind` makes a difference.
+    #[inline(always)]
+    pub(crate) fn is_enabled(&self, kind: EventKind) -> bool {
+        self.mask.load(Ordering::Relaxed) & kind.bit() != 0
+    }
+
+    /// Every event goes the long way from here on, and finds that the run is closed.
+    pub(super) fn enable_all(&self) {
+        if self.setup.has_handlers() {
+            self.mask.store(u32::MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// Finds out anew which kinds of event make a difference.
+    #[cold]
+    pub(super) fn rebuild_interest(&self, state: &mut State) {
+        // First the count, then the kinds: a change in between is found at the next event.
+        state.changes = interest_changes();
+        let kinds = self.setup.wanted_kinds();
+        state.kinds = kinds;
+        state.token_times = self.setup.wants_token_times();
+        state.keeps_partial = kinds & EventKind::LlmError.bit() != 0 || state.keeps_result;
+        let mut mask = kinds;
+        let keeps_partial = kinds & EventKind::LlmError.bit() != 0
+            || (state.keeps_result && kinds & EventKind::LlmEnd.bit() != 0);
+        if keeps_partial && matches!(self.node.info.kind(), RunKind::Llm | RunKind::ChatModel) {
+            mask |= EventKind::LlmNewToken.bit();
+        }
+        self.mask.store(mask, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn refresh_interest(&self, state: &mut State) {
+        if state.changes != interest_changes() {
+            self.rebuild_interest(state);
+        }
+    }
+
+    /// Makes the carrier and the fan-out, at the run's first event.
+    #[cold]
+    pub(super) fn prepare(&self, state: &mut State) {
+        if state.carrier.is_none() {
+            state.fan_out = Some(Box::new(FanOut::new(self)));
+            state.carrier = Some(carrier());
+        }
+    }
+}
+
+/// A run that is current in a place.
+impl Scope for Run {
+    #[cfg(feature = "std")]
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    #[cfg(feature = "std")]
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn node(&self) -> Option<&Arc<RunNode>> {
+        Some(&self.node)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Only if its runtime is gone: else it has finished.
+        let Some(mut state) = self.cell.try_lock() else { return };
+        let (entry, fan_out) = (state.entry.take(), state.fan_out.take());
+        let rest = (state.carrier.take(), state.end.take(), core::mem::take(&mut state.deferred));
+        let outcomes = (state.outcome.take(), state.end_outcome.take());
+        let failures = (state.raised.take(), state.kept.take());
+        let places = (state.emitter.take(), state.inside.take());
+        let inbox = self.inbox.with(core::mem::take);
+        drop(state);
+        drop_quietly(rest);
+        drop_quietly(inbox);
+        drop_quietly(outcomes);
+        drop_quietly(failures);
+        if let Some(mut fan_out) = fan_out {
+            fan_out.leave_lanes();
+            drop_quietly(fan_out);
+        }
+        drop_quietly(places);
+        self.node.detach();
+        if let Some(entry) = entry {
+            self.setup.engine.unregister_run(&entry);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Waiting on a thread: the event is accepted here, and the runtime polls handlers.
+
+use alloc::sync::Arc;
+use core::future::poll_fn;
+
+use super::drive::EmitState;
+use super::emit::{Emit, End, EndState, SendEvent, Sending};
+use super::handle::RunHandle;
+use super::start::{Kept, Start};
+use super::state::Run;
+use crate::dispatch::may_wait_here;
+use crate::model::error::EmitError;
+use crate::util::block_on;
+
+impl Run {
+    /// Whether this thread may block until a task of the runtime is done.
+    fn may_block(&self) -> bool {
+        may_wait_here() && self.setup.engine.runtime.may_block()
+    }
+}
+
+impl Emit<'_> {
+    /// Blocks this thread until all awaited handlers have handled the event. The runtime polls
+    /// async handlers; no handler is called on this thread.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] on a thread that drives the runtime, as
+    /// far as it can tell, and inside the call of an async or inline handler. The event has not
+    /// happened then.
+    pub fn wait(mut self) -> Result<(), EmitError> {
+        if self.state.is_done() {
+            return Ok(());
+        }
+        if !self.run.may_block() {
+            self.state = EmitState::done();
+            return Err(EmitError::WouldBlock);
+        }
+        let run = self.run;
+        block_on(poll_fn(|cx| run.poll_emit(&mut self.state, true, cx)))
+    }
+}
+
+impl End {
+    /// Blocks this thread until all awaited handlers have handled the end.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The end is
+    /// delivered then all the same: only the waiting has failed.
+    pub fn wait(mut self) -> Result<(), EmitError> {
+        let heard = self.run.setup.has_handlers();
+        if heard && matches!(self.state, EndState::New(..)) && !self.run.may_block() {
+            return Err(EmitError::WouldBlock);
+        }
+        block_on(poll_fn(|cx| self.poll_end(true, cx)))
+    }
+}
+
+impl SendEvent {
+    /// Blocks this thread until all awaited handlers have handled the event.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it.
+    pub fn wait(mut self) -> Result<(), EmitError> {
+        if let Sending::New(new) = &self.0 {
+            if !new.1.may_block() {
+                return Err(EmitError::WouldBlock);
+            }
+        }
+        block_on(poll_fn(|cx| self.poll_send(true, cx)))
+    }
+}
+
+#[allow(private_bounds, reason = "the public runs are the only kinds of run")]
+impl<R: From<RunHandle>> Kept<R> {
+    fn may_block(&self) -> bool {
+        let heard = |run: &Arc<Run>| !run.setup.has_handlers() || run.may_block();
+        self.handle.as_ref().is_none_or(|handle| heard(handle.run()))
+    }
+
+    /// Blocks this thread until all awaited handlers have handled the start.
+    ///
+    /// # Errors
+    /// [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The run has not started then.
+    pub fn wait(mut self) -> Result<(R, Result<(), EmitError>), EmitError> {
+        if !self.may_block() {
+            return Err(EmitError::WouldBlock);
+        }
+        let (handle, result) = block_on(poll_fn(|cx| self.poll_start(true, cx)));
+        Ok((R::from(handle), result))
+    }
+}
+
+#[allow(private_bounds, reason = "the public runs are the only kinds of run")]
+impl<R: From<RunHandle>> Start<R> {
+    /// Blocks this thread until all awaited handlers have handled the start.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The run has not
+    /// started then.
+    pub fn wait(mut self) -> Result<R, EmitError> {
+        if !self.0.may_block() {
+            return Err(EmitError::WouldBlock);
+        }
+        let (handle, result) = block_on(poll_fn(|cx| self.0.poll_start(true, cx)));
+        result.map(|()| R::from(handle))
+    }
+}

@@ -1,0 +1,20 @@
+//! Tools without any type of rappel: locks, panics, wakers, waiting.
+
+#[cfg(feature = "std")]
+pub(crate) mod block_on;
+pub(crate) mod catch_unwind;
+pub(crate) mod mutex;
+pub(crate) mod sync;
+pub(crate) mod task;
+pub(crate) mod wait_group;
+pub(crate) mod waker_set;
+
+#[cfg(feature = "std")]
+pub(crate) use block_on::block_on;
+pub(crate) use catch_unwind::{CatchUnwind, catch_unwind, drop_quietly};
+#[cfg(feature = "std")]
+pub(crate) use mutex::Condvar;
+pub(crate) use mutex::Mutex;
+pub(crate) use task::{wake, yield_now};
+pub(crate) use wait_group::{WaitGroup, WaitGuard};
+pub(crate) use waker_set::{WakerKey, WakerSet, wake_all};

@@ -1,0 +1,103 @@
+//! A mutex for short critical sections.
+//!
+//! [`Mutex::with`] takes a closure instead of returning a guard, so that no lock can be held across
+//! an `await`. With `std` it is a `std::sync::Mutex`. Without `std` it is a `critical-section`
+//! mutex and not a spin lock: on a single core, spinning on a lock that an interrupted task holds
+//! never ends.
+
+#[cfg(not(feature = "std"))]
+use core::cell::RefCell;
+#[cfg(feature = "std")]
+use core::time::Duration;
+#[cfg(feature = "std")]
+use std::sync::PoisonError;
+#[cfg(feature = "std")]
+use std::time::Instant;
+
+#[cfg(feature = "std")]
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+#[cfg(feature = "std")]
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    /// Runs `f` on the value.
+    ///
+    /// `f` must be short and must not run user code: no handler, no waker, no spawner, and no
+    /// `Drop` of any of these.
+    #[inline]
+    pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
+        // Poisoning is ignored: every section of this crate is a single state change, so a panic
+        // inside `f` leaves no invariant broken.
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Blocks threads of the blocking executor until the value of a [`Mutex`] changes.
+#[cfg(feature = "std")]
+pub(crate) struct Condvar(std::sync::Condvar);
+
+#[cfg(feature = "std")]
+impl Condvar {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+}
+
+#[cfg(feature = "std")]
+impl<T> Mutex<T> {
+    /// Blocks the thread until `look` returns `Some`, at most for `timeout`.
+    ///
+    /// The second argument of `look` is `true` on the last call, when the time is over.
+    pub(crate) fn wait<O>(
+        &self,
+        condvar: &Condvar,
+        timeout: Duration,
+        mut look: impl FnMut(&mut T, bool) -> Option<O>,
+    ) -> Option<O> {
+        let until = Instant::now() + timeout;
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let found = look(&mut value, left.is_zero());
+            if found.is_some() || left.is_zero() {
+                return found;
+            }
+            let woken = condvar.0.wait_timeout(value, left);
+            value = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(not(feature = "std"))]
+pub(crate) struct Mutex<T>(critical_section::Mutex<RefCell<T>>);
+
+#[cfg(not(feature = "std"))]
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(critical_section::Mutex::new(RefCell::new(value)))
+    }
+
+    /// Runs `f` on the value.
+    ///
+    /// `f` must be short and must not run user code: no handler, no waker, no spawner, and no
+    /// `Drop` of any of these.
+    #[inline]
+    pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
+        critical_section::with(|section| f(&mut self.0.borrow(section).borrow_mut()))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().get_mut()
+    }
+}
