@@ -3,6 +3,7 @@
 mod room;
 mod unhandled;
 
+use room::Found;
 pub(crate) use unhandled::Abandoned;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -383,15 +384,6 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         // A flush does not wait for a call that has timed out, nor for what is kept behind it.
         if self.stuck { Some(guard) } else { self.epochs.flush(guard) }
     }
-}
-
-/// How an event found room.
-struct Found<I> {
-    item: Option<I>,
-    evicted: Option<I>,
-    coalesced: bool,
-    /// It goes in all the same, and its emitter waits for room if it may.
-    waits: bool,
 }
 
 /// A taken event, as [`LaneQueue::finish`] needs it.

@@ -4,11 +4,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::task::{Context, Poll, ready};
 
-use super::cell::{After, Held};
-use super::state::{EMITTER, INBOX, Outcome, PendingEvent, Phase, Run, State};
-use crate::dispatch::{
-    Current, FrameKind, Here, Place, current, here, is_handling, is_in_call, is_too_deep, tick,
-};
+use super::cell::Held;
+use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
+use crate::dispatch::{FrameKind, Here, Place, current, here, is_handling, is_in_call, tick};
 use crate::model::error::EmitError;
 use crate::model::event::EventKind;
 use crate::model::result::LlmChunk;
@@ -18,7 +16,7 @@ use crate::util::drop_quietly;
 /// An event as its emitter holds it.
 pub(crate) struct EmitState {
     pub(super) stage: Stage,
-    event: PendingEvent,
+    pub(super) event: PendingEvent,
 }
 
 /// How far an event has come.
@@ -55,9 +53,6 @@ pub(super) enum Acceptance {
     Ignored,
     Refused(EmitError),
 }
-
-/// How many events wait that were emitted inside a call for an event of the same run.
-const MOST_DEFERRED: usize = 64;
 
 impl Run {
     /// Accepts an event when the one before it is handled, and polls it to its end. `remote` says
@@ -213,57 +208,6 @@ impl Run {
     /// Whether handlers are called where an event is polled.
     pub(super) fn has_handlers_here(&self) -> bool {
         !self.setup.in_place.is_empty() || !self.setup.inline.is_empty()
-    }
-
-    /// Keeps an event that is emitted inside a call until the event before it is handled. Waiting
-    /// could be waiting for that call.
-    #[cold]
-    fn defer(self: &Arc<Self>, cell: &mut Held, emit: &mut EmitState) -> Result<(), EmitError> {
-        let EmitState { event, .. } = core::mem::replace(emit, EmitState::done());
-        if is_too_deep() {
-            return Err(EmitError::TooDeep);
-        }
-        let (state, after) = cell.parts();
-        self.push_deferred(state, after, (event, current()));
-        Ok(())
-    }
-
-    /// Leaves an event to the task that holds the cell.
-    #[cold]
-    fn send_to_inbox(self: &Arc<Self>, emit: &mut EmitState) -> Result<(), EmitError> {
-        let EmitState { event, .. } = core::mem::replace(emit, EmitState::done());
-        if is_too_deep() {
-            return Err(EmitError::TooDeep);
-        }
-        let event = (event, current());
-        self.inbox.with(|inbox| inbox.push_back(event));
-        self.request(INBOX);
-        Ok(())
-    }
-
-    /// Takes what was left to the task that holds the cell.
-    #[cold]
-    pub(super) fn empty_inbox(&self, state: &mut State, after: &mut After) {
-        for event in self.inbox.with(core::mem::take) {
-            self.push_deferred(state, after, event);
-        }
-    }
-
-    fn push_deferred(&self, state: &mut State, after: &mut After, event: (PendingEvent, Current)) {
-        let late = state.ends || matches!(state.phase, Phase::NotStarted | Phase::Closed);
-        if late || state.deferred.len() >= MOST_DEFERRED {
-            let kind = event.0.kind();
-            for handler in self.setup.handlers().filter(|handler| handler.meta.wants(kind)) {
-                crate::dispatch::count(&handler.meta.counters.dropped, 1);
-            }
-            drop_quietly(event);
-            return;
-        }
-        state.deferred.push_back(event);
-        if !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
-        }
     }
 
     /// Accepts an event of an open run. No other one is in flight.

@@ -6,6 +6,7 @@
 
 mod cell;
 mod close;
+mod deferred;
 mod drive;
 mod driver;
 mod emit;

@@ -2,9 +2,18 @@
 
 use alloc::vec::Vec;
 
-use super::{Found, LaneQueue};
+use super::LaneQueue;
 use crate::handler::Overflow;
 use crate::queue::trace::{Item, Part};
+
+/// How an event found room.
+pub(super) struct Found<I> {
+    pub(super) item: Option<I>,
+    pub(super) evicted: Option<I>,
+    pub(super) coalesced: bool,
+    /// It goes in all the same, and its emitter waits for room if it may.
+    pub(super) waits: bool,
+}
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     pub(super) fn is_full(&self, seat: usize, part: Part) -> bool {

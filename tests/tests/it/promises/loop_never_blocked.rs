@@ -92,7 +92,9 @@ on_every_runtime! {
         callbacks.flush().await.unwrap();
     }
 
-    async fn sync_handlers_are_called_on_other_threads_than_the_emitters(rt: with_blocking_threads) {
+    async fn sync_handlers_are_called_on_other_threads_than_the_emitters(
+        rt: with_blocking_threads
+    ) {
         let (off_loop, inline) = (Threads::default(), Threads::default());
         let callbacks = rt.callbacks()
             .with_handler(on_thread(&off_loop))

@@ -29,7 +29,7 @@ use rappel_tests::runtimes::Rt;
 use stage::{Stage, gated};
 use watched::{Watched, asynchronous, sync};
 
-/// Nobody waits for so long: a body that needs it hangs, and the watchdog ends it.
+/// Longer than any test may take. If a body waits for it in full, the watchdog ends the process.
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// A run of that many tokens.

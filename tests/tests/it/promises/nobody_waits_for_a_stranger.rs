@@ -81,7 +81,9 @@ on_every_runtime! {
     }
 
     /// One request's handler hangs; another request with a handler of its own comes to its end.
-    async fn requests_with_handlers_of_their_own_do_not_delay_each_other(rt: with_blocking_threads) {
+    async fn requests_with_handlers_of_their_own_do_not_delay_each_other(
+        rt: with_blocking_threads
+    ) {
         let ((slow, mut grip), log) = (held(), Log::new());
         let callbacks = rt.callbacks();
         let hangs = callbacks.clone().with_handler(slow);

@@ -11,7 +11,10 @@ on_every_runtime! {
     async fn events_are_in_order_in_every_delivery_over_many_runs(rt) {
         let watched = Watched::new(&rt);
         let run = |run| streamed(watched.callbacks.clone(), format!("run {run}"), 30);
-        join_all((0..20).map(|number| rt.go(run(number)))).await.into_iter().for_each(Result::unwrap);
+        join_all((0..20).map(|number| rt.go(run(number))))
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
         watched.callbacks.flush().await.unwrap();
         for run in 0..20 {
             for (handler, lines) in watched.of(&format!("run {run}")) {

@@ -42,7 +42,8 @@ on_every_runtime! {
         let log = Log::new();
         let callbacks = rt.callbacks().with_handler(log.handler());
         let id = RunId::from_bytes([7; 16]);
-        let start = |name: &str| callbacks.on_chain_start(ChainStart::new(name, json!(0)).with_run_id(id));
+        let start = |name: &str|
+            callbacks.on_chain_start(ChainStart::new(name, json!(0)).with_run_id(id));
         let mut first = start("first").await.unwrap();
         assert_eq!(first.id(), id);
         let error = start("second").await.unwrap_err();

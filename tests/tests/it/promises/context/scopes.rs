@@ -18,7 +18,10 @@ on_every_runtime! {
             assert_eq!(here(), "nowhere");
             yield_now().await;
             let run = chain(&current(), "chain").await;
-            assert_eq!((run.info().parent_id(), run.info().tags()), (None, &["scope".to_owned()][..]));
+            assert_eq!(
+                (run.info().parent_id(), run.info().tags()),
+                (None, &["scope".to_owned()][..])
+            );
             run.end(json!(1)).await.unwrap();
         };
         inside.in_scope(&callbacks).await;
@@ -80,7 +83,8 @@ on_every_runtime! {
             };
             jobs.spawn_blocking_boxed(Box::new(job.in_current_run())).unwrap();
             let (told_without, seen_without) = oneshot::channel();
-            jobs.spawn_blocking_boxed(Box::new(move || told_without.send(here()).unwrap())).unwrap();
+            jobs.spawn_blocking_boxed(Box::new(move || told_without.send(here()).unwrap()))
+                .unwrap();
             let on_thread = thread::spawn((|| here()).in_current_run());
             let after = on_thread.join().unwrap();
             Ok::<_, RunError>((seen.await.unwrap(), seen_without.await.unwrap(), after))

@@ -102,7 +102,8 @@ on_every_runtime! {
             drop(callbacks);
             let seen = rest.await;
             let of = |end: &str| seen.iter().filter(|line| line.starts_with(end)).count();
-            let ends = [of("run llm_end"), of("run llm_error: failed"), of("run llm_error: cancelled")];
+            let ends =
+                [of("run llm_end"), of("run llm_error: failed"), of("run llm_error: cancelled")];
             assert_eq!((ends.iter().sum::<usize>(), seen.len()), (RUNS, RUNS), "{seen:?}");
             assert_eq!(ends[0], RUNS.div_ceil(3));
         }

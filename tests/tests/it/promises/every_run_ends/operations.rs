@@ -181,7 +181,8 @@ on_every_runtime! {
         for streaming in [false, true] {
             let name = format!("generate, streaming {streaming}");
             let operation =
-                async |callbacks: &CallbackManager, log: &Log, way| generate(callbacks, log, way, streaming).await;
+                async |callbacks: &CallbackManager, log: &Log, way|
+                    generate(callbacks, log, way, streaming).await;
             close_in_every_way(&rt, &name, operation).await;
         }
     }

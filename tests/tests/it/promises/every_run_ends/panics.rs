@@ -63,7 +63,9 @@ on_every_runtime! {
         watched.callbacks.flush().await.unwrap();
         for (handler, log) in &watched.logs {
             let lines = log.lines();
-            assert_eq!(lines[..2], ["chain: chain_start: 0", "tool: tool_start: input"], "{handler}");
+            assert_eq!(
+                lines[..2], ["chain: chain_start: 0", "tool: tool_start: input"], "{handler}"
+            );
             assert!(lines[2].starts_with("tool: tool_error: "), "{handler}: {lines:?}");
             assert!(lines[3].starts_with("chain: chain_error: "), "{handler}: {lines:?}");
             assert_eq!(lines.len(), 4, "{handler}: {lines:?}");

@@ -131,8 +131,10 @@ on_every_runtime! {
                 std::mem::forget(future);
                 streamed(watched.callbacks.clone(), "stranger".into(), 2).await.unwrap();
                 for (handler, lines) in watched.of("run") {
-                    let what = format!("{handler} of {name}, leaked after {polls} polls: {lines:?}");
-                    let is_end = |line: &&String| line.contains("_end: ") || line.contains("_error: ");
+                    let what =
+                        format!("{handler} of {name}, leaked after {polls} polls: {lines:?}");
+                    let is_end =
+                        |line: &&String| line.contains("_end: ") || line.contains("_error: ");
                     assert!(lines.iter().filter(is_end).count() <= 1, "{what}");
                     assert!(lines.first().is_none_or(|line| line.contains("_start: ")), "{what}");
                 }

@@ -79,7 +79,9 @@ on_every_runtime! {
     }
 
     /// The emitter still waits for the other handlers when a call panics as its time is up.
-    async fn an_emitter_waits_for_the_others_when_a_timed_out_call_panics(rt: with_blocking_threads) {
+    async fn an_emitter_waits_for_the_others_when_a_timed_out_call_panics(
+        rt: with_blocking_threads
+    ) {
         let stage = Stage::new(&rt);
         let (explodes, exploded) = oneshot::channel::<()>();
         let explodes = Arc::new(Mutex::new(Some(explodes)));

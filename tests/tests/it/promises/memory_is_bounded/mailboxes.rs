@@ -93,7 +93,8 @@ on_every_runtime! {
         drop(grip);
         drop(siblings);
         callbacks.flush().await.unwrap();
-        let text: String = log.lines().iter().filter_map(|line| line.strip_prefix("token: ")).collect();
+        let text: String =
+            log.lines().iter().filter_map(|line| line.strip_prefix("token: ")).collect();
         assert_eq!(text.matches('a').count(), 500);
         assert_eq!(text.matches('b').count(), 500);
         let stats = &callbacks.stats()[0];

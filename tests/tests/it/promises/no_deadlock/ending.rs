@@ -27,7 +27,9 @@ on_every_runtime! {
                 Ok(())
             });
             let callbacks =
-                rt.callbacks().with_handler_options(handler, options).with_handler(sync(log.clone()));
+                rt.callbacks()
+                    .with_handler_options(handler, options)
+                    .with_handler(sync(log.clone()));
             let mut outer = chain(&callbacks, "outer").await;
             let id = outer.id();
             *children.lock().unwrap() = Some(outer.child());

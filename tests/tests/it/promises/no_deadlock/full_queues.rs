@@ -1,5 +1,5 @@
 //! What a handler emits in its call while a queue is full: tokens are joined, other events are
-//! counted as lost, runs are refused whole. There is no error, and nobody waits.
+//! counted as lost, runs are refused whole. There is no error and no wait.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! A handler with a lane that raises an error in an event that was emitted inside a call: nobody
-//! waits for it there, so the run keeps the failure for its next emit or its end.
+//! A handler with a lane raises an error for an event that was emitted inside a call. That emit does
+//! not wait for it, so the run keeps the failure for its next emit or its end.
 
 use super::*;
 
@@ -10,6 +10,7 @@ type Slot = Arc<Mutex<Option<ChainRun>>>;
 async fn with_a_failed_run(rt: &Rt) -> (CallbackManager, ChainRun) {
     let (own, slot) = (Own::default(), Slot::default());
     let (emits, keeps) = (own.clone(), slot.clone());
+    let (emitted, is_emitted) = std::sync::mpsc::channel::<()>();
     let emitter = handler_fn(move |event, _| {
         if is_text(event, "go") {
             block_on(async {
@@ -17,14 +18,19 @@ async fn with_a_failed_run(rt: &Rt) -> (CallbackManager, ChainRun) {
                 let mut run = emits.get()?.on_chain_start(start).await?;
                 // It is queued, and not waited for.
                 run.on_text("bad").await?;
+                emitted.send(())?;
                 *keeps.lock().unwrap() = Some(run);
                 Ok::<_, HandlerError>(())
             })?;
         }
         Ok(())
     });
-    let gate = handler_fn(|event, _| match event {
-        Event::Text(text) if text.text == "bad" => Err("bad".into()),
+    let gate = handler_fn(move |event, _| match event {
+        Event::Text(text) if text.text == "bad" => {
+            // It fails when the emit has returned.
+            is_emitted.recv()?;
+            Err("bad".into())
+        }
         _ => Ok(()),
     });
     let (callbacks, _) = reporting(rt.callbacks());

@@ -149,7 +149,9 @@ on_every_runtime! {
     }
 
     /// Sync handlers are not waited for: one that is stuck does not hold up the call.
-    async fn the_wait_of_an_emit_in_a_call_does_not_wait_for_sync_handlers(rt: with_blocking_threads) {
+    async fn the_wait_of_an_emit_in_a_call_does_not_wait_for_sync_handlers(
+        rt: with_blocking_threads
+    ) {
         for how in [How::BlockOn, How::Wait] {
             let (handler, mut grip) = rappel_tests::held::held();
             let callbacks = rt.callbacks().with_handler_options(handler, Pipelined::new(8));

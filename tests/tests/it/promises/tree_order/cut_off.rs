@@ -58,7 +58,9 @@ on_every_runtime! {
             let outer = chain(&forest.callbacks, "outer").await;
             let children = outer.child();
             let work = async {
-                let inner = async { silent_model(current()).in_tool(&current(), "tool", "input").await };
+                let inner = async {
+                    silent_model(current()).in_tool(&current(), "tool", "input").await
+                };
                 inner.in_chain(&children, "inner", 0).await
             };
             assert!(timeout(turns, work).await.is_none());

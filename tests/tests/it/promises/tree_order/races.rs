@@ -97,7 +97,9 @@ on_every_runtime! {
             task.await;
             watched.callbacks.flush().await.unwrap();
             for (handler, lines) in watched.of("child") {
-                assert_eq!(lines.first().unwrap(), "tool_start: input", "{handler}");
+                // If the parent's end came before its acceptance, it has not happened.
+                let Some(start) = lines.first() else { continue };
+                assert_eq!(start, "tool_start: input", "{handler}");
                 assert_eq!(lines.len(), 2, "{handler}: {lines:?}");
             }
             for (handler, lines) in watched.of("parent") {
