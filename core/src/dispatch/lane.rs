@@ -73,8 +73,8 @@ pub(crate) struct LaneSeat {
     /// Absent before the run's first event and after its last one.
     key: Option<usize>,
     pushed: Pushed,
-    /// When the emitter of the event that is pushed next stops waiting.
-    due: Option<u64>,
+    /// When the emitter of the event that is pushed next stops waiting: `u64::MAX` is never.
+    due: u64,
 }
 
 impl LaneSeat {
@@ -170,7 +170,7 @@ impl Lane {
     ) -> Arc<Self> {
         let delivery = options.delivery;
         let limits = Limits {
-            capacity: delivery.capacity(),
+            capacity: u32::try_from(delivery.capacity()).unwrap_or(u32::MAX),
             open_traces: delivery.open_traces().unwrap_or(usize::MAX),
             overflow: delivery.overflow(),
             waits: delivery.waits_for_room(),
@@ -195,10 +195,8 @@ impl Lane {
     /// the clock is user code.
     pub(crate) fn prepare(&self, seat: &mut LaneSeat, in_call: bool) {
         seat.due = match (self.mode, self.timeout) {
-            (Mode::Awaited, Some(after)) if !in_call => {
-                Some(self.now().saturating_add(micros(after)))
-            }
-            _ => None,
+            (Mode::Awaited, Some(after)) if !in_call => self.now().saturating_add(micros(after)),
+            _ => u64::MAX,
         };
     }
 
@@ -220,7 +218,7 @@ impl Lane {
                 Mode::Background => false,
             };
         let answer = if waits { node.answer() } else { None };
-        let due = seat.due.filter(|_| answer.is_some()).unwrap_or(u64::MAX);
+        let due = if answer.is_some() { seat.due } else { u64::MAX };
         let item = event.item();
         let may_wait = !event.in_call;
         seat.pushed = self.state.with(|state| {

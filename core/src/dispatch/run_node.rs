@@ -35,7 +35,8 @@ pub(crate) struct RunNode {
     tree: Mutex<Tree>,
     /// Not zero when the run is closed for the work inside it.
     closed: AtomicUsize,
-    closed_wakers: Mutex<WakerSet>,
+    /// Made for the first future that waits for that.
+    closed_wakers: Mutex<Option<Box<WakerSet>>>,
 }
 
 /// A local root run and all runs under it that are not detached.
@@ -63,11 +64,18 @@ struct Refused {
 struct Tree {
     /// Where the run is attached: its parent, and its key there.
     parent: Option<(Weak<RunNode>, usize)>,
-    children: Slab<Weak<dyn OpenRun>>,
+    /// Made for the first child.
+    children: Option<Box<Slab<Weak<dyn OpenRun>>>>,
     /// Whether no more children are taken.
     closed: bool,
     /// Waits until the last child is closed.
     waker: Option<Waker>,
+}
+
+impl Tree {
+    fn is_childless(&self) -> bool {
+        self.children.as_ref().is_none_or(|children| children.is_empty())
+    }
 }
 
 impl RunNode {
@@ -98,7 +106,7 @@ impl RunNode {
             refused: Refused { any: AtomicBool::new(false), handlers: Mutex::new(Vec::new()) },
             tree: Mutex::new(Tree::default()),
             closed: AtomicUsize::new(0),
-            closed_wakers: Mutex::new(WakerSet::default()),
+            closed_wakers: Mutex::new(None),
         }
     }
 
@@ -164,7 +172,9 @@ impl RunNode {
     /// Attaches an open run to its parent. `false` if the parent has ended: then the run is
     /// detached.
     pub(crate) fn attach(&self, parent: &Arc<Self>, run: Weak<dyn OpenRun>) -> bool {
-        let key = parent.tree.with(|tree| (!tree.closed).then(|| tree.children.insert(run)));
+        let key = parent
+            .tree
+            .with(|tree| (!tree.closed).then(|| tree.children.get_or_insert_default().insert(run)));
         if let Some(key) = key {
             self.tree.with(|tree| tree.parent = Some((Arc::downgrade(parent), key)));
         }
@@ -176,8 +186,8 @@ impl RunNode {
         let Some((parent, key)) = self.tree.with(|tree| tree.parent.take()) else { return };
         let Some(parent) = parent.upgrade() else { return };
         let (_child, waker) = parent.tree.with(|tree| {
-            let child = tree.children.try_remove(key);
-            (child, if tree.children.is_empty() { tree.waker.take() } else { None })
+            let child = tree.children.as_mut().and_then(|children| children.try_remove(key));
+            (child, if tree.is_childless() { tree.waker.take() } else { None })
         });
         waker.into_iter().for_each(wake);
     }
@@ -186,12 +196,13 @@ impl RunNode {
     pub(crate) fn close_tree(&self) -> Vec<Arc<dyn OpenRun>> {
         self.tree.with(|tree| {
             tree.closed = true;
-            tree.children.iter().filter_map(|(_, child)| child.upgrade()).collect()
+            let children = tree.children.iter().flat_map(|children| children.iter());
+            children.filter_map(|(_, child)| child.upgrade()).collect()
         })
     }
 
     pub(crate) fn is_childless(&self) -> bool {
-        self.tree.with(|tree| tree.children.is_empty())
+        self.tree.with(|tree| tree.is_childless())
     }
 
     /// Whether the run takes no more children.
@@ -204,7 +215,7 @@ impl RunNode {
         // The waker is user code: it is cloned and dropped outside the lock.
         let waker = cx.waker().clone();
         let (poll, _replaced) = self.tree.with(|tree| {
-            if tree.children.is_empty() {
+            if tree.is_childless() {
                 return (Poll::Ready(()), Some(waker));
             }
             (Poll::Pending, tree.waker.replace(waker))
@@ -221,8 +232,8 @@ impl RunNode {
     pub(crate) fn close_work(&self) {
         // First the mark, then the wakers, so that a future that registers later sees the mark.
         self.closed.swap(1, Ordering::AcqRel);
-        let wakers = self.closed_wakers.with(WakerSet::take);
-        wake_all(wakers);
+        let wakers = self.closed_wakers.with(Option::take);
+        wake_all(wakers.into_iter().flat_map(|mut wakers| wakers.take()));
     }
 
     /// Ready when the run was closed by its parent or by a shutdown.
@@ -231,13 +242,14 @@ impl RunNode {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        let _replaced = self.closed_wakers.with(|wakers| wakers.register(key, waker));
+        let _replaced =
+            self.closed_wakers.with(|wakers| wakers.get_or_insert_default().register(key, waker));
         if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Forgets a waker that [`poll_closed`](Self::poll_closed) registered.
     pub(crate) fn forget_closed(&self, key: &mut WakerKey) {
-        let _waker = self.closed_wakers.with(|wakers| wakers.remove(key));
+        let _waker = self.closed_wakers.with(|wakers| wakers.as_mut()?.remove(key));
     }
 
     pub(crate) fn report(&self, failure: &HandlerFailure) {

@@ -32,18 +32,18 @@ impl Run {
                 let outcome = ready!(self.poll_in_flight(cell, cx));
                 self.complete(cell, outcome.as_ref().err().map(|error| &**error));
                 if cell.ends {
-                    cell.end_outcome = Some(outcome.clone());
+                    cell.rare().end_outcome = Some(outcome.clone());
                     let (state, after) = cell.parts();
                     self.finish(state, after);
                     return Poll::Ready(outcome);
                 }
-                if cell.awaited == Some(sequence) {
-                    drop_quietly(cell.outcome.replace((sequence, outcome)));
+                if cell.awaited == sequence {
+                    drop_quietly(cell.rare().outcome.replace((sequence, outcome)));
                     cell.parts().1.wake_emitter = true;
                 } else if let Err(error) = outcome {
-                    drop_quietly(cell.kept.replace(error));
+                    drop_quietly(cell.rare().kept.replace(error));
                 }
-            } else if let Some((mut event, place)) = cell.deferred.pop_front() {
+            } else if let Some((mut event, place)) = cell.pop_deferred() {
                 let _place = enter(place);
                 let _ = self.accept_open(cell, &mut event);
                 drop_quietly(event);
@@ -51,7 +51,7 @@ impl Run {
                 ready!(self.node.poll_childless(cx));
                 let (state, after) = cell.parts();
                 self.empty_inbox(state, after);
-                if !cell.deferred.is_empty() {
+                if cell.has_deferred() {
                     continue;
                 }
                 if !self.accept_end(cell) {
@@ -74,21 +74,21 @@ impl Run {
 
     /// Numbers the decided end and puts it in flight. `false` if it concerns no handler.
     fn accept_end(self: &Arc<Self>, state: &mut State) -> bool {
-        let Some((mut event, place)) = state.end.take() else { return false };
+        let Some((mut event, place)) = state.rare().end.take() else { return false };
         let _place = enter(place);
         self.refresh_interest(state);
         self.enable_all();
         match &mut *event {
-            Event::LlmEnd(end) if end.of_tokens => end.result = core::mem::take(&mut state.partial),
+            Event::LlmEnd(end) if end.of_tokens => end.result = state.take_partial(),
             Event::LlmError(error) if error.partial.generations.is_empty() => {
-                error.partial = core::mem::take(&mut state.partial);
+                error.partial = state.take_partial();
             }
             Event::ToolError(error) if error.tool_call_id.is_none() => {
-                error.tool_call_id = state.tool_call_id.take();
+                error.tool_call_id = state.rare().tool_call_id.take();
             }
             _ => {}
         }
-        let seated = state.fan_out.as_ref().is_some_and(|fan_out| fan_out.has_seats());
+        let seated = state.has_seats();
         if !state.started || (state.kinds & event.kind().bit() == 0 && !seated) {
             drop_quietly(event);
             return false;

@@ -46,9 +46,11 @@ enum Phase {
 }
 
 /// An open run's entry in the registry.
+#[derive(Clone, Copy)]
 pub(super) struct Entry {
     key: usize,
-    chosen_id: Option<RunId>,
+    /// Whether the caller has chosen the run's id.
+    chosen: bool,
 }
 
 impl Engine {
@@ -123,15 +125,16 @@ impl Engine {
             if chosen_id.is_some_and(|id| !registry.chosen_ids.insert(id)) {
                 return Err(EmitError::DuplicateRunId);
             }
-            Ok(Entry { key: registry.runs.insert(Arc::downgrade(run)), chosen_id })
+            let key = registry.runs.insert(Arc::downgrade(run));
+            Ok(Entry { key, chosen: chosen_id.is_some() })
         })
     }
 
-    pub(super) fn unregister_run(&self, entry: &Entry) {
+    pub(super) fn unregister_run(&self, entry: Entry, id: RunId) {
         let (_run, waiting) = self.registry.with(|registry| {
             let run = registry.runs.try_remove(entry.key);
-            if let Some(id) = &entry.chosen_id {
-                registry.chosen_ids.remove(id);
+            if entry.chosen {
+                registry.chosen_ids.remove(&id);
             }
             (run, registry.runs.is_empty().then(|| registry.waiting.take()))
         });
