@@ -71,7 +71,7 @@ pub(crate) struct LaneOptions {
 #[derive(Default)]
 pub(crate) struct LaneSeat {
     /// Absent before the run's first event and after its last one.
-    key: Option<usize>,
+    key: Option<u32>,
     pushed: Pushed,
     /// When the emitter of the event that is pushed next stops waiting: `u64::MAX` is never.
     due: u64,
@@ -223,7 +223,7 @@ impl Lane {
         let may_wait = !event.in_call;
         seat.pushed = self.state.with(|state| {
             let key = match seat.key {
-                Some(key) => key,
+                Some(key) => key as usize,
                 None => {
                     let emitter = event.admitted.clone();
                     let mailbox = Arc::new(Mailbox { node: node.clone(), emitter });
@@ -235,7 +235,8 @@ impl Lane {
                     key
                 }
             };
-            seat.key = if part.is_last() { None } else { Some(key) };
+            // More runs than that are not open at a time.
+            seat.key = if part.is_last() { None } else { Some(key as u32) };
             let wait = may_wait.then_some(|| node.answer());
             let push = state.queue.push(key, item, (answer, due), wait);
             let mut work = Pushed::Nothing;
@@ -303,7 +304,7 @@ impl Lane {
     pub(crate) fn leave(&self, seat: &mut LaneSeat, hold: Option<WaitGuard>) {
         let Some(key) = seat.key.take() else { return };
         let mut released = LaneReleased::new();
-        self.state.with(|state| state.queue.leave(key, hold, &mut released));
+        self.state.with(|state| state.queue.leave(key as usize, hold, &mut released));
         Self::let_go(released);
     }
 

@@ -110,7 +110,7 @@ impl Run {
         emit.stage = Stage::Done;
         match self.accept(cell, &mut emit.event) {
             Acceptance::InFlight(sequence) => {
-                cell.awaited = sequence;
+                cell.awaited = true;
                 emit.stage = Stage::Accepted(sequence);
             }
             Acceptance::Ignored => return Poll::Ready(Ok(())),

@@ -37,7 +37,7 @@ impl Run {
                     self.finish(state, after);
                     return Poll::Ready(outcome);
                 }
-                if cell.awaited == sequence {
+                if core::mem::take(&mut cell.awaited) {
                     drop_quietly(cell.rare().outcome.replace((sequence, outcome)));
                     cell.parts().1.wake_emitter = true;
                 } else if let Err(error) = outcome {
@@ -45,6 +45,7 @@ impl Run {
                 }
             } else if let Some((mut event, place)) = cell.pop_deferred() {
                 let _place = enter(place);
+                cell.awaited = false;
                 let _ = self.accept_open(cell, &mut event);
                 drop_quietly(event);
             } else if cell.phase == Phase::Closing {
@@ -93,7 +94,7 @@ impl Run {
             drop_quietly(event);
             return false;
         }
-        state.ends = true;
+        (state.ends, state.awaited) = (true, false);
         let here = here(&state.emitter);
         self.begin(state, &mut PendingEvent::Other(event), true, here);
         true

@@ -48,7 +48,7 @@ enum Phase {
 /// An open run's entry in the registry.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
-    key: usize,
+    key: u32,
     /// Whether the caller has chosen the run's id.
     chosen: bool,
 }
@@ -126,13 +126,14 @@ impl Engine {
                 return Err(EmitError::DuplicateRunId);
             }
             let key = registry.runs.insert(Arc::downgrade(run));
-            Ok(Entry { key, chosen: chosen_id.is_some() })
+            // More runs than that are not open at a time.
+            Ok(Entry { key: key as u32, chosen: chosen_id.is_some() })
         })
     }
 
     pub(super) fn unregister_run(&self, entry: Entry, id: RunId) {
         let (_run, waiting) = self.registry.with(|registry| {
-            let run = registry.runs.try_remove(entry.key);
+            let run = registry.runs.try_remove(entry.key as usize);
             if entry.chosen {
                 registry.chosen_ids.remove(&id);
             }

@@ -11,7 +11,7 @@ pub(super) struct Seats {
     /// In the order of [`Setup::lanes`]. Empty before the first event.
     lanes: Box<[LaneSeat]>,
     /// Where the emitter was when the run was admitted to its lanes.
-    admitted: Option<Current>,
+    admitted: Current,
 }
 
 impl Seats {
@@ -19,8 +19,9 @@ impl Seats {
     pub(super) fn at(&mut self, setup: &Setup, emitter: &Current) -> (&mut [LaneSeat], &Current) {
         if self.lanes.is_empty() {
             self.lanes = setup.lanes.iter().map(|_| LaneSeat::default()).collect();
+            self.admitted = emitter.clone();
         }
-        (&mut self.lanes, self.admitted.get_or_insert_with(|| emitter.clone()))
+        (&mut self.lanes, &self.admitted)
     }
 
     pub(super) fn is_any_taken(&self) -> bool {

@@ -19,7 +19,7 @@ use super::fan_out::{Carry, FanOut, carrier};
 use super::partial::Partial;
 use super::seats::Seats;
 use super::setup::Setup;
-use crate::dispatch::{Current, RunNode, Scope, interest_changes};
+use crate::dispatch::{Current, RunNode, Scope, Ticks, interest_changes};
 use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
@@ -136,8 +136,8 @@ pub(super) struct State {
     pub(super) inside: Current,
     /// The run's seats in its lanes, while there is no fan-out.
     pub(super) seats: Seats,
-    /// The event whose outcome its emitter waits for.
-    pub(super) awaited: u64,
+    /// Whether the emitter of the event in flight waits for its outcome.
+    pub(super) awaited: bool,
     /// What few runs have, or have at their end only.
     pub(super) rare: Option<Box<Rare>>,
     /// Whether the event in flight is a token. Then the next one probably is one, too.
@@ -159,11 +159,8 @@ pub(super) struct State {
     changes: usize,
     /// Flushes wait for the event in flight.
     pub(super) flushed: bool,
-    pub(super) ticks: u32,
+    pub(super) ticks: Ticks,
 }
-
-/// No event's number.
-pub(super) const NO_EVENT: u64 = u64::MAX;
 
 /// What few runs have, or have at their end only.
 #[derive(Default)]
@@ -247,7 +244,7 @@ impl Run {
                     emitter: None,
                     inside: None,
                     seats: Seats::default(),
-                    awaited: NO_EVENT,
+                    awaited: false,
                     rare: None,
                     streams: false,
                     ends: false,
@@ -260,7 +257,7 @@ impl Run {
                     keeps_partial: false,
                     changes: 0,
                     flushed: false,
-                    ticks: 0,
+                    ticks: Ticks::default(),
                 },
             }),
         })
