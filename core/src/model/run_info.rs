@@ -1,8 +1,8 @@
 //! What an event says about its run: ids, parent, tags and metadata.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -98,7 +98,7 @@ pub struct RunInfo {
     pub(crate) root_id: RunId,
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
-    pub(crate) tags: Vec<String>,
+    pub(crate) tags: Box<[String]>,
     pub(crate) metadata: Map<String, Value>,
 }
 
