@@ -11,8 +11,6 @@ use alloc::sync::Arc;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use try_lock::{Locked, TryLock};
-
 use super::context::{FrameKind, Place, Swapped};
 use super::item::part_of;
 use super::lane::BoxSyncHandler;
@@ -24,7 +22,9 @@ use crate::model::event::Event;
 use crate::queue::Part;
 use crate::runtime::Runtime;
 use crate::util::sync::{AtomicUsize, Ordering};
-use crate::util::{Mutex, WaitGuard, WakerKey, WakerSet, catch_unwind, drop_quietly, wake_all};
+use crate::util::{
+    Locked, Mutex, Turn, WaitGuard, WakerKey, WakerSet, catch_unwind, drop_quietly, wake_all,
+};
 
 /// How many deferred events wait at most.
 const MOST_DEFERRED: usize = 64;
@@ -33,10 +33,7 @@ const MOST_DEFERRED: usize = 64;
 const ATTEND: usize = 1;
 
 pub(crate) struct InlineSlot {
-    handler: TryLock<Option<BoxSyncHandler>>,
-    /// Set before a look at the cell, and swapped after the cell is released. So one of the two
-    /// sides sees the other.
-    word: AtomicUsize,
+    handler: Turn<Option<BoxSyncHandler>>,
     /// The number of deferred events.
     deferred: AtomicUsize,
     waiting: Mutex<Waiting>,
@@ -68,8 +65,7 @@ impl InlineSlot {
         runtime: Arc<dyn Runtime>,
     ) -> Self {
         Self {
-            handler: TryLock::new(Some(handler)),
-            word: AtomicUsize::new(0),
+            handler: Turn::new(Some(handler)),
             deferred: AtomicUsize::new(0),
             waiting: Mutex::new(Waiting::default()),
             meta,
@@ -84,13 +80,17 @@ impl InlineSlot {
 
     #[inline]
     pub(crate) fn try_checkout(&self) -> Option<Checkout<'_>> {
-        let locked = self.handler.try_lock()?;
+        Some(self.checkout(self.handler.try_hold()?))
+    }
+
+    #[inline]
+    fn checkout<'a>(&'a self, locked: Locked<'a, Option<BoxSyncHandler>>) -> Checkout<'a> {
         let mut checkout = Checkout { slot: self, locked: Some(locked) };
         // Deferred events come before later events of the same run.
         if self.deferred.load(Ordering::Acquire) > 0 {
             checkout.call_deferred();
         }
-        Some(checkout)
+        checkout
     }
 
     /// The handler, once no other call has it.
@@ -99,14 +99,12 @@ impl InlineSlot {
         key: &mut WakerKey,
         cx: &mut Context<'_>,
     ) -> Poll<Checkout<'_>> {
-        if let Some(checkout) = self.try_checkout() {
-            return Poll::Ready(checkout);
-        }
-        let waker = cx.waker().clone();
-        let _replaced = self.waiting.with(|waiting| waiting.emitters.register(key, waker));
-        self.word.fetch_or(ATTEND, Ordering::AcqRel);
-        match self.try_checkout() {
-            Some(checkout) => Poll::Ready(checkout),
+        let register = || {
+            let waker = cx.waker().clone();
+            let _replaced = self.waiting.with(|waiting| waiting.emitters.register(key, waker));
+        };
+        match self.handler.hold_or_request(ATTEND, register) {
+            Some(locked) => Poll::Ready(self.checkout(locked)),
             None => Poll::Pending,
         }
     }
@@ -142,9 +140,9 @@ impl InlineSlot {
             drop_quietly(refused);
             return;
         }
-        self.word.fetch_or(ATTEND, Ordering::AcqRel);
-        // If the handler is taken, the task that has it attends to the event.
-        if self.handler.try_lock().is_some() {
+        // If the handler is taken, the task that has it attends to the event. Otherwise the bit
+        // stays for the task that is spawned.
+        if self.handler.request(ATTEND).is_some() {
             self.spawn(owner);
         }
     }
@@ -240,8 +238,8 @@ impl Checkout<'_> {
 impl Drop for Checkout<'_> {
     #[inline]
     fn drop(&mut self) {
-        drop(self.locked.take());
-        if self.slot.word.swap(0, Ordering::AcqRel) != 0 {
+        let Some(locked) = self.locked.take() else { return };
+        if self.slot.handler.release(locked) != 0 {
             self.slot.attend();
         }
     }
@@ -251,12 +249,13 @@ impl InlineSlot {
     /// Looks after those who have come while the handler was taken.
     #[cold]
     fn attend(&self) {
-        while let Some(locked) = self.handler.try_lock() {
-            // The lock is given back by hand, or `Checkout` would attend once more.
-            let mut checkout =
-                core::mem::ManuallyDrop::new(Checkout { slot: self, locked: Some(locked) });
+        // If the handler is taken, the task that has it attends when it gives it back.
+        while let Some(locked) = self.handler.hold_or_request(ATTEND, || {}) {
+            let mut checkout = Checkout { slot: self, locked: Some(locked) };
             checkout.call_deferred();
-            drop(checkout.locked.take());
+            // Taken out, or the drop of `Checkout` would attend once more.
+            let Some(locked) = checkout.locked.take() else { return };
+            let bits = self.handler.release(locked);
             let (emitters, flushes, more) = self.waiting.with(|waiting| {
                 let more = !waiting.deferred.is_empty();
                 let flushes = match more {
@@ -267,14 +266,9 @@ impl InlineSlot {
             });
             wake_all(emitters);
             drop(flushes);
-            if !more && self.word.swap(0, Ordering::AcqRel) == 0 {
+            if !more && bits == 0 {
                 return;
             }
-        }
-        // The one who has the handler now attends when it is released.
-        self.word.fetch_or(ATTEND, Ordering::AcqRel);
-        if self.handler.try_lock().is_some() {
-            self.attend();
         }
     }
 }

@@ -1,8 +1,6 @@
-//! The cell of a run's state, and the word in which others leave requests for its holder.
+//! Holding the cell of a run's state, and attending to what others have left for its holder.
 //!
-//! The cell is only ever tried. A task that finds it taken leaves a bit in the word. The holder
-//! releases the cell first and swaps the word then. So either the holder sees the bit, or the other
-//! task gets the cell when it tries once more.
+//! The cell is a [`Turn`]: it is only ever tried. A task that finds it taken leaves a bit in its word.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,16 +8,14 @@ use alloc::vec::Vec;
 use core::pin::Pin;
 use core::task::Context;
 
-use try_lock::Locked;
-
 use super::engine::Entry;
 use super::fan_out::{Carry, FanOut};
 use super::state::{
     CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, Phase, Run, STATS, State, TAKE_OVER,
 };
 use crate::dispatch::{Current, OpenRun};
-use crate::util::sync::{AtomicWaker, Ordering};
-use crate::util::{WaitGuard, catch_unwind, drop_quietly};
+use crate::util::sync::AtomicWaker;
+use crate::util::{Locked, WaitGuard, catch_unwind, drop_quietly};
 
 /// What is done after the cell was released.
 #[derive(Default)]
@@ -54,7 +50,7 @@ pub(super) struct Cell<'a> {
 impl Run {
     #[inline]
     pub(super) fn try_cell(self: &Arc<Self>) -> Option<Cell<'_>> {
-        let locked = self.cell.try_lock()?;
+        let locked = self.cell.try_hold()?;
         Some(Cell { locked: Some(locked), run: self })
     }
 
@@ -66,21 +62,16 @@ impl Run {
         bit: usize,
         cx: &mut Context<'_>,
     ) -> Option<Cell<'_>> {
-        if let Some(cell) = self.try_cell() {
-            return Some(cell);
-        }
-        // First the waker, then the bit, then another try: the holder of the cell releases it
-        // before it swaps the word, so it sees the bit or we get the cell.
-        waker.register(cx.waker());
-        self.word.fetch_or(bit, Ordering::AcqRel);
-        self.try_cell()
+        let locked = self.cell.hold_or_request(bit, || waker.register(cx.waker()))?;
+        Some(Cell { locked: Some(locked), run: self })
     }
 
     /// Has the holder of the cell attend to `bits`, or does it here.
     pub(super) fn request(self: &Arc<Self>, bits: usize) {
-        self.word.fetch_or(bits, Ordering::AcqRel);
-        // Dropping the cell attends to the word.
-        drop(self.try_cell());
+        if let Some(locked) = self.cell.request(bits) {
+            // Dropping the cell attends to the word.
+            drop(Cell { locked: Some(locked), run: self });
+        }
     }
 
     /// Keeps `guard` until the event in flight is handled, if there is one.
@@ -107,18 +98,12 @@ impl Run {
             if rest == 0 {
                 return;
             }
-            let mut locked = self.cell.try_lock();
-            if locked.is_none() {
-                // The holder attends to them, unless it has swapped the word already.
-                self.word.fetch_or(rest, Ordering::AcqRel);
-                locked = self.cell.try_lock();
-            }
-            let Some(mut locked) = locked else { return };
+            // If the cell is taken, its holder attends to them.
+            let Some(mut locked) = self.cell.hold_or_request(rest, || {}) else { return };
             let mut after = After::default();
             self.apply(rest, &mut locked, &mut after);
-            drop(locked);
+            bits = self.cell.release(locked);
             self.run_after(after);
-            bits = self.word.swap(0, Ordering::AcqRel);
         }
     }
 
@@ -241,9 +226,7 @@ impl Cell<'_> {
     fn let_go(&mut self) {
         let Some(mut locked) = self.locked.take() else { return };
         let after = locked.after.take();
-        // First the cell is released, then the word is swapped: see `cell_or_register`.
-        drop(locked);
-        let bits = self.run.word.swap(0, Ordering::AcqRel);
+        let bits = self.run.cell.release(locked);
         if bits != 0 || after.is_some() {
             self.run.finish_release(bits, after);
         }

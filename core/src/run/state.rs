@@ -10,8 +10,6 @@ use core::any::Any;
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 
-use try_lock::TryLock;
-
 use super::cell::{After, Held};
 use super::close::{CloseRequest, Closed};
 use super::engine::Entry;
@@ -24,8 +22,8 @@ use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
 use crate::model::run_info::RunKind;
-use crate::util::sync::{AtomicUsize, AtomicWaker, Ordering};
-use crate::util::{Mutex, WaitGuard, drop_quietly};
+use crate::util::sync::{AtomicWaker, Ordering};
+use crate::util::{Mutex, Turn, WaitGuard, drop_quietly};
 
 /// An event that has not happened yet. Tokens are many, and need no box.
 pub(crate) enum PendingEvent {
@@ -67,16 +65,14 @@ pub(crate) struct Run {
     pub(crate) setup: Arc<Setup>,
     /// The kinds of event that make a difference, as bits. All, once the run is closed.
     pub(super) mask: AtomicU32,
-    /// What the holder of the cell has to attend to when it has released it.
-    pub(super) word: AtomicUsize,
     /// The emitter's task, while it waits for the cell or for an event that another task drives.
     pub(super) emitter: AtomicWaker,
     /// The driving task, while it waits for the cell.
     pub(super) driver: AtomicWaker,
-    /// What the bits of the word are about. Most of the time there is nothing.
+    /// What the bits of the cell's word are about. Most of the time there is nothing.
     requests: Mutex<Option<Box<Requests>>>,
     /// It is only ever tried and never waited for, so user code may run while it is held.
-    pub(super) cell: TryLock<Held>,
+    pub(super) cell: Turn<Held>,
 }
 
 /// What others leave to the holder of the cell.
@@ -226,11 +222,10 @@ impl Run {
             node,
             setup,
             mask: AtomicU32::new(0),
-            word: AtomicUsize::new(0),
             emitter: AtomicWaker::new(),
             driver: AtomicWaker::new(),
             requests: Mutex::new(None),
-            cell: TryLock::new(Held {
+            cell: Turn::new(Held {
                 after: None,
                 state: State {
                     phase: Phase::NotStarted,
@@ -359,7 +354,7 @@ impl Scope for Run {
 impl Drop for Run {
     fn drop(&mut self) {
         // Only if its runtime is gone: else it has finished.
-        let Some(mut state) = self.cell.try_lock() else { return };
+        let Some(mut state) = self.cell.try_hold() else { return };
         let (entry, fan_out) = (state.entry.take(), state.fan_out.take());
         let mut seats = core::mem::take(&mut state.seats);
         let rest = (state.carrier.take(), state.rare.take());

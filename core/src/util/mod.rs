@@ -6,6 +6,7 @@ pub(crate) mod catch_unwind;
 pub(crate) mod mutex;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod turn;
 pub(crate) mod wait_group;
 pub(crate) mod waker_set;
 
@@ -16,5 +17,6 @@ pub(crate) use catch_unwind::{CatchUnwind, catch_unwind, drop_quietly};
 pub(crate) use mutex::Condvar;
 pub(crate) use mutex::Mutex;
 pub(crate) use task::{wake, yield_now};
+pub(crate) use turn::{Locked, Turn};
 pub(crate) use wait_group::{WaitGroup, WaitGuard};
 pub(crate) use waker_set::{WakerKey, WakerSet, wake_all};

@@ -19,7 +19,7 @@ pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
 #[cfg(feature = "std")]
 impl<T> Mutex<T> {
-    pub(crate) const fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }
 
@@ -45,7 +45,7 @@ pub(crate) struct Condvar(std::sync::Condvar);
 
 #[cfg(feature = "std")]
 impl Condvar {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(std::sync::Condvar::new())
     }
 

@@ -1,81 +1,205 @@
-//! [`Ledger`]: a flush ends when what was opened before it is handled, and not sooner.
+//! The epochs of a [`LaneQueue`] under its lane's mutex: a flush ends when the events that came before
+//! it are handled, and not sooner.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
-use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::ledger::{Ledger, Ticket};
-use crate::model::model;
+use crate::handler::Overflow;
+use crate::model::{model, wait_for};
+use crate::queue::{Item, LaneQueue, Limits, Part, Push, Released};
+use crate::util::{Mutex, WaitGroup, WaitGuard};
 
-/// Breaks where `close` settles a page without waking who waits for it, where a flush enlists without looking, or where it does not turn the page.
+/// An event. The model needs no more of it than what it is to its run.
+pub(crate) struct Event(pub(crate) Part);
+
+impl Item for Event {
+    fn part(&self) -> Part {
+        self.0
+    }
+
+    fn accepts(&self, _: &Self) -> bool {
+        false
+    }
+
+    fn coalesce(&mut self, _: Self) {}
+}
+
+pub(crate) type Queue = LaneQueue<Event, (), WaitGuard>;
+
+/// The lane of an async handler: each trace that has something gets a server.
+pub(crate) struct Lane {
+    pub(crate) queue: Mutex<Queue>,
+    /// Stored without an order of its own: the lane has to give it one.
+    pub(crate) handled: AtomicUsize,
+}
+
+impl Lane {
+    pub(crate) fn new(capacity: u32) -> Arc<Self> {
+        let limits =
+            Limits { capacity, open_traces: usize::MAX, overflow: Overflow::Wait, waits: true };
+        let queue = Mutex::new(LaneQueue::new(limits));
+        Arc::new(Self { queue, handled: AtomicUsize::new(0) })
+    }
+
+    /// Starts a run in a trace of its own. Returns its seat.
+    pub(crate) fn admit(&self, trace: usize) -> usize {
+        self.queue.with(|queue| queue.admit(trace, false, ())).expect("there is room for it")
+    }
+
+    /// Queues an event. Returns its trace if that has no server. The emitter of `group` may have to
+    /// wait for room, and waits for the answer if `awaited`.
+    pub(crate) fn push(
+        &self,
+        seat: usize,
+        part: Part,
+        group: &Arc<WaitGroup>,
+        awaited: bool,
+    ) -> Option<usize> {
+        let answer = awaited.then(|| WaitGuard::new(group));
+        let wait = Some(|| Some(WaitGuard::new(group)));
+        let pushed = self.queue.with(|queue| {
+            let answer = (answer, u64::MAX);
+            queue.push(seat, Event(part), answer, wait)
+        });
+        match pushed {
+            Push::Queued { ready, released, .. } => {
+                drop(released);
+                ready
+            }
+            Push::Lost { .. } => panic!("there is room for it, or its emitter waits"),
+        }
+    }
+
+    /// Handles the events of a trace until it has none.
+    pub(crate) fn serve(&self, trace: usize) {
+        let (mut hand, mut tickets) = (Vec::new(), Vec::new());
+        let mut answers: Vec<WaitGuard> = Vec::new();
+        loop {
+            let mut released = Released::new();
+            let more = self.queue.with(|queue| {
+                queue.finish(&mut tickets, &mut released);
+                queue.take(trace, 1, &mut hand, &mut released.holds);
+                !hand.is_empty() || queue.end_turn(trace)
+            });
+            drop(released);
+            // After the events were counted out, so that an emitter finds nothing pending.
+            answers.clear();
+            if !more {
+                return;
+            }
+            for mut taken in hand.drain(..) {
+                tickets.push(Queue::ticket(&taken));
+                answers.extend(taken.answer.take());
+                self.handled.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn flush(&self) -> Arc<WaitGroup> {
+        let group = Arc::new(WaitGroup::new());
+        let guard = WaitGuard::new(&group);
+        let done = self.queue.with(|queue| queue.flush(guard));
+        drop(done);
+        group
+    }
+
+    pub(crate) fn assert_idle(&self) {
+        self.queue.with(|queue| {
+            assert_eq!((queue.open_events(), queue.open_runs()), (0, 0), "something is left");
+        });
+    }
+}
+
+/// Fails if the last event of an epoch is counted out without its flush, if a flush is kept that has
+/// nothing to wait for, or if a guard is lost.
 #[test]
-fn while_a_ticket_comes_and_goes() {
+fn while_events_come_and_go() {
     model(3, || {
-        let ledger = Arc::new(Ledger::new());
-        let emitter = ledger.clone();
-        let thread = thread::spawn(move || drop(Ticket::new(&emitter)));
-        block_on(ledger.flush());
+        let lane = Lane::new(8);
+        let emitter = lane.clone();
+        let thread = thread::spawn(move || {
+            let (seat, group) = (emitter.admit(1), Arc::new(WaitGroup::new()));
+            for part in [Part::Start, Part::End] {
+                if let Some(trace) = emitter.push(seat, part, &group, false) {
+                    emitter.serve(trace);
+                }
+            }
+        });
+        wait_for(&lane.flush());
         thread.join().unwrap();
-        assert_eq!(ledger.open_count(), 0);
+        lane.assert_idle();
+        wait_for(&lane.flush());
     });
 }
 
-/// Breaks where a flush takes a page for settled on which something is open, or where the pages before it are let go of in another order.
+/// Fails if a flush takes an epoch for closed in which an event is open, or if epochs are released in
+/// another order.
 #[test]
-fn once_what_came_before_is_handled() {
+fn when_what_came_before_is_handled() {
     model(3, || {
-        let ledger = Arc::new(Ledger::new());
-        let handled = Arc::new(AtomicUsize::new(0));
-        let threads = [(); 2].map(|()| {
-            let (ticket, handled) = (Ticket::new(&ledger), handled.clone());
-            // Turns the page, so that the two are on pages of their own; nobody waits for this one.
-            drop(ledger.flush());
+        let lane = Lane::new(8);
+        let group = Arc::new(WaitGroup::new());
+        let servers = [0, 1].map(|trace| {
+            let seat = lane.admit(trace);
+            let ready = lane.push(seat, Part::Only, &group, false);
+            // The two events are in epochs of their own.
+            drop(lane.flush());
+            let server = lane.clone();
             thread::spawn(move || {
-                handled.fetch_add(1, Ordering::Relaxed);
-                drop(ticket);
+                server.serve(ready.unwrap());
             })
         });
-        block_on(ledger.flush());
-        assert_eq!(handled.load(Ordering::Relaxed), 2);
-        for thread in threads {
-            thread.join().unwrap();
+        wait_for(&lane.flush());
+        assert_eq!(lane.handled.load(Ordering::Relaxed), 2);
+        for server in servers {
+            server.join().unwrap();
         }
+        lane.assert_idle();
     });
 }
 
-/// Breaks where a flush counts on its own page, or where one event's place is taken for another's.
+/// Fails if a flush waits for an event that comes after it, or if the event before it counts for the
+/// later epoch.
 #[test]
 fn whatever_comes_after() {
     model(3, || {
-        let ledger = Arc::new(Ledger::new());
-        let before = Ticket::new(&ledger);
-        let flush = ledger.flush();
-        let after = Ticket::new(&ledger);
-        let thread = thread::spawn(move || drop(before));
-        // It would wait for ever otherwise: this one is dropped only once it is over.
-        block_on(flush);
-        assert_eq!(ledger.open_count(), 1);
-        drop(after);
+        let lane = Lane::new(8);
+        let group = Arc::new(WaitGroup::new());
+        let seats = [0, 1].map(|trace| lane.admit(trace));
+        let before = lane.push(seats[0], Part::Only, &group, false).unwrap();
+        let flush = lane.flush();
+        let after = lane.push(seats[1], Part::Only, &group, false).unwrap();
+        let server = lane.clone();
+        let thread = thread::spawn(move || server.serve(before));
+        // The event after it is served when it is over.
+        wait_for(&flush);
+        assert_eq!(lane.handled.load(Ordering::Relaxed), 1);
+        lane.serve(after);
         thread.join().unwrap();
-        assert_eq!(ledger.open_count(), 0);
+        lane.assert_idle();
     });
 }
 
-/// Breaks where one page's settling wakes one of those who wait for it, or where a flush that is dropped takes another one's place with it.
+/// Fails if the end of an epoch wakes one of those who wait for it, or if a flush that is given up
+/// takes another one with it.
 #[test]
 fn each_of_several() {
     model(3, || {
-        let ledger = Arc::new(Ledger::new());
-        let ticket = Ticket::new(&ledger);
-        let given_up = ledger.flush();
-        let other = ledger.flush();
-        let waiter = thread::spawn(move || block_on(other));
-        let emitter = thread::spawn(move || drop(ticket));
+        let lane = Lane::new(8);
+        let group = Arc::new(WaitGroup::new());
+        let seat = lane.admit(0);
+        let ready = lane.push(seat, Part::Only, &group, false).unwrap();
+        let (given_up, other) = (lane.flush(), lane.flush());
+        let waiter = thread::spawn(move || wait_for(&other));
+        let server = lane.clone();
+        let server = thread::spawn(move || server.serve(ready));
         drop(given_up);
-        block_on(ledger.flush());
+        wait_for(&lane.flush());
         waiter.join().unwrap();
-        emitter.join().unwrap();
+        server.join().unwrap();
+        lane.assert_idle();
     });
 }

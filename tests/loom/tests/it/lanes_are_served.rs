@@ -1,33 +1,35 @@
-//! [`Workers`]: whatever is in a lane is served once, by one job at a time, in order; or it is given up, if no job comes.
+//! [`Workers`]: what is in a lane is handled once, by one worker at a time, in order. If no worker
+//! comes, it is given up.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
 use loom::thread;
 
 use crate::model::model;
-use crate::runtime::{Fate, Pool, Runtime};
-use crate::sync::{BRIEF, Lock};
+use crate::runtime::{Fate, Pool};
+use crate::sync::BRIEF;
 use crate::time;
-use crate::workers::{Serve, Shift, Workers};
+use crate::util::Mutex;
+use crate::workers::{Budget, Serve, Workers};
 
-/// An emitter, and the how many-th of its events.
+/// An emitter, and the number of its event.
 type Event = (char, usize);
 
-/// The least that a lane is made of: core's own protocol of who calls for whom, around a queue.
+/// A queue, with what core's lanes do to get a worker.
 struct Lane {
     workers: Arc<Workers<Lane>>,
-    state: Lock<State>,
+    state: Mutex<State>,
     /// How long a call takes.
     call: Duration,
 }
 
 struct State {
     queue: VecDeque<Event>,
-    /// What the handler has seen; absent while it is being called.
+    /// What the handler has seen. Absent while it is called.
     handler: Option<Vec<Event>>,
     served: bool,
     given_up: Vec<Event>,
@@ -37,7 +39,7 @@ impl Lane {
     fn new(workers: &Arc<Workers<Self>>, call: Duration) -> Arc<Self> {
         Arc::new(Self {
             workers: workers.clone(),
-            state: Lock::new(State {
+            state: Mutex::new(State {
                 queue: VecDeque::new(),
                 handler: Some(Vec::new()),
                 served: false,
@@ -48,21 +50,20 @@ impl Lane {
     }
 
     fn emit(self: &Arc<Self>, event: Event) {
-        let help = self.state.with(|state| {
+        let served = self.state.with(|state| {
             state.queue.push_back(event);
-            (!mem::replace(&mut state.served, true)).then(|| self.workers.put_in_line(self.clone()))
+            mem::replace(&mut state.served, true)
         });
-        if let Some(help) = help {
-            self.workers.answer(help);
+        if !served {
+            self.workers.serve(self.clone());
         }
     }
 
-    /// What was handled and what was given up, once all is over.
+    /// What was handled and what was given up, when all workers are gone.
     fn outcome(self: &Arc<Self>) -> (Vec<Event>, Vec<Event>) {
-        assert!(!self.workers.claim(self), "nobody serves the lane");
         self.state.with(|state| {
             assert!(state.queue.is_empty(), "something is left behind");
-            assert!(!state.served, "nobody will be called for again");
+            assert!(!state.served, "no worker would come again");
             (state.handler.take().expect("the handler is back"), mem::take(&mut state.given_up))
         })
     }
@@ -78,16 +79,13 @@ impl Lane {
 impl Serve for Lane {
     type Kept = ();
 
-    fn serve(self: &Arc<Self>, shift: &mut Shift<()>) -> bool {
+    fn serve(self: &Arc<Self>, budget: &mut Budget<()>) -> bool {
         let mut handler = self.state.with(|state| state.handler.take());
-        assert!(handler.is_some(), "two serve at the same time");
+        assert!(handler.is_some(), "two serve it at the same time");
         loop {
-            let over = shift.is_over();
+            let over = budget.is_over();
             let next = self.state.with(|state| {
-                let next = match over {
-                    true => None,
-                    false => state.queue.pop_front(),
-                };
+                let next = if over { None } else { state.queue.pop_front() };
                 if next.is_none() {
                     state.handler = handler.take();
                     state.served = !state.queue.is_empty();
@@ -99,16 +97,18 @@ impl Serve for Lane {
                 Err(more) => return more,
             }
             time::pass(self.call);
-            shift.count();
+            budget.count(1);
         }
     }
 
-    fn abandon(self: &Arc<Self>) {
+    fn abandon(&self) {
         self.state.with(|state| {
             state.served = false;
             state.given_up.extend(state.queue.drain(..));
         });
     }
+
+    fn idle(&self) {}
 }
 
 /// Each event came out once, and those of one emitter in its order.
@@ -121,7 +121,7 @@ fn assert_each_once_in_order(events: &[Event], emitted: &[Event]) {
     assert_eq!(in_order(events), in_order(emitted), "of {events:?}");
 }
 
-/// So long that a job's time is over after it.
+/// So long that a worker's time is over after it.
 const LONG: Duration = Duration::from_millis(10);
 
 fn workers(linger: Duration, fates: &[Fate]) -> (Arc<Pool>, Arc<Workers<Lane>>) {
@@ -129,12 +129,10 @@ fn workers(linger: Duration, fates: &[Fate]) -> (Arc<Pool>, Arc<Workers<Lane>>) 
     (runtime.clone(), Workers::new(runtime))
 }
 
-/// Breaks where an event is pushed after one has looked whether the lane is served, where a lane is called for twice, or where a job that goes leaves
-/// one behind.
-#[test]
-fn by_jobs_that_come_and_go() {
-    model(2, || {
-        let (runtime, workers) = workers(Duration::ZERO, &[]);
+/// One thread emits two events and the other one.
+fn by_workers_that_linger(linger: Duration) {
+    model(2, move || {
+        let (runtime, workers) = workers(linger, &[]);
         let lane = Lane::new(&workers, Duration::ZERO);
         let emitter = lane.clone();
         let thread = thread::spawn(move || emitter.emit(('b', 0)));
@@ -146,32 +144,30 @@ fn by_jobs_that_come_and_go() {
     });
 }
 
-/// Breaks where a job gives up lingering without a last look, where it stays counted as one that lingers, or where one is counted on who has gone.
+/// Fails if a lane is queued twice, or if a worker that leaves counts as one that comes.
 #[test]
-fn by_jobs_that_linger_briefly() {
-    model(2, || {
-        let (runtime, workers) = workers(BRIEF, &[]);
-        let lane = Lane::new(&workers, Duration::ZERO);
-        let emitter = lane.clone();
-        let thread = thread::spawn(move || emitter.emit(('b', 0)));
-        lane.emit(('a', 0));
-        lane.emit(('a', 1));
-        thread.join().unwrap();
-        runtime.end();
-        lane.assert_handled(&[('a', 0), ('a', 1), ('b', 0)]);
-    });
+fn by_workers_that_come_and_go() {
+    by_workers_that_linger(Duration::ZERO);
 }
 
-/// Breaks where nobody rings for a job that lingers, or where one counts as lingering that does not look before it sleeps: it never wakes by itself here.
+/// Fails if a worker stops lingering without a last look, or if it counts as one that lingers after
+/// that.
 #[test]
-fn by_a_job_that_lingers_until_it_is_rung_for() {
+fn by_workers_that_linger_briefly() {
+    by_workers_that_linger(BRIEF);
+}
+
+/// Fails if a lingering worker is not notified, or if it counts as lingering and does not look before
+/// it waits: its time is not over by itself here.
+#[test]
+fn by_a_worker_that_lingers_until_it_is_notified() {
     model(3, || {
         let runtime = Arc::new(Pool::new(1, Duration::MAX, &[]));
         let workers = Workers::new(runtime.clone());
         let lane = Lane::new(&workers, Duration::ZERO);
         lane.emit(('a', 0));
         lane.emit(('a', 1));
-        // Ends the job's time, so that it does not linger for ever.
+        // Ends the worker's time, so that it does not linger for ever.
         let last = Lane::new(&workers, LONG);
         last.emit(('z', 0));
         runtime.end();
@@ -180,9 +176,10 @@ fn by_a_job_that_lingers_until_it_is_rung_for() {
     });
 }
 
-/// Breaks where a job that has no time left keeps the lane, gives it back twice, or sends for nobody.
+/// Fails if a worker that has no time left keeps the lane, or gives it back and spawns no other
+/// worker.
 #[test]
-fn by_jobs_whose_time_is_over() {
+fn by_workers_whose_time_is_over() {
     model(2, || {
         let (runtime, workers) = workers(BRIEF, &[]);
         let lane = Lane::new(&workers, LONG);
@@ -195,45 +192,8 @@ fn by_jobs_whose_time_is_over() {
     });
 }
 
-/// Breaks where two take the same lane, or where a job that finds it taken believes that there is one for it.
-#[test]
-fn by_a_helper_and_a_job() {
-    model(2, || {
-        let (runtime, workers) = workers(BRIEF, &[]);
-        let lane = Lane::new(&workers, LONG);
-        let helper = lane.clone();
-        let thread = thread::spawn(move || _ = helper.workers.help(&helper));
-        lane.emit(('a', 0));
-        lane.emit(('a', 1));
-        workers.help(&lane);
-        thread.join().unwrap();
-        runtime.end();
-        lane.assert_handled(&[('a', 0), ('a', 1)]);
-    });
-}
-
-/// Breaks where a lane counts as served that nobody can have yet: the only thread that there is waits for what it has put there itself.
-#[test]
-fn by_a_helper_where_no_job_can_come() {
-    model(2, || {
-        let runtime = Arc::new(Pool::new(1, BRIEF, &[]));
-        let workers = Workers::new(runtime.clone());
-        let lane = Lane::new(&workers, Duration::ZERO);
-        let helper = lane.clone();
-        let job = move || {
-            helper.emit(('a', 0));
-            helper.workers.help(&helper);
-            let handled = |state: &mut State| state.handler.as_ref().is_some_and(|handled| handled.contains(&('a', 0)));
-            assert!(helper.state.with(handled), "it would wait for ever");
-        };
-        assert!(runtime.spawn_blocking_boxed(Box::new(job)).is_ok());
-        lane.emit(('b', 0));
-        runtime.end();
-        lane.assert_handled(&[('a', 0), ('b', 0)]);
-    });
-}
-
-/// Breaks where one lane's job is counted for both, or where whoever takes one of them leaves the other without anybody.
+/// Fails if one worker is counted for two lanes, or if one that takes a lane leaves the other without
+/// a worker.
 #[test]
 fn two_at_a_time() {
     model(2, || {
@@ -249,11 +209,11 @@ fn two_at_a_time() {
     });
 }
 
-/// The first job is dropped: what came before is given up, and what comes after has a job again. Breaks where the lane counts as served by a job that
-/// never comes.
-fn despite(fate: fn() -> Fate) {
+/// The first worker is dropped. What came before that is given up, and what comes after it has a
+/// worker again. Fails if the lane counts as served by a worker that never comes.
+fn despite(fate: Fate) {
     model(2, move || {
-        let (runtime, workers) = workers(BRIEF, &[fate()]);
+        let (runtime, workers) = workers(BRIEF, &[fate]);
         let lane = Lane::new(&workers, Duration::ZERO);
         let emitter = lane.clone();
         let thread = thread::spawn(move || emitter.emit(('b', 0)));
@@ -261,24 +221,25 @@ fn despite(fate: fn() -> Fate) {
         thread.join().unwrap();
         runtime.end();
         let (handled, given_up) = lane.outcome();
-        assert!(!given_up.is_empty(), "whoever called for that job has lost its event");
+        assert!(!given_up.is_empty(), "the one that spawned that worker has lost its event");
         assert_each_once_in_order(&[handled, given_up].concat(), &[('a', 0), ('b', 0)]);
     });
 }
 
 #[test]
-fn despite_a_job_that_is_refused() {
-    despite(|| Fate::Refuse);
+fn despite_a_worker_that_is_refused() {
+    despite(Fate::Refuse);
 }
 
 #[test]
-fn despite_a_job_that_is_lost() {
-    despite(|| Fate::Lose);
+fn despite_a_worker_that_is_lost() {
+    despite(Fate::Lose);
 }
 
-/// Breaks where a job that is dropped takes a lane with it that another one is on the way to, or where it leaves one behind.
+/// Fails if a worker that is dropped takes a lane with it that another one is on the way to, or if it
+/// leaves one behind.
 #[test]
-fn two_of_them_despite_a_job_that_is_lost() {
+fn two_of_them_despite_a_worker_that_is_lost() {
     model(2, || {
         let (runtime, workers) = workers(BRIEF, &[Fate::Lose]);
         let lanes = ['a', 'b'].map(|_| Lane::new(&workers, Duration::ZERO));
@@ -292,9 +253,6 @@ fn two_of_them_despite_a_job_that_is_lost() {
             assert_eq!(handled.len() + given_up.len(), 1);
             given_up.len()
         });
-        assert!(
-            given_up.iter().sum::<usize>() <= 1,
-            "a lane is given up that a job was on the way to"
-        );
+        assert!(given_up.iter().sum::<usize>() <= 1, "a lane is given up that has a worker");
     });
 }

@@ -1,4 +1,4 @@
-//! Core's `runtime`: a pool of loom's threads, that runs jobs or drops them.
+//! Core's `runtime`: a pool of loom's threads that runs jobs or drops them.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -12,19 +12,25 @@ use loom::thread::{self, JoinHandle};
 pub(crate) type BoxJob = Box<dyn FnOnce() + Send + 'static>;
 
 pub(crate) trait Runtime: Send + Sync {
-    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), Gone>;
+    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError>;
 
     fn linger(&self) -> Duration;
+
+    fn timer(&self) -> Option<&dyn Timer>;
 }
 
-/// The runtime takes no more jobs.
-pub(crate) struct Gone;
+pub(crate) trait Timer {
+    fn now(&self) -> Duration;
+}
+
+/// The runtime accepts no more jobs.
+pub(crate) struct SpawnError;
 
 /// What becomes of a job.
 #[derive(Clone, Copy)]
 pub(crate) enum Fate {
     Run,
-    /// Dropped at once, by whoever sent for it.
+    /// Dropped at once, by the thread that spawns it.
     Refuse,
     /// Dropped by a thread of the pool.
     Lose,
@@ -32,12 +38,11 @@ pub(crate) enum Fate {
 
 pub(crate) struct Pool {
     linger: Duration,
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Where jobs lie for the threads.
-struct Desk {
+struct Shared {
     state: Mutex<State>,
     /// There is a job, or there will be none.
     work: Condvar,
@@ -47,7 +52,7 @@ struct Desk {
 
 struct State {
     jobs: VecDeque<(Fate, BoxJob)>,
-    /// What becomes of the jobs to come; later ones are run.
+    /// What becomes of the jobs to come. Later ones are run.
     fates: VecDeque<Fate>,
     /// How many threads have a job.
     busy: usize,
@@ -56,7 +61,7 @@ struct State {
 
 impl Pool {
     pub(crate) fn new(threads: usize, linger: Duration, fates: &[Fate]) -> Self {
-        let desk = Arc::new(Desk {
+        let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
                 fates: fates.iter().copied().collect(),
@@ -67,36 +72,28 @@ impl Pool {
             rest: Condvar::new(),
         });
         let thread = |_| {
-            let desk = desk.clone();
-            thread::spawn(move || desk.work())
+            let shared = shared.clone();
+            thread::spawn(move || shared.work())
         };
-        Self {
-            linger,
-            threads: Mutex::new((0..threads).map(thread).collect()),
-            desk,
-        }
-    }
-
-    /// Waits until there is nothing to do.
-    pub(crate) fn rest(&self) {
-        let mut state = self.desk.state.lock().unwrap();
-        while state.busy > 0 || !state.jobs.is_empty() {
-            state = self.desk.rest.wait(state).unwrap();
-        }
+        Self { linger, threads: Mutex::new((0..threads).map(thread).collect()), shared }
     }
 
     /// Waits until there is nothing to do, and ends the threads.
     pub(crate) fn end(&self) {
-        self.rest();
-        self.desk.state.lock().unwrap().closed = true;
-        self.desk.work.notify_all();
+        let mut state = self.shared.state.lock().unwrap();
+        while state.busy > 0 || !state.jobs.is_empty() {
+            state = self.shared.rest.wait(state).unwrap();
+        }
+        state.closed = true;
+        drop(state);
+        self.shared.work.notify_all();
         for thread in self.threads.lock().unwrap().drain(..) {
             thread.join().unwrap();
         }
     }
 }
 
-impl Desk {
+impl Shared {
     fn work(&self) {
         while let Some((fate, job)) = self.next() {
             match fate {
@@ -124,20 +121,25 @@ impl Desk {
 }
 
 impl Runtime for Pool {
-    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), Gone> {
-        let mut state = self.desk.state.lock().unwrap();
+    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
+        let mut state = self.shared.state.lock().unwrap();
         let fate = state.fates.pop_front().unwrap_or(Fate::Run);
         if let Fate::Refuse = fate {
-            // Foreign code runs in its drop, which must not find the desk locked.
+            // The drop of the job calls this pool again, perhaps.
             drop(state);
-            return Err(Gone);
+            return Err(SpawnError);
         }
         state.jobs.push_back((fate, job));
-        self.desk.work.notify_one();
+        self.shared.work.notify_one();
         Ok(())
     }
 
     fn linger(&self) -> Duration {
         self.linger
+    }
+
+    /// Workers read `std::time::Instant` then, which is the clock that the tests move.
+    fn timer(&self) -> Option<&dyn Timer> {
+        None
     }
 }

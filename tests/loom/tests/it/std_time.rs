@@ -1,0 +1,44 @@
+//! What core takes from `std::time`: a clock that stands still until a test lets time pass. Loom
+//! needs each run of one order to be the same.
+
+use core::cell::Cell;
+use core::ops::Add;
+use core::time::Duration;
+
+system::thread_local! {
+    // Loom runs all of its threads on one thread of the system, so it is one clock for each test.
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+pub(crate) fn reset() {
+    NOW.set(Duration::ZERO);
+}
+
+pub(crate) fn pass(time: Duration) {
+    NOW.set(NOW.get() + time);
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Instant(Duration);
+
+impl Instant {
+    pub(crate) fn now() -> Self {
+        Self(NOW.get())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        NOW.get() - self.0
+    }
+
+    pub(crate) fn saturating_duration_since(&self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+}
