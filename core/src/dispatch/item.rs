@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::Current;
-use crate::model::context::EventContext;
+use crate::model::context::{EventContext, RecordedAt};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
 use crate::model::token::Token;
@@ -17,8 +17,18 @@ pub(crate) struct Envelope {
     pub(crate) kind: RunKind,
     pub(crate) sequence: Option<u64>,
     pub(crate) time: Option<Duration>,
+    /// Where it was recorded, if it is replayed.
+    pub(crate) recorded: Option<Arc<RecordedAt>>,
     /// Where its emitter was, if not where the run was admitted.
     pub(crate) emitter: Option<Current>,
+}
+
+impl Envelope {
+    /// Sets what belongs to the event in its context.
+    pub(crate) fn describe(&self, cx: &mut EventContext) {
+        (cx.sequence, cx.time) = (self.sequence, self.time);
+        cx.recorded.clone_from(&self.recorded);
+    }
 }
 
 /// An event in a lane. Tokens without a chunk are kept by value.
@@ -65,11 +75,11 @@ impl LaneItem {
                 f(&Event::LlmNewToken(LlmNewToken { token, chunk: None }), cx)
             }
             Self::Shared(envelope) => {
-                (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+                envelope.describe(cx);
                 f(&envelope.event, cx)
             }
             Self::Joined { token, first } => {
-                (cx.sequence, cx.time) = (first.sequence, first.time);
+                first.describe(cx);
                 f(&Event::LlmNewToken(*token), cx)
             }
         }
@@ -84,6 +94,7 @@ impl LaneItem {
                 kind: RunKind::Llm,
                 sequence,
                 time: None,
+                recorded: None,
                 emitter: None,
             }),
             Self::Joined { token, first } => Arc::new(Envelope {
@@ -91,6 +102,7 @@ impl LaneItem {
                 kind: first.kind,
                 sequence: first.sequence,
                 time: first.time,
+                recorded: first.recorded.clone(),
                 emitter: first.emitter.clone(),
             }),
         }
@@ -166,6 +178,7 @@ impl Item for LaneItem {
                 kind: RunKind::Llm,
                 sequence: *sequence,
                 time: None,
+                recorded: None,
                 emitter: None,
             }),
             Self::Joined { .. } => return,

@@ -2,6 +2,8 @@
 
 mod dispatcher;
 mod flush;
+#[cfg(feature = "serde")]
+mod replay;
 mod runs;
 
 pub use dispatcher::Dispatcher;

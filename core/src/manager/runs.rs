@@ -1,5 +1,6 @@
 //! Starting runs.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,7 +11,7 @@ use super::CallbackManager;
 use crate::dispatch::{RunNode, is_in_call};
 use crate::model::error::EmitError;
 use crate::model::event::{
-    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart,
+    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, StartOrigin, ToolStart,
 };
 use crate::model::run_info::{RunId, RunInfo, RunKind};
 use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, SendEvent, Start, ToolRun};
@@ -19,9 +20,10 @@ macro_rules! starts {
     ($($(#[$doc:meta])* $start:ident($event:ident) -> $run:ident of $kind:ident;)+) => {$(
         $(#[$doc])*
         pub fn $start(&self, start: $event) -> Start<$run> {
-            let run = self.open(RunKind::$kind, &start.name, start.run_id);
+            let run = self.open(RunKind::$kind, &start.name, start.run_id, start.origin.as_deref());
             let chosen_id = start.run_id;
-            Start::new(run, start.into(), chosen_id)
+            let time = start.origin.as_ref().and_then(|origin| origin.time);
+            Start::new(run, start.into(), chosen_id).at(time)
         }
     )+};
 }
@@ -94,6 +96,11 @@ impl CallbackManager {
         let id = event.run_id.or(parent.map(|node| node.info.id()));
         let id = id.unwrap_or_else(|| self.setup.engine.new_run_id());
         let mut info = self.info(RunKind::None, &event.name, id);
+        // It is inside what its manager's run is inside, but for handlers it has no parent.
+        info.above_parent = parent.map(|node| {
+            let itself = Some(node.info.id()).filter(|parent| *parent != id);
+            node.info.parents().chain(itself).collect()
+        });
         (info.parent_id, info.root_id) = (None, id);
         let nested = is_in_call();
         let reporter = self.setup.reporter.clone();
@@ -105,14 +112,34 @@ impl CallbackManager {
         SendEvent::new(run, event.into())
     }
 
-    fn open(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Arc<Run> {
+    fn open(
+        &self,
+        kind: RunKind,
+        name: &Arc<str>,
+        id: Option<RunId>,
+        origin: Option<&StartOrigin>,
+    ) -> Arc<Run> {
         let setup = &self.setup;
         let id = id.unwrap_or_else(|| setup.engine.new_run_id());
-        let info = Arc::new(self.info(kind, name, id));
+        let mut info = self.info(kind, name, id);
+        if let Some(origin) = origin {
+            info.traceparent = origin.traceparent.map(Box::new);
+            if let Some((parent, root)) = origin.remote_parent {
+                (info.parent_id, info.root_id, info.remote_parent) = (Some(parent), root, true);
+                info.above_parent = (parent != root).then(|| Arc::from([root]));
+            }
+        }
+        self.open_run(info)
+    }
+
+    fn open_run(&self, info: RunInfo) -> Arc<Run> {
+        let setup = &self.setup;
+        let remote = info.remote_parent;
+        let info = Arc::new(info);
         let nested = is_in_call();
         let reporter = setup.reporter.clone();
         let node = match &setup.parent {
-            Some(parent) if !setup.detached && !nested && !parent.has_ended() => {
+            Some(parent) if !setup.detached && !remote && !nested && !parent.has_ended() => {
                 RunNode::under(parent, info, reporter)
             }
             _ => RunNode::detached(info, reporter, nested),
@@ -135,6 +162,10 @@ impl CallbackManager {
             name: name.clone(),
             tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
             metadata: setup.metadata.clone(),
+            above_parent: parent.and_then(|info| info.above_child()),
+            traceparent: None,
+            remote_parent: false,
+            replayed: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an event says about its run: ids, parent, tags and metadata.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,6 +10,10 @@ use core::time::Duration;
 
 use serde_json::{Map, Value};
 use uuid::{Builder, Uuid};
+
+#[cfg(feature = "serde")]
+use super::event::is_default;
+use super::traceparent::TraceParent;
 
 /// The id of a run, a UUID.
 ///
@@ -74,6 +79,11 @@ pub struct RunIdError {
 
 /// The kind of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum RunKind {
     /// A text model.
@@ -92,15 +102,30 @@ pub enum RunKind {
 
 /// What handlers know about a run. It is made at the run's start and shared by all of its events.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RunInfo {
     pub(crate) id: RunId,
     pub(crate) parent_id: Option<RunId>,
     pub(crate) root_id: RunId,
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
+    #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) tags: Vec<String>,
+    #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) metadata: Map<String, Value>,
+    /// The runs above the parent, outermost first. `None` if there are none.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub(crate) above_parent: Option<Arc<[RunId]>>,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub(crate) traceparent: Option<Box<TraceParent>>,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
+    pub(crate) remote_parent: bool,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
+    pub(crate) replayed: bool,
 }
+
+/// Maximum number of runs above the parent that a run knows: the outermost and the nearest.
+const MOST_ABOVE: usize = 127;
 
 impl RunInfo {
     /// Returns the run's id.
@@ -143,5 +168,43 @@ impl RunInfo {
     #[must_use]
     pub fn metadata(&self) -> &Map<String, Value> {
         &self.metadata
+    }
+
+    /// Returns the ids of the runs that this run is inside, outermost first. The last one is the
+    /// parent.
+    ///
+    /// There are at most 128: the outermost and the 127 nearest. Under a remote parent there are
+    /// that parent and its outermost run, because the runs between them are not known.
+    pub fn parents(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.above_parent.iter().flat_map(|ids| ids.iter().copied()).chain(self.parent_id)
+    }
+
+    /// Returns the W3C trace context that the run's start was given.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&TraceParent> {
+        self.traceparent.as_deref()
+    }
+
+    /// Returns `true` if the parent was given to the run's start as a parent in another process.
+    #[must_use]
+    pub fn has_remote_parent(&self) -> bool {
+        self.remote_parent
+    }
+
+    /// Returns `true` if the run is replayed from records.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// The runs above the parent of a run that is inside this one.
+    pub(crate) fn above_child(&self) -> Option<Arc<[RunId]>> {
+        let parent = self.parent_id?;
+        let Some(above) = &self.above_parent else { return Some(Arc::from([parent])) };
+        // The outermost run stays, and the one below it goes.
+        let skipped = usize::from(above.len() >= MOST_ABOVE);
+        let (first, rest) = above.split_first()?;
+        let rest = rest.get(skipped..).unwrap_or_default();
+        Some([*first].into_iter().chain(rest.iter().copied()).chain([parent]).collect())
     }
 }

@@ -156,7 +156,10 @@ impl Run {
         state.phase = Phase::Closing;
         self.enable_all();
         let children = self.node.close_tree();
-        event.set_open_children(children.len());
+        // A replayed end has what was recorded.
+        if state.stamp.as_ref().is_none_or(|stamp| stamp.kind != event.kind()) {
+            event.set_open_children(children.len());
+        }
         after.children.extend(children);
         state.end = Some((event, place));
     }

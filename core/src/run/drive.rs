@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 use super::cell::Held;
 use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
@@ -245,7 +246,7 @@ impl Run {
             event => {
                 let kind = event.kind();
                 state.started |= kind.is_start();
-                (kind, kind.is_start())
+                (kind, kind.is_start() || state.token_times)
             }
         };
         if state.kinds & kind.bit() == 0 {
@@ -296,13 +297,31 @@ impl Run {
             _ => Some(state.sequence),
         };
         state.sequence += 1;
-        let time = if timed { self.setup.engine.clock.now() } else { None };
+        let mut time = None;
+        if state.stamp.is_some() || self.node.info.is_replayed() {
+            time = self.apply_stamp(state, event.kind());
+        } else if timed {
+            time = self.setup.engine.clock.now();
+        }
         if here.moved || state.inside.is_none() {
             self.move_emitter(state);
         }
         let Some(fan_out) = &mut state.fan_out else { return };
         fan_out.load(event, sequence, time, here.in_call);
         state.in_flight = true;
+    }
+
+    /// The event has the time that it was given, and may be replayed.
+    #[cold]
+    fn apply_stamp(&self, state: &mut State, kind: EventKind) -> Option<Duration> {
+        let stamp = state.stamp.take_if(|stamp| stamp.kind == kind);
+        let Some(fan_out) = &mut state.fan_out else { return None };
+        let Some(stamp) = stamp else {
+            fan_out.set_recorded(None);
+            return self.setup.engine.clock.now();
+        };
+        fan_out.set_recorded(stamp.recorded);
+        stamp.time
     }
 
     /// The emitter is somewhere else than at the run's last event.

@@ -19,7 +19,7 @@ use super::state::{PendingEvent, Run};
 use crate::dispatch::{
     Asked, Call, Current, Envelope, LaneEvent, LaneSeat, Swapped, Target, ask_async,
 };
-use crate::model::context::EventContext;
+use crate::model::context::{EventContext, RecordedAt};
 use crate::model::error::FailureCause;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
@@ -105,6 +105,10 @@ impl FanOut {
         self.last = self.at.event.kind().is_end() || self.at.node.info.kind() == RunKind::None;
     }
 
+    pub(super) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
+        self.at.cx.recorded = recorded;
+    }
+
     /// The emitter is somewhere else than at the last event.
     pub(super) fn set_emitter(&mut self, emitter: Current) {
         self.emitter = emitter;
@@ -160,6 +164,7 @@ impl FanOut {
             event,
             sequence: cx.sequence,
             time: cx.time,
+            recorded: &cx.recorded,
             emitter,
             admitted,
             in_call: *in_call,
@@ -289,6 +294,7 @@ async fn ask_inline(this: &mut FanOut) {
                         kind: node.info.kind(),
                         sequence: cx.sequence,
                         time: cx.time,
+                        recorded: cx.recorded.clone(),
                         emitter: None,
                     };
                     slot.defer(handler, node, Arc::new(envelope), emitter.clone());

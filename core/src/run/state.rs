@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
+use core::time::Duration;
 
 use try_lock::TryLock;
 
@@ -18,6 +19,7 @@ use super::engine::Entry;
 use super::fan_out::{Carry, FanOut, carrier};
 use super::setup::Setup;
 use crate::dispatch::{Current, RunNode, Scope, interest_changes};
+use crate::model::context::RecordedAt;
 use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
@@ -54,6 +56,14 @@ impl From<Event> for PendingEvent {
     fn from(event: Event) -> Self {
         Self::Other(Box::new(event))
     }
+}
+
+/// What the run's next event of that kind is given, instead of what is found out here.
+pub(crate) struct Stamp {
+    pub(crate) kind: EventKind,
+    pub(crate) time: Option<Duration>,
+    /// Where it was recorded, if it is replayed.
+    pub(crate) recorded: Option<Arc<RecordedAt>>,
 }
 
 /// What an event comes to for its emitter. Boxed, because it mostly is no error.
@@ -154,6 +164,7 @@ pub(super) struct State {
     /// Flushes wait for the event in flight.
     pub(super) flushed: bool,
     pub(super) ticks: u32,
+    pub(super) stamp: Option<Box<Stamp>>,
 }
 
 impl Run {
@@ -202,6 +213,7 @@ impl Run {
                     changes: 0,
                     flushed: false,
                     ticks: 0,
+                    stamp: None,
                 },
             }),
         })
