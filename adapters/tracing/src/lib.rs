@@ -24,3 +24,7 @@ mod spans;
 
 pub use emitter::EmitterSpan;
 pub use spans::Spans;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -64,7 +64,8 @@ pub(crate) type Rank = (u8, bool, HandlerId);
 #[derive(Default)]
 struct Tree {
     /// Where the run is attached: its parent, and its key there.
-    parent: Option<(Weak<RunNode>, usize)>,
+    parent: Option<Weak<RunNode>>,
+    key: u32,
     /// Made for the first child.
     children: Option<Box<Slab<Weak<dyn OpenRun>>>>,
     /// Whether no more children are taken.
@@ -187,15 +188,18 @@ impl RunNode {
             .tree
             .with(|tree| (!tree.closed).then(|| tree.children.get_or_insert_default().insert(run)));
         if let Some(key) = key {
-            self.tree.with(|tree| tree.parent = Some((Arc::downgrade(parent), key)));
+            // More children than that are not open at a time.
+            self.tree.with(|tree| {
+                (tree.parent, tree.key) = (Some(Arc::downgrade(parent)), key as u32);
+            });
         }
         key.is_some()
     }
 
     /// Detaches a run from its parent. Its end has been handled in place and queued in every lane.
     pub(crate) fn detach(&self) {
-        let Some((parent, key)) = self.tree.with(|tree| tree.parent.take()) else { return };
-        let Some(parent) = parent.upgrade() else { return };
+        let (parent, key) = self.tree.with(|tree| (tree.parent.take(), tree.key as usize));
+        let Some(parent) = parent.and_then(|parent| parent.upgrade()) else { return };
         let (_child, waker) = parent.tree.with(|tree| {
             let child = tree.children.as_mut().and_then(|children| children.try_remove(key));
             (child, if tree.is_childless() { tree.waker.take() } else { None })

@@ -375,6 +375,18 @@ on_every_runtime! {
 }
 
 #[test]
+fn a_replay_can_be_a_task() {
+    fn is_send<T: Send>(_: &T) {}
+    fn check(mut replayer: Replayer, record: EventRecord) {
+        is_send(&replayer);
+        is_send(&replayer.replay(record));
+        is_send(&replayer.close_open(RunError::TimedOut));
+        is_send(&replayer.give_up(RunId::from_bytes([1; 16])));
+    }
+    let _ = check;
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     rappel_tests::runtimes::Flavour::TokioCurrentThread.run(async |rt: Rt| {
         let lines = recorded(&rt).await;

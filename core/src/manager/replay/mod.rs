@@ -4,7 +4,7 @@ mod error;
 mod known;
 mod rebuild;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -169,7 +169,7 @@ impl Replayer {
     ///
     /// These ends stand in no record ([`EventContext::is_made_up`](crate::EventContext::is_made_up)).
     pub async fn close_open(&mut self, reason: RunError) {
-        let runs: Vec<RunId> = self.open.keys().copied().collect();
+        let runs: BTreeSet<RunId> = self.open.keys().copied().collect();
         self.close(&runs, &reason).await;
     }
 
@@ -177,12 +177,12 @@ impl Replayer {
     /// begin again. Its open runs end as [`RunError::Cancelled`].
     pub async fn give_up(&mut self, root: RunId) {
         let of_root = self.open.iter().filter(|(_, open)| open.root == root);
-        let runs: Vec<RunId> = of_root.map(|(id, _)| *id).collect();
+        let runs: BTreeSet<RunId> = of_root.map(|(id, _)| *id).collect();
         self.close(&runs, &RunError::Cancelled).await;
         self.known.forget(root);
     }
 
-    async fn close(&mut self, runs: &[RunId], reason: &RunError) {
+    async fn close(&mut self, runs: &BTreeSet<RunId>, reason: &RunError) {
         // Deepest first: a run whose children are closed, the latest of them first.
         let mut children: BTreeMap<RunId, usize> = BTreeMap::new();
         let mut ready = BTreeMap::new();

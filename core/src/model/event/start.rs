@@ -20,7 +20,7 @@ macro_rules! start_setters {
             /// Sets the run's id. Without it the run gets a new one.
             ///
             /// The start fails with [`EmitError::DuplicateRunId`](crate::EmitError::DuplicateRunId)
-            /// if an open run has the id.
+            /// if an open run was given the same id at its start.
             #[must_use]
             pub fn with_run_id(mut self, id: RunId) -> Self {
                 self.run_id = Some(id);
