@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -261,10 +260,6 @@ impl<R: Spawner, T: Send + Sync + 'static> Spawner for Timed<R, T> {
     fn may_block(&self) -> bool {
         self.0.may_block()
     }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_budget(cx)
-    }
 }
 
 impl<R: BlockingExecutor, T: Send + Sync + 'static> BlockingExecutor for Timed<R, T> {
@@ -345,10 +340,6 @@ impl Spawner for Rt {
 
     fn may_block(&self) -> bool {
         self.runtime.may_block()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.runtime.poll_budget(cx)
     }
 }
 

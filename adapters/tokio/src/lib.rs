@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rappel_core::runtime::{BoxFuture, BoxJob};
@@ -98,11 +98,6 @@ impl Spawner for Tokio {
 
     fn may_block(&self) -> bool {
         !drives_a_current_thread_runtime() && !has_budget()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(coop::poll_proceed(cx)).made_progress();
-        Poll::Ready(())
     }
 }
 

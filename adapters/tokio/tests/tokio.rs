@@ -1,7 +1,6 @@
-//! What the adapter asks tokio: whether this thread may block, and for the budget of the task.
+//! What the adapter asks tokio: whether this thread may block.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::thread;
 
 use rappel_tokio::prelude::*;
@@ -80,28 +79,11 @@ fn waiting_on_the_thread_that_drives_the_runtime_is_an_error() {
     assert!(waited.is_ok(), "{waited:?}");
 }
 
-/// How many units of the budget are left. It uses them up.
+/// How many units of the task's cooperative budget are left. It uses them up.
 fn take_all() -> usize {
     let mut cx = Context::from_waker(Waker::noop());
-    let tokio = Tokio::current();
-    (0..1_000).take_while(|_| tokio.poll_budget(&mut cx).is_ready()).count()
-}
-
-#[test]
-fn a_task_yields_when_its_budget_is_used_up() {
-    current_thread().block_on(async {
-        let tokio = Tokio::current();
-        let (mut polls, mut taken) = (0, 0);
-        poll_fn(|cx| {
-            polls += 1;
-            while taken < 1_000 && tokio.poll_budget(cx).is_ready() {
-                taken += 1;
-            }
-            if taken < 1_000 { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
-        assert!(polls > 1 && polls < 100, "the task is woken with a new budget: {polls} polls");
-    });
+    let mut take = || coop::poll_proceed(&mut cx).map(|unit| unit.made_progress()).is_ready();
+    (0..1_000).take_while(|_| take()).count()
 }
 
 #[test]
@@ -113,11 +95,4 @@ fn asking_whether_it_may_block_takes_nothing_from_the_budget() {
         let used_up = on_a_task(async { (take_all(), may_block(), coop::has_budget_remaining()) });
         assert_eq!(used_up.await, (left, false, false));
     });
-}
-
-#[test]
-fn outside_of_a_task_there_is_no_budget() {
-    let runtime = current_thread();
-    let _entered = runtime.enter();
-    assert_eq!(take_all(), 1_000);
 }

@@ -25,9 +25,8 @@ impl CallbackHandler for Nothing {
 }
 
 pub(crate) fn row(handlers: usize, messages: &[String]) -> Row {
-    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| {
-        callbacks.push(Arc::new(Nothing))
-    });
+    let callbacks = (0..handlers)
+        .fold(CallbackManager::new(), |callbacks, _| callbacks.push(Arc::new(Nothing)));
     let config = RunnableConfig::new().with_observer(Arc::new(callbacks));
     let run_id = config.run_id;
     config.emit(&Event::OnStart {

@@ -17,9 +17,8 @@ pub(crate) fn row(handlers: usize, messages: &[String], host: &Host) -> Row {
     let run = host.block_on(start(&CallbackManager::default(), messages));
     let info = RunInfo::clone(run.info());
     drop(run);
-    let handlers: Vec<Box<dyn DynHandler>> = (0..handlers)
-        .map(|_| Box::new(Nothing) as Box<dyn DynHandler>)
-        .collect();
+    let handlers: Vec<Box<dyn DynHandler>> =
+        (0..handlers).map(|_| Box::new(Nothing) as Box<dyn DynHandler>).collect();
     Row::new("dyn", EVENTS, move |meter| {
         meter.around(|| {
             host.block_on(async {

@@ -43,14 +43,10 @@ impl CallbackHandler for Nothing {
 
 pub(crate) fn row(handlers: usize, messages: &[String], host: &Host) -> Row {
     let host = host.clone();
-    let callbacks = (0..handlers).fold(CallbackManager::new(), |callbacks, _| {
-        callbacks.add_handler(Arc::new(Nothing))
-    });
-    let run = RunTree::new(
-        "model:chat",
-        RunType::Llm,
-        json!({ "messages": messages, "model": "model" }),
-    );
+    let callbacks = (0..handlers)
+        .fold(CallbackManager::new(), |callbacks, _| callbacks.add_handler(Arc::new(Nothing)));
+    let run =
+        RunTree::new("model:chat", RunType::Llm, json!({ "messages": messages, "model": "model" }));
     let messages: Vec<Message> = messages.iter().map(Message::human).collect();
     host.block_on(callbacks.dispatch_llm_start(&run, &messages));
     Row::new("lc-callbacks", EVENTS, move |meter| {

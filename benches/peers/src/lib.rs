@@ -42,11 +42,7 @@ pub struct Group {
 
 impl Group {
     fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            rows: Vec::new(),
-            whose: Vec::new(),
-        }
+        Self { name, rows: Vec::new(), whose: Vec::new() }
     }
 
     fn add(&mut self, peer: &'static str, handlers: usize, mut row: Row) {
@@ -85,17 +81,9 @@ fn all(name: &'static str, messages: &[String], host: &Host) -> Group {
     let mut group = Group::new(name);
     for handlers in HANDLERS {
         group.add("dyn", handlers, dyn_calls::row(handlers, messages, host));
-        group.add(
-            "rappel",
-            handlers,
-            rappel::asynchronous(handlers, messages, host),
-        );
+        group.add("rappel", handlers, rappel::asynchronous(handlers, messages, host));
         group.add("rig", handlers, rig::row(handlers, messages, host));
-        group.add(
-            "lc-callbacks",
-            handlers,
-            lc_callbacks::row(handlers, messages, host),
-        );
+        group.add("lc-callbacks", handlers, lc_callbacks::row(handlers, messages, host));
         group.add("cognis-core", handlers, cognis::row(handlers, messages));
     }
     group

@@ -20,11 +20,7 @@ use rappel_peers::{Group, NOTES, Whose, groups};
 use serde_json::{Value, json};
 
 /// As many slices as with `--quick`, but longer ones, and of rows that are created anew.
-const FULL: Pace = Pace {
-    passes: 3,
-    slices: 5,
-    slice: Duration::from_millis(20),
-};
+const FULL: Pace = Pace { passes: 3, slices: 5, slice: Duration::from_millis(20) };
 
 /// The same work with other libraries, beside rappel.
 #[derive(Debug, Parser)]
@@ -78,10 +74,8 @@ fn timed(pace: Pace) -> Vec<Measured> {
     let mut all: Vec<Measured> = Vec::new();
     for pass in 1..=pace.passes {
         eprintln!("pass {pass} of {}", pace.passes);
-        let of_pass: Vec<Measured> = groups()
-            .into_iter()
-            .flat_map(|group| timed_group(group, pace))
-            .collect();
+        let of_pass: Vec<Measured> =
+            groups().into_iter().flat_map(|group| timed_group(group, pace)).collect();
         for (so_far, new) in all.iter_mut().zip(&of_pass) {
             so_far.slices.extend(&new.slices);
         }
@@ -105,10 +99,8 @@ fn timed_group(mut group: Group, pace: Pace) -> impl Iterator<Item = Measured> {
 
 impl Measured {
     fn result(&self, counts: &Counts) -> PeerRow {
-        let count = counts
-            .rows
-            .iter()
-            .find(|count| count.panel == self.group && count.row == self.row);
+        let count =
+            counts.rows.iter().find(|count| count.panel == self.group && count.row == self.row);
         PeerRow {
             name: self.group.to_owned(),
             peer: self.whose.peer.to_owned(),

@@ -33,19 +33,14 @@ fn row(kind: Kind, handlers: usize, messages: &[String], host: &Host) -> Row {
             run
         });
         meter.around(|| host.block_on(emit(&mut run, MEASURED)));
-        host.block_on(run.end(LlmResult::new()))
-            .expect("an open run ends");
+        host.block_on(run.end(LlmResult::new())).expect("an open run ends");
     })
 }
 
 /// Starts a run of a chat model with these messages.
 pub(crate) async fn start(callbacks: &CallbackManager, messages: &[String]) -> LlmRun {
-    let messages: Vec<Message> = messages
-        .iter()
-        .map(|text| Message::human(text.as_str()))
-        .collect();
-    let started = callbacks
-        .on_chat_model_start(ChatModelStart::new("model", messages))
-        .await;
+    let messages: Vec<Message> =
+        messages.iter().map(|text| Message::human(text.as_str())).collect();
+    let started = callbacks.on_chat_model_start(ChatModelStart::new("model", messages)).await;
     started.expect("no handler fails")
 }

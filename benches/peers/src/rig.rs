@@ -48,10 +48,7 @@ impl AgentHook for Emits {
     async fn on_run_start(&self, context: &HookContext, _: RunStart<'_>) -> RunStartAction {
         loop {
             for _ in 0..self.wanted.swap(0, Ordering::Relaxed) {
-                let delta = TextDelta {
-                    delta: token(),
-                    aggregated: black_box("the text so far"),
-                };
+                let delta = TextDelta { delta: token(), aggregated: black_box("the text so far") };
                 if let ObservationAction::Stop(reason) =
                     self.hooks.on_text_delta(context, delta).await
                 {
@@ -74,18 +71,10 @@ impl Run {
         let mut hooks = HookStack::new();
         (0..handlers).for_each(|_| hooks.push(Nothing));
         let wanted = Arc::new(AtomicU64::new(0));
-        let emits = Emits {
-            hooks,
-            wanted: wanted.clone(),
-        };
+        let emits = Emits { hooks, wanted: wanted.clone() };
         // The model is never called.
-        let agent = AgentBuilder::new(MockCompletionModel::text("answer"))
-            .add_hook(emits)
-            .build();
-        let stream = agent
-            .prompt("prompt")
-            .history(messages.iter().map(Message::user))
-            .stream();
+        let agent = AgentBuilder::new(MockCompletionModel::text("answer")).add_hook(emits).build();
+        let stream = agent.prompt("prompt").history(messages.iter().map(Message::user)).stream();
         Self { stream, wanted }
     }
 

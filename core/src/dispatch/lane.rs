@@ -327,6 +327,12 @@ impl Lane {
         drop(done);
     }
 
+    /// Keeps `guard` until nothing is queued and no call is out.
+    pub(crate) fn drain(&self, guard: WaitGuard) {
+        let done = self.state.with(|state| state.queue.drain(guard));
+        drop(done);
+    }
+
     pub(crate) fn open_runs(&self) -> usize {
         self.state.with(|state| state.queue.open_runs())
     }

@@ -23,7 +23,7 @@ use crate::model::event::{
     ChainEnd, ChainStart, Event, RetrieverEnd, RetrieverStart, ToolEnd, ToolStart, error_event,
 };
 use crate::run::{End, Run, RunHandle, Start};
-use crate::util::WakerKey;
+use crate::util::{WakerKey, drop_quietly};
 
 /// The error of an instrumented future. It is implemented for every error that is made of a
 /// [`RunError`]: a handler with `raise_error` or a shutdown may stop the run, and the future's error
@@ -321,7 +321,11 @@ where
                     // The future's own error comes before that of a handler.
                     return Poll::Ready(match (this.output.take(), outcome) {
                         (Some(Ok(_)) | None, Err(error)) => Err(stopped(error)),
-                        (Some(output), _) => output,
+                        (Some(output), outcome) => {
+                            // A handler's error may panic when it is dropped.
+                            drop_quietly(outcome);
+                            output
+                        }
                         (None, Ok(())) => Err(E::from_run_error(RunError::Cancelled)),
                     });
                 }

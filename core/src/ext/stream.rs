@@ -20,6 +20,7 @@ use crate::model::event::{ChainEnd, Event, EventKind, LlmEnd, LlmNewToken, error
 use crate::model::result::LlmChunk;
 use crate::model::token::Token;
 use crate::run::{ChainRun, End, LlmRun};
+use crate::util::drop_quietly;
 
 /// An item of a model's stream: the text of a token, and perhaps more.
 ///
@@ -203,9 +204,17 @@ where
                 Stage::Open(work) => work,
                 Stage::Ending(end, error) => {
                     let outcome = ready!(Pin::new(end).poll(cx));
-                    let error = error.take().or(outcome.err().map(RunError::from));
+                    let error = error.take();
                     *this.stage = Stage::Done;
-                    return Poll::Ready(error.map(Err));
+                    // The stream's own error comes before that of a handler.
+                    return Poll::Ready(match error {
+                        Some(error) => {
+                            // A handler's error may panic when it is dropped.
+                            drop_quietly(outcome);
+                            Some(Err(error))
+                        }
+                        None => outcome.err().map(|error| Err(error.into())),
+                    });
                 }
                 Stage::Done => return Poll::Ready(None),
             };

@@ -42,7 +42,8 @@ impl CallbackManager {
     /// `deadline` at most. Then it closes the runs that are left, children first, as
     /// [`RunError::Cancelled`](crate::RunError::Cancelled). Instrumented futures and streams inside
     /// them resolve with an error and drop what they wrap. Then it waits until all is handled, for
-    /// `deadline` at most once more, and reports what became of each handler's events.
+    /// `deadline` at most once more, and reports what became of each handler's events. It waits for
+    /// a call that has timed out, too, because ends are kept behind it.
     ///
     /// Afterwards every start and event is [`EmitError::ShutDown`], and has not happened. Runs
     /// without handlers are neither waited for nor refused.
@@ -187,8 +188,14 @@ async fn shut_down(engine: Arc<Engine>, deadline: Duration) -> ShutdownReport {
     open.iter().for_each(|run| run.mark_shut_down());
     open.iter().for_each(|run| run.shut_down());
     drop(open);
-    let group = engine.flush();
-    within(&engine, deadline, poll_fn(|cx| group.poll(cx))).await;
+    let delivered = async {
+        let flushed = engine.flush();
+        poll_fn(|cx| flushed.poll(cx)).await;
+        // The ends that are kept because a call has timed out and has not returned.
+        let drained = engine.drained();
+        poll_fn(|cx| drained.poll(cx)).await;
+    };
+    within(&engine, deadline, delivered).await;
     ShutdownReport {
         closed_runs,
         handlers: engine.handlers().iter().map(|handler| handler.stats()).collect(),

@@ -14,6 +14,8 @@ pub(crate) struct EpochCounter<G> {
     earlier: VecDeque<Count<G>>,
     /// The open entries of the last epoch, which takes new ones.
     last: usize,
+    /// Released when no entry is open.
+    drained: Vec<G>,
 }
 
 struct Count<G> {
@@ -23,7 +25,7 @@ struct Count<G> {
 
 impl<G> EpochCounter<G> {
     pub(crate) const fn new() -> Self {
-        Self { first: 0, earlier: VecDeque::new(), last: 0 }
+        Self { first: 0, earlier: VecDeque::new(), last: 0, drained: Vec::new() }
     }
 
     /// Counts an entry in. Returns its epoch.
@@ -46,6 +48,9 @@ impl<G> EpochCounter<G> {
             self.earlier.pop_front();
             self.first = self.first.wrapping_add(1);
         }
+        if self.last == 0 && self.earlier.is_empty() {
+            released.append(&mut self.drained);
+        }
     }
 
     /// The number of open entries.
@@ -63,6 +68,15 @@ impl<G> EpochCounter<G> {
         // Nothing has come since the flush before this one, so both wait for the same entries.
         let Some(earlier) = self.earlier.back_mut() else { return Some(guard) };
         earlier.guards.push(guard);
+        None
+    }
+
+    /// Keeps `guard` until no entry is open. Returns it if none is open now.
+    pub(crate) fn drain(&mut self, guard: G) -> Option<G> {
+        if self.open_count() == 0 {
+            return Some(guard);
+        }
+        self.drained.push(guard);
         None
     }
 
@@ -121,6 +135,20 @@ mod tests {
         assert_eq!(counter.flush('b'), None);
         assert!(close(&mut counter, second).is_empty());
         assert_eq!(close(&mut counter, first), ['a', 'b']);
+    }
+
+    #[test]
+    fn a_drain_waits_for_later_entries_and_outlasts_a_release() {
+        let mut counter = EpochCounter::new();
+        assert_eq!(counter.drain('a'), Some('a'));
+        let before = counter.open();
+        assert_eq!((counter.drain('a'), counter.flush('b')), (None, None));
+        let after = counter.open();
+        let mut released = Vec::new();
+        counter.release_all(&mut released);
+        assert_eq!(released, ['b']);
+        assert!(close(&mut counter, before).is_empty());
+        assert_eq!(close(&mut counter, after), ['a']);
     }
 
     #[test]

@@ -383,6 +383,11 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         // A flush does not wait for a call that has timed out, nor for what is kept behind it.
         if self.stuck { Some(guard) } else { self.epochs.flush(guard) }
     }
+
+    /// Keeps `guard` until nothing is queued and no call is out. Returns it if that is so now.
+    pub(crate) fn drain(&mut self, guard: H) -> Option<H> {
+        self.epochs.drain(guard)
+    }
 }
 
 /// A taken event, as [`LaneQueue::finish`] needs it.

@@ -38,6 +38,12 @@ impl Run {
         if is_too_deep() {
             return Err(EmitError::TooDeep);
         }
+        if self.node.has_ended() {
+            return Err(match self.setup.engine.is_shut_down() {
+                true => EmitError::ShutDown,
+                false => EmitError::RunClosed,
+            });
+        }
         let event = (event, current());
         self.leave(|requests| requests.inbox.push_back(event));
         self.request(INBOX);

@@ -175,6 +175,10 @@ impl Engine {
         self.registry.with(|registry| registry.phase = Phase::ShutDown);
     }
 
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.registry.with(|registry| registry.phase == Phase::ShutDown)
+    }
+
     pub(crate) fn count_closed(&self, runs: usize) -> usize {
         self.registry.with(|registry| {
             registry.closed_runs += runs;
@@ -195,6 +199,18 @@ impl Engine {
                 Target::Lane(lane) => lane.flush(WaitGuard::new(&group)),
                 Target::Inline(slot) => slot.flush(WaitGuard::new(&group)),
                 Target::Async { .. } | Target::Gone => {}
+            }
+        }
+        group
+    }
+
+    /// A group that is empty when nothing waits in any lane, also if a call has timed out and has
+    /// not returned.
+    pub(crate) fn drained(&self) -> Arc<WaitGroup> {
+        let group = Arc::new(WaitGroup::new());
+        for handler in self.handlers() {
+            if let Target::Lane(lane) = &handler.target {
+                lane.drain(WaitGuard::new(&group));
             }
         }
         group

@@ -24,8 +24,8 @@ use crate::model::run_info::{RunId, RunKind};
 /// is an error, and its run ends as stopped: use [`keep`](Self::keep) to go on with the run.
 ///
 /// # Errors
-/// Those of [`Emit`]; [`EmitError::ShutDown`] after a shutdown; [`EmitError::DuplicateRunId`] if an
-/// open run has the id that was given.
+/// Those of [`Emit`](crate::Emit); [`EmitError::ShutDown`] after a shutdown;
+/// [`EmitError::DuplicateRunId`] if an open run has the id that was given.
 #[must_use = "a run starts when its start is awaited"]
 pub struct Start<Run>(pub(super) Kept<Run>);
 

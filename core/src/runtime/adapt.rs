@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::future::Future;
-use core::task::{Context, Poll};
 use core::time::Duration;
 
 use futures_util::task::{FutureObj, Spawn};
@@ -127,10 +126,6 @@ impl<S: Spawner, B: Send + Sync + 'static> Spawner for (S, B) {
 
     fn may_block(&self) -> bool {
         self.0.may_block()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_budget(cx)
     }
 }
 

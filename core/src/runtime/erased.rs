@@ -1,6 +1,5 @@
 //! Runtimes without their type, as the engine keeps them: `Arc<dyn Runtime>`.
 
-use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::{BlockingExecutor, BoxFuture, BoxJob, SpawnError, Spawner, Timer};
@@ -25,10 +24,6 @@ macro_rules! forward {
 
             fn may_block(&self) -> bool {
                 self.0.may_block()
-            }
-
-            fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-                self.0.poll_budget(cx)
             }
         }
 

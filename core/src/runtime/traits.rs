@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::Future;
-use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::BoxFuture;
@@ -52,16 +51,6 @@ pub trait Spawner: Send + Sync + 'static {
     /// leaves the decision to the user.
     fn may_block(&self) -> bool {
         true
-    }
-
-    /// Consumes one unit of the current task's cooperative budget, if the runtime has budgets.
-    ///
-    /// It returns `Pending` if the budget is used up, and wakes the task later. An emitter asks it
-    /// before an event is accepted, so that a task that emits many events does not starve others.
-    /// The default is `Ready`: core then yields after a number of events.
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = cx;
-        Poll::Ready(())
     }
 }
 
@@ -171,10 +160,6 @@ macro_rules! forward {
 
             fn may_block(&self) -> bool {
                 (**self).may_block()
-            }
-
-            fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-                (**self).poll_budget(cx)
             }
         }
 

@@ -21,7 +21,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -143,10 +142,6 @@ impl<R: Spawner> Spawner for Shared<R> {
 
     fn may_block(&self) -> bool {
         self.0.may_block()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_budget(cx)
     }
 }
 

@@ -501,10 +501,6 @@ impl<R: Spawner> Spawner for WithTimer<R> {
     fn may_block(&self) -> bool {
         self.0.may_block()
     }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_budget(cx)
-    }
 }
 
 impl<R: BlockingExecutor> BlockingExecutor for WithTimer<R> {

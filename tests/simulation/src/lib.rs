@@ -414,14 +414,6 @@ impl Spawner for Simulator {
     fn may_block(&self) -> bool {
         false
     }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.one_in(16) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
 }
 
 impl BlockingExecutor for Simulator {

@@ -33,6 +33,7 @@ mod quickstart;
 mod readme;
 mod records_are_replayed;
 mod runs_as_spans;
+mod starts_take_their_place;
 mod streams_with_callbacks;
 mod testkit;
 mod the_scene;

@@ -92,9 +92,7 @@ impl Work for Job {
 
 fn submit(pool: &Arc<ThreadPool<Job>>, id: usize, done: &Done) -> bool {
     let done = done.clone();
-    pool.submit(Job { id, done })
-        .map_err(|refused| assert_eq!(refused.id, id))
-        .is_ok()
+    pool.submit(Job { id, done }).map_err(|refused| assert_eq!(refused.id, id)).is_ok()
 }
 
 fn end(pool: &ThreadPool<Job>) {
@@ -157,10 +155,7 @@ fn a_job_does_not_wait_for_a_busy_thread_while_the_limit_allows_another_one() {
     model_time_outs(2, || {
         let pool = ThreadPool::new("job", 2, LONG);
         let [warm, first, second] = [(); 3].map(|()| Done::new());
-        let job = |until, done: &Done| Waits {
-            until,
-            done: done.clone(),
-        };
+        let job = |until, done: &Done| Waits { until, done: done.clone() };
         assert!(pool.submit(job(None, &warm)).is_ok());
         warm.wait_for(1);
         assert!(pool.submit(job(Some(second.clone()), &first)).is_ok());
@@ -198,10 +193,7 @@ fn a_job_that_is_queued_again_and_another_one_are_done() {
 #[test]
 fn each_submit_without_a_thread_returns_its_own_job() {
     for failed in [[true, false], [true, true], [false, true]] {
-        let script = Script {
-            time_outs: [true].into(),
-            failed_spawns: failed.into(),
-        };
+        let script = Script { time_outs: [true].into(), failed_spawns: failed.into() };
         model(3, script, || {
             let (pool, done) = (ThreadPool::new("job", 2, LONG), Done::new());
             let (other_pool, other_done) = (pool.clone(), done.clone());

@@ -44,10 +44,7 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard {
-            mutex: self,
-            guard: self.0.lock().unwrap(),
-        }
+        MutexGuard { mutex: self, guard: self.0.lock().unwrap() }
     }
 }
 
@@ -80,10 +77,7 @@ impl Condvar {
 
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let MutexGuard { mutex, guard } = guard;
-        MutexGuard {
-            mutex,
-            guard: self.0.wait(guard).unwrap(),
-        }
+        MutexGuard { mutex, guard: self.0.wait(guard).unwrap() }
     }
 
     /// A time-out is the same as to unlock the mutex and to lock it again: all that other threads

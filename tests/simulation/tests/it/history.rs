@@ -199,9 +199,12 @@ impl History {
         let what = told(event, cx);
         if event.kind().is_start() || alone {
             let plan = books.plans.get(&name).cloned().unwrap_or_default();
-            let under = plan.parent.filter(|_| !plan.detached);
+            let under = plan.parent.clone().filter(|_| !plan.detached);
             let closed = |parent: &String| plan.perhaps_in_call || books.may_be_closed(parent);
-            let loose = under.as_ref().is_some_and(closed);
+            // An event without a run stands in the trace of its manager's run, also if that manager's
+            // runs are detached. So it is refused with that run, or by itself.
+            let of_detached = alone && plan.parent.is_some() && plan.detached;
+            let loose = under.as_ref().is_some_and(closed) || of_detached;
             let run = books.runs.entry(name.clone()).or_default();
             (run.parent, run.loose, run.alone) = (under.filter(|_| !loose), loose, alone);
         }

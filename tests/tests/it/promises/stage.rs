@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::mpsc;
-use std::task::{Context, Poll};
 use std::thread;
 
 use futures_channel::oneshot;
@@ -77,10 +76,6 @@ impl Spawner for Stage {
 
     fn may_block(&self) -> bool {
         self.rt.may_block()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.rt.poll_budget(cx)
     }
 }
 

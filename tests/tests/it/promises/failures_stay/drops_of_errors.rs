@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream;
 
 use super::drops::Bomb;
 use super::watched::{ASYNC, SYNC};
@@ -102,5 +104,22 @@ on_every_runtime! {
         }
         let stats = watched.callbacks.stats();
         assert!(stats.iter().all(|stats| (stats.failed, stats.pending) == (0, 0)), "{stats:?}");
+    }
+    /// Work that fails, with a handler whose error at the end nobody gets.
+    async fn a_handlers_error_may_panic_when_it_is_dropped_beside_the_error_of_the_work(rt) {
+        let fails = async_handler_fn(async |event: &Event, _: &EventContext| match event {
+            Event::ChainError(_) | Event::LlmError(_) => answer(),
+            _ => Ok(()),
+        });
+        let (callbacks, reported) = counting(rt.callbacks());
+        let callbacks = callbacks.with_async_handler_options(fails, Awaited::new().raise_error());
+        let work = async { Err::<(), _>(RunError::failed("of the work")) };
+        let error = work.in_chain(&callbacks, "chain", json!(0)).await.unwrap_err();
+        assert!(error.to_string().contains("of the work"), "{error}");
+        let broken = stream::iter([Err::<LlmChunk, _>("of the work")]);
+        let mut broken = broken.with_callbacks(model(&callbacks, "run").await);
+        let error = broken.next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("of the work"), "{error}");
+        assert_eq!(reported.load(Ordering::SeqCst), 2);
     }
 }

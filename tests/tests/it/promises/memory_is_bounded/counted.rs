@@ -118,10 +118,6 @@ impl Spawner for Counted {
     fn may_block(&self) -> bool {
         self.stage.may_block()
     }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stage.poll_budget(cx)
-    }
 }
 
 impl BlockingExecutor for Counted {
