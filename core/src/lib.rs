@@ -24,7 +24,7 @@
 //! | feature | what it adds | without it |
 //! |---|---|---|
 //! | `std` (default) | panics of handlers are caught; the current run, in a thread-local; the system's clock and randomness; `wait()` for sync code; `Arc<Mutex<H>>` as a handler | a panic is not caught; no current run; managers need a [`Clock`] and an [`Entropy`] ([`CallbackManager::with_sources`]); failures are reported only to [`on_handler_failure`](CallbackManager::on_handler_failure) |
-//! | `serde` | `Serialize` and `Deserialize` for messages, results and run ids | |
+//! | `serde` | `Serialize` and `Deserialize` for events, run info, messages, results and errors; the module `record` | |
 //! | `tracing` | failures of handlers are reported with `tracing::warn!` | they are written to standard error |
 //!
 //! Without `std` the crate needs `alloc`, pointer-sized atomics and an implementation of
@@ -60,14 +60,16 @@ mod util;
 
 /// Events, their kinds, and their payloads.
 pub mod event {
-    pub use crate::model::context::{EventContext, Losses};
+    pub use crate::model::context::{EventContext, Losses, RecordedAt};
     pub use crate::model::document::Document;
+    pub use crate::model::emitter::{CapturedContext, EmitterContext};
     pub use crate::model::event::{
         AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent,
         Event, EventGroup, EventKind, Interest, LlmEnd, LlmError, LlmNewToken, LlmStart,
         RetrieverEnd, RetrieverError, RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart,
     };
     pub use crate::model::run_info::{RunId, RunIdError, RunInfo, RunKind};
+    pub use crate::model::traceparent::{TraceParent, TraceParentError};
 }
 
 /// Messages: the input of a chat model.
@@ -84,6 +86,13 @@ pub mod result {
         TopLogprob,
     };
     pub use crate::model::token::Token;
+}
+
+/// Events as data: a record of each event, which can be written down, read back and replayed.
+#[cfg(feature = "serde")]
+pub mod record {
+    pub use crate::manager::{ReplayCounts, ReplayError, Replayer};
+    pub use crate::model::record::{About, EventRecord, EventRecordRef, RecordedError, Recorder};
 }
 
 /// Errors of handlers, of runs and of emitting.
@@ -105,8 +114,9 @@ pub use error::{
 pub use event::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent,
     Document, Event, EventContext, EventGroup, EventKind, Interest, LlmEnd, LlmError, LlmNewToken,
-    LlmStart, Losses, RetrieverEnd, RetrieverError, RetrieverStart, Retry, RunId, RunIdError,
-    RunInfo, RunKind, Text, ToolEnd, ToolError, ToolStart,
+    LlmStart, Losses, RecordedAt, RetrieverEnd, RetrieverError, RetrieverStart, Retry, RunId,
+    RunIdError, RunInfo, RunKind, Text, ToolEnd, ToolError, ToolStart, TraceParent,
+    TraceParentError,
 };
 pub use ext::{
     CallOptions, CallbackStream, ChatModel, ChatModelExt, Driver, FromRunError, InCurrentRun,
@@ -121,6 +131,9 @@ pub use handler::{
 pub use manager::{CallbackManager, Dispatcher, Flush, Shutdown};
 #[doc(no_inline)]
 pub use message::{Content, ContentPart, Conversation, Message, Role, ToolCall, buffer_string};
+#[cfg(feature = "serde")]
+#[doc(no_inline)]
+pub use record::{EventRecord, Recorder, ReplayCounts, ReplayError, Replayer};
 #[doc(no_inline)]
 pub use result::{
     FinishReason, Generation, LlmChunk, LlmResult, Token, TokenLogprob, TokenUsage, ToolCallChunk,

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use super::{Answer, HandlerMeta};
 use crate::handler::ErasedAsyncHandler;
 use crate::model::context::EventContext;
+use crate::model::emitter::WithinEmitter;
 use crate::model::error::{FailureCause, HandlerResult};
 use crate::model::event::{Event, EventKind};
 use crate::runtime::{BoxFuture, Runtime};
@@ -61,7 +62,7 @@ pub(crate) async fn go_on(
 ) -> Answer {
     let kind = asked.event.kind();
     let both = async {
-        let answer = learn(asked, kind, CatchUnwind::new(call).await);
+        let answer = learn(asked, kind, CatchUnwind::new(WithinEmitter::new(asked.cx, call)).await);
         if !matches!(answer, Answer::Unhandled) {
             return answer;
         }
@@ -88,7 +89,9 @@ pub(crate) async fn fall_back(asked: Asked<'_>) -> Answer {
 /// nothing.
 async fn call(asked: Asked<'_>, event: &Event) -> Result<HandlerResult, Arc<str>> {
     // The future is not awaited in a block of its own, which would drop it where panics are errors.
-    CatchUnwind::new(catch_unwind(|| asked.handler.call(event, asked.cx))?).await
+    let cx = asked.cx;
+    let call = catch_unwind(|| cx.within_emitter(|| asked.handler.call(event, cx)))?;
+    CatchUnwind::new(WithinEmitter::new(cx, call)).await
 }
 
 pin_project! {

@@ -220,7 +220,7 @@ impl Checkout<'_> {
             let Some(Deferred { node, envelope, emitter }) = next else { break };
             self.slot.deferred.fetch_sub(1, Ordering::AcqRel);
             let mut cx = EventContext::new(node.info.clone());
-            (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+            envelope.describe(&mut cx);
             cx.losses = Losses { dropped: dropped.unwrap_or(0), ..Losses::default() };
             let place = Place::in_call(&emitter, &node, FrameKind::Task);
             let mut current: Current = Some(place.clone());

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::Current;
-use crate::model::context::EventContext;
+use crate::model::context::{EventContext, RecordedAt};
+use crate::model::emitter::Captured;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
 use crate::model::token::Token;
@@ -17,8 +18,24 @@ pub(crate) struct Envelope {
     pub(crate) kind: RunKind,
     pub(crate) sequence: Option<u64>,
     pub(crate) time: Option<Duration>,
+    /// Where it was recorded, if it is replayed.
+    pub(crate) recorded: Option<Arc<RecordedAt>>,
+    pub(crate) captured: Captured,
     /// Where its emitter was, if not where the run was admitted.
     pub(crate) emitter: Option<Current>,
+}
+
+impl Envelope {
+    /// Sets what belongs to the event in its context.
+    pub(crate) fn describe(&self, cx: &mut EventContext) {
+        (cx.sequence, cx.time) = (self.sequence, self.time);
+        if self.recorded.is_some() || cx.recorded.is_some() {
+            cx.set_recorded(self.recorded.clone());
+        }
+        if !(self.captured.is_none() && cx.emitter.is_none()) {
+            cx.emitter = self.captured.clone();
+        }
+    }
 }
 
 /// An event in a lane. Tokens without a chunk are kept by value.
@@ -62,14 +79,17 @@ impl LaneItem {
         match self {
             Self::Token { token, sequence } => {
                 (cx.sequence, cx.time) = (sequence, None);
+                if !cx.emitter.is_none() {
+                    cx.emitter = Captured(None);
+                }
                 f(&Event::LlmNewToken(LlmNewToken { token, chunk: None }), cx)
             }
             Self::Shared(envelope) => {
-                (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+                envelope.describe(cx);
                 f(&envelope.event, cx)
             }
             Self::Joined { token, first } => {
-                (cx.sequence, cx.time) = (first.sequence, first.time);
+                first.describe(cx);
                 f(&Event::LlmNewToken(*token), cx)
             }
         }
@@ -84,6 +104,8 @@ impl LaneItem {
                 kind: RunKind::Llm,
                 sequence,
                 time: None,
+                recorded: None,
+                captured: Captured(None),
                 emitter: None,
             }),
             Self::Joined { token, first } => Arc::new(Envelope {
@@ -91,6 +113,8 @@ impl LaneItem {
                 kind: first.kind,
                 sequence: first.sequence,
                 time: first.time,
+                recorded: first.recorded.clone(),
+                captured: first.captured.clone(),
                 emitter: first.emitter.clone(),
             }),
         }
@@ -166,6 +190,8 @@ impl Item for LaneItem {
                 kind: RunKind::Llm,
                 sequence: *sequence,
                 time: None,
+                recorded: None,
+                captured: Captured(None),
                 emitter: None,
             }),
             Self::Joined { .. } => return,

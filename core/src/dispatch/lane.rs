@@ -13,6 +13,8 @@ use super::meta::count;
 use super::watch::{Running, micros};
 use super::{Current, Envelope, HandlerMeta, LaneItem, RunNode, Workers};
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
+use crate::model::context::RecordedAt;
+use crate::model::emitter::Captured;
 use crate::model::error::{FailureCause, HandlerFailure};
 use crate::model::event::Event;
 use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
@@ -102,6 +104,8 @@ pub(crate) struct LaneEvent<'a> {
     pub(crate) event: &'a Event,
     pub(crate) sequence: Option<u64>,
     pub(crate) time: Option<Duration>,
+    pub(crate) recorded: &'a Option<Arc<RecordedAt>>,
+    pub(crate) captured: &'a Captured,
     /// Where the emitter is.
     pub(crate) emitter: &'a Current,
     /// Where it was when the run was admitted to its lanes.
@@ -118,7 +122,7 @@ impl LaneEvent<'_> {
     pub(crate) fn share(&mut self) {
         let same_place = super::context::is_same(self.emitter, self.admitted);
         if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
-            if token.chunk.is_none() {
+            if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
                 return;
             }
         }
@@ -127,6 +131,8 @@ impl LaneEvent<'_> {
             kind: self.node.info.kind(),
             sequence: self.sequence,
             time: self.time,
+            recorded: self.recorded.clone(),
+            captured: self.captured.clone(),
             emitter: (!same_place).then(|| self.emitter.clone()),
         }));
     }

@@ -52,13 +52,20 @@ pub(crate) struct Trace {
     pub(crate) order: Mutex<()>,
 }
 
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self { order: Mutex::new(()) }
+    }
+}
+
 /// The lower, the sooner it is returned: by its weight, then inline handlers, then registration.
 pub(crate) type Rank = (u8, bool, HandlerId);
 
 #[derive(Default)]
 struct Tree {
     /// Where the run is attached: its parent, and its key there.
-    parent: Option<(Weak<RunNode>, usize)>,
+    parent: Option<Weak<RunNode>>,
+    key: u32,
     /// Made for the first child.
     children: Option<Box<Slab<Weak<dyn OpenRun>>>>,
     /// Whether no more children are taken.
@@ -76,7 +83,7 @@ impl Tree {
 impl RunNode {
     /// A run that `parent` does not wait for, or that has none.
     pub(crate) fn detached(info: Arc<RunInfo>, reporter: Reporter, nested: bool) -> Self {
-        Self::new(info, Arc::new(Trace { order: Mutex::new(()) }), reporter, nested)
+        Self::new(info, Arc::new(Trace::new()), reporter, nested)
     }
 
     /// A run of its parent's trace. It has to be [attached](Self::attach) when it starts.
@@ -88,6 +95,12 @@ impl RunNode {
             node.any_refused.store(true, Ordering::Release);
         }
         node
+    }
+
+    /// A replayed run of that trace whose parent is not open.
+    #[cfg(feature = "serde")]
+    pub(crate) fn in_trace(trace: Arc<Trace>, info: Arc<RunInfo>, reporter: Reporter) -> Self {
+        Self::new(info, trace, reporter, false)
     }
 
     fn new(info: Arc<RunInfo>, trace: Arc<Trace>, reporter: Reporter, nested: bool) -> Self {
@@ -175,20 +188,29 @@ impl RunNode {
             .tree
             .with(|tree| (!tree.closed).then(|| tree.children.get_or_insert_default().insert(run)));
         if let Some(key) = key {
-            self.tree.with(|tree| tree.parent = Some((Arc::downgrade(parent), key)));
+            // More children than that are not open at a time.
+            self.tree.with(|tree| {
+                (tree.parent, tree.key) = (Some(Arc::downgrade(parent)), key as u32);
+            });
         }
         key.is_some()
     }
 
     /// Detaches a run from its parent. Its end has been handled in place and queued in every lane.
     pub(crate) fn detach(&self) {
-        let Some((parent, key)) = self.tree.with(|tree| tree.parent.take()) else { return };
-        let Some(parent) = parent.upgrade() else { return };
+        let (parent, key) = self.tree.with(|tree| (tree.parent.take(), tree.key as usize));
+        let Some(parent) = parent.and_then(|parent| parent.upgrade()) else { return };
         let (_child, waker) = parent.tree.with(|tree| {
             let child = tree.children.as_mut().and_then(|children| children.try_remove(key));
             (child, if tree.is_childless() { tree.waker.take() } else { None })
         });
         waker.into_iter().for_each(wake);
+    }
+
+    /// Whether the run is attached to no parent.
+    #[cfg(feature = "serde")]
+    pub(crate) fn is_top(&self) -> bool {
+        self.tree.with(|tree| tree.parent.is_none())
     }
 
     /// Takes no more children. Returns those that are open.

@@ -334,7 +334,7 @@ impl Lane {
         cx.losses = losses(&taken);
         let (answer, expired, due) = (taken.answer.take(), taken.expired, taken.due);
         let envelope = taken.item.into_envelope();
-        (cx.sequence, cx.time) = (envelope.sequence, envelope.time);
+        envelope.describe(&mut cx);
         let timeout = self.timeout.map(|after| Timeout {
             after,
             left: match due {

@@ -1,5 +1,6 @@
 //! Starting runs.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,18 +11,19 @@ use super::CallbackManager;
 use crate::dispatch::{RunNode, is_in_call};
 use crate::model::error::EmitError;
 use crate::model::event::{
-    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, ToolStart,
+    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, StartOrigin, ToolStart,
 };
-use crate::model::run_info::{RunId, RunInfo, RunKind};
+use crate::model::run_info::{MoreInfo, RunId, RunInfo, RunKind};
 use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, SendEvent, Start, ToolRun};
 
 macro_rules! starts {
     ($($(#[$doc:meta])* $start:ident($event:ident) -> $run:ident of $kind:ident;)+) => {$(
         $(#[$doc])*
         pub fn $start(&self, start: $event) -> Start<$run> {
-            let run = self.open(RunKind::$kind, &start.name, start.run_id);
+            let run = self.open(RunKind::$kind, &start.name, start.run_id, start.origin.as_deref());
             let chosen_id = start.run_id;
-            Start::new(run, start.into(), chosen_id)
+            let time = start.origin.as_ref().and_then(|origin| origin.time);
+            Start::new(run, start.into(), chosen_id).at(time)
         }
     )+};
 }
@@ -94,6 +96,12 @@ impl CallbackManager {
         let id = event.run_id.or(parent.map(|node| node.info.id()));
         let id = id.unwrap_or_else(|| self.setup.engine.new_run_id());
         let mut info = self.info(RunKind::None, &event.name, id);
+        // It is inside what its manager's run is inside, but for handlers it has no parent.
+        info.more = parent.map(|node| {
+            let itself = Some(node.info.id()).filter(|parent| *parent != id);
+            let above = node.info.parents().chain(itself).collect();
+            Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
+        });
         (info.parent_id, info.root_id) = (None, id);
         let nested = is_in_call();
         let reporter = self.setup.reporter.clone();
@@ -105,14 +113,38 @@ impl CallbackManager {
         SendEvent::new(run, event.into())
     }
 
-    fn open(&self, kind: RunKind, name: &Arc<str>, id: Option<RunId>) -> Arc<Run> {
+    fn open(
+        &self,
+        kind: RunKind,
+        name: &Arc<str>,
+        id: Option<RunId>,
+        origin: Option<&StartOrigin>,
+    ) -> Arc<Run> {
         let setup = &self.setup;
         let id = id.unwrap_or_else(|| setup.engine.new_run_id());
-        let info = Arc::new(self.info(kind, name, id));
+        let mut info = self.info(kind, name, id);
+        if let Some(origin) = origin {
+            if let Some((parent, root)) = origin.remote_parent {
+                (info.parent_id, info.root_id) = (Some(parent), root);
+                let above_parent = (parent != root).then(|| Arc::from([root]));
+                let more = MoreInfo { above_parent, remote_parent: true, ..MoreInfo::default() };
+                info.more = Some(Box::new(more));
+            }
+            if origin.traceparent.is_some() {
+                info.more().traceparent = origin.traceparent;
+            }
+        }
+        self.open_run(info)
+    }
+
+    fn open_run(&self, info: RunInfo) -> Arc<Run> {
+        let setup = &self.setup;
+        let remote = info.has_remote_parent();
+        let info = Arc::new(info);
         let nested = is_in_call();
         let reporter = setup.reporter.clone();
         let node = match &setup.parent {
-            Some(parent) if !setup.detached && !nested && !parent.has_ended() => {
+            Some(parent) if !setup.detached && !remote && !nested && !parent.has_ended() => {
                 RunNode::under(parent, info, reporter)
             }
             _ => RunNode::detached(info, reporter, nested),
@@ -135,6 +167,9 @@ impl CallbackManager {
             name: name.clone(),
             tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
             metadata: setup.metadata.clone(),
+            more: parent.and_then(|info| info.above_child()).map(|above| {
+                Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
+            }),
         }
     }
 }

@@ -4,6 +4,9 @@ use alloc::sync::Arc;
 use core::ops::Deref;
 use core::time::Duration;
 
+use super::emitter::Captured;
+#[cfg(feature = "serde")]
+use super::event::is_default;
 use super::run_info::RunInfo;
 
 /// The run of an event, and what belongs to this delivery of the event: the second argument of
@@ -16,11 +19,43 @@ pub struct EventContext {
     pub(crate) sequence: Option<u64>,
     pub(crate) time: Option<Duration>,
     pub(crate) losses: Losses,
+    pub(crate) recorded: Option<Arc<RecordedAt>>,
+    pub(crate) emitter: Captured,
+}
+
+/// Where a replayed event was recorded.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RecordedAt {
+    /// The process and the recorder that recorded it: see
+    /// `EventRecord::source`.
+    pub source: Arc<str>,
+    /// The event's number in that source, within its trace.
+    pub tseq: u64,
+    /// What that recorder did not get before this event.
+    pub losses: Losses,
+    /// What the record says about the run, if its start was made up without that.
+    pub(crate) run: Option<Arc<RunInfo>>,
 }
 
 impl EventContext {
     pub(crate) fn new(run: Arc<RunInfo>) -> Self {
-        Self { run, sequence: None, time: None, losses: Losses::default() }
+        Self {
+            run,
+            sequence: None,
+            time: None,
+            losses: Losses::default(),
+            recorded: None,
+            emitter: Captured(None),
+        }
+    }
+
+    /// Notes where the event was recorded.
+    pub(crate) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
+        if let Some(run) = recorded.as_ref().and_then(|recorded| recorded.run.as_ref()) {
+            self.run = run.clone();
+        }
+        self.recorded = recorded;
     }
 
     /// Returns the run. Clone the `Arc` to keep it.
@@ -41,12 +76,25 @@ impl EventContext {
 
     /// Returns when the event was emitted, as the time since 1970.
     ///
-    /// Starts, ends and errors have a time if the clock knows it. Tokens have a time only if a
-    /// handler asks for it with [`Interest::with_token_times`](crate::Interest::with_token_times).
-    /// Other events have none.
+    /// Starts, ends and errors have a time if the clock knows it. Tokens and other events have a
+    /// time only if a handler asks for it with
+    /// [`Interest::with_token_times`](crate::Interest::with_token_times).
     #[must_use]
     pub fn time(&self) -> Option<Duration> {
         self.time
+    }
+
+    /// Returns where the event was recorded, if it is replayed.
+    #[must_use]
+    pub fn recorded(&self) -> Option<&RecordedAt> {
+        self.recorded.as_deref()
+    }
+
+    /// Returns `true` if a replay made the event: the start of a run whose trace starts in the
+    /// middle, or the end of a run whose trace ends in the middle. It stands in no record.
+    #[must_use]
+    pub fn is_made_up(&self) -> bool {
+        self.run.is_replayed() && self.recorded.is_none()
     }
 
     /// Returns what this handler did not get before this event, because its queue was full.
@@ -68,18 +116,32 @@ impl Deref for EventContext {
 /// What a handler did not get, or not one by one, because its queue was full. See
 /// [`Overflow`](crate::Overflow).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct Losses {
     /// Events of this run that were dropped since the handler's last event of this run.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub dropped: usize,
     /// Whole runs that were refused since the handler's last event of any run.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub refused_runs: usize,
     /// Tokens of this run that were joined to an earlier token since the handler's last event of
     /// this run. Their text is not lost.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub coalesced: usize,
 }
 
 impl Losses {
+    /// Returns the sum of both.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self {
+            dropped: self.dropped.saturating_add(more.dropped),
+            refused_runs: self.refused_runs.saturating_add(more.refused_runs),
+            coalesced: self.coalesced.saturating_add(more.coalesced),
+        }
+    }
+
     /// Returns `true` if nothing was dropped, refused or coalesced.
     #[must_use]
     pub const fn is_none(self) -> bool {

@@ -15,6 +15,9 @@ pub struct Document {
     pub metadata: Map<String, Value>,
     /// Its id in the store.
     pub id: Option<String>,
+    /// How well it matches the query, in the retriever's own scale.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub score: Option<f64>,
 }
 
 impl Document {
@@ -34,6 +37,13 @@ impl Document {
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Sets how well it matches the query.
+    #[must_use]
+    pub fn with_score(mut self, score: f64) -> Self {
+        self.score = Some(score);
         self
     }
 }

@@ -238,6 +238,10 @@ pub enum RunError {
     Stopped(Box<HandlerFailure>),
     /// The code of the run failed. [`RunError::cause`] returns its own error type.
     Failed(SharedError),
+    /// No event of the run came for too long, and it was given up.
+    TimedOut,
+    /// Another process goes on with the run. It is no cancellation: the run has not ended.
+    HandedOver,
 }
 
 impl RunError {
@@ -260,7 +264,11 @@ impl RunError {
     pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Failed(cause) => cause.downcast_ref(),
-            Self::Cancelled | Self::Panicked(_) | Self::Stopped(_) => None,
+            Self::Cancelled
+            | Self::Panicked(_)
+            | Self::Stopped(_)
+            | Self::TimedOut
+            | Self::HandedOver => None,
         }
     }
 }
@@ -272,6 +280,8 @@ impl fmt::Display for RunError {
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Stopped(failure) => write!(f, "stopped: {failure}"),
             Self::Failed(cause) => fmt::Display::fmt(cause, f),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::HandedOver => f.write_str("handed over to another process"),
         }
     }
 }
@@ -279,7 +289,7 @@ impl fmt::Display for RunError {
 impl Error for RunError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Cancelled | Self::Panicked(_) => None,
+            Self::Cancelled | Self::Panicked(_) | Self::TimedOut | Self::HandedOver => None,
             Self::Stopped(failure) => Some(&**failure),
             // `Display` shows the error itself, so the chain continues behind it.
             Self::Failed(cause) => cause.source(),

@@ -11,6 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 /// The author of a message.
+///
+/// With the feature `serde` it is written as `system`, `user`, `assistant` or `tool`. LangChain's
+/// `human` and `ai` are read, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -20,10 +23,13 @@ use serde_json::{Map, Value};
 #[non_exhaustive]
 pub enum Role {
     /// Instructions to the model.
+    #[cfg_attr(feature = "serde", serde(alias = "developer"))]
     System,
     /// The user.
+    #[cfg_attr(feature = "serde", serde(rename = "user", alias = "human"))]
     Human,
     /// The model.
+    #[cfg_attr(feature = "serde", serde(rename = "assistant", alias = "ai"))]
     Ai,
     /// The result of a tool that the model called.
     Tool,

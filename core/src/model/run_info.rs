@@ -10,6 +10,10 @@ use core::time::Duration;
 use serde_json::{Map, Value};
 use uuid::{Builder, Uuid};
 
+#[cfg(feature = "serde")]
+use super::event::is_default;
+use super::traceparent::TraceParent;
+
 /// The id of a run, a UUID.
 ///
 /// The ids that rappel makes are of version 7, so they sort by the time of the start.
@@ -74,6 +78,11 @@ pub struct RunIdError {
 
 /// The kind of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum RunKind {
     /// A text model.
@@ -92,15 +101,39 @@ pub enum RunKind {
 
 /// What handlers know about a run. It is made at the run's start and shared by all of its events.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RunInfo {
     pub(crate) id: RunId,
     pub(crate) parent_id: Option<RunId>,
     pub(crate) root_id: RunId,
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
+    #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) tags: Box<[String]>,
+    #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) metadata: Map<String, Value>,
+    /// Absent for most runs.
+    #[cfg_attr(feature = "serde", serde(flatten, skip_serializing_if = "Option::is_none"))]
+    pub(crate) more: Option<Box<MoreInfo>>,
 }
+
+/// What few runs have.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub(crate) struct MoreInfo {
+    /// The runs above the parent, outermost first.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub(crate) above_parent: Option<Arc<[RunId]>>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub(crate) traceparent: Option<TraceParent>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
+    pub(crate) remote_parent: bool,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
+    pub(crate) replayed: bool,
+}
+
+/// Maximum number of runs above the parent that a run knows: the outermost and the nearest.
+const MOST_ABOVE: usize = 127;
 
 impl RunInfo {
     /// Returns the run's id.
@@ -143,5 +176,52 @@ impl RunInfo {
     #[must_use]
     pub fn metadata(&self) -> &Map<String, Value> {
         &self.metadata
+    }
+
+    /// Returns the ids of the runs that this run is inside, outermost first. The last one is the
+    /// parent.
+    ///
+    /// There are at most 128: the outermost and the 127 nearest. Under a remote parent there are
+    /// that parent and its outermost run, because the runs between them are not known.
+    pub fn parents(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.above_parent().iter().copied().chain(self.parent_id)
+    }
+
+    /// Returns the W3C trace context that the run's start was given.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&TraceParent> {
+        self.more.as_ref()?.traceparent.as_ref()
+    }
+
+    /// Returns `true` if the parent was given to the run's start as a parent in another process.
+    #[must_use]
+    pub fn has_remote_parent(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.remote_parent)
+    }
+
+    /// Returns `true` if the run is replayed from records.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.replayed)
+    }
+
+    fn above_parent(&self) -> &[RunId] {
+        self.more.as_ref().and_then(|more| more.above_parent.as_deref()).unwrap_or_default()
+    }
+
+    /// Sets what few runs have.
+    pub(crate) fn more(&mut self) -> &mut MoreInfo {
+        self.more.get_or_insert_default()
+    }
+
+    /// The runs above the parent of a run that is inside this one.
+    pub(crate) fn above_child(&self) -> Option<Arc<[RunId]>> {
+        let parent = self.parent_id?;
+        let above = self.above_parent();
+        let Some((first, rest)) = above.split_first() else { return Some(Arc::from([parent])) };
+        // The outermost run stays, and the one below it goes.
+        let skipped = usize::from(above.len() >= MOST_ABOVE);
+        let rest = rest.get(skipped..).unwrap_or_default();
+        Some([*first].into_iter().chain(rest.iter().copied()).chain([parent]).collect())
     }
 }

@@ -151,12 +151,16 @@ impl Run {
         mut event: Box<Event>,
         place: Current,
     ) {
+        self.capture_at_end(state);
         // What was emitted before the end comes before it.
         self.empty_inbox(state, after);
         state.phase = Phase::Closing;
         self.enable_all();
         let children = self.node.close_tree();
-        event.set_open_children(children.len());
+        // A replayed end has what was recorded.
+        if !state.is_recorded(event.kind()) {
+            event.set_open_children(children.len());
+        }
         after.children.extend(children);
         state.rare().end = Some((event, place));
     }

@@ -255,7 +255,7 @@ impl Run {
                 let kind = event.kind();
                 state.started |= kind.is_start();
                 state.streams = false;
-                (kind, kind.is_start())
+                (kind, kind.is_start() || state.token_times)
             }
         };
         if state.kinds & kind.bit() == 0 {
@@ -286,9 +286,17 @@ impl Run {
             _ => Some(state.sequence),
         };
         state.sequence += 1;
-        let time = if timed { self.setup.engine.clock.now() } else { None };
+        let mut time = None;
+        if state.rare.is_some() && self.is_stamped(state) {
+            time = self.apply_stamp(state, event.kind());
+        } else if timed {
+            time = self.setup.engine.clock.now();
+        }
         if here.moved || state.inside.is_none() {
             self.move_emitter(state);
+        }
+        if self.setup.emitter_context.is_some() {
+            self.capture(state);
         }
         let Some(fan_out) = &mut state.fan_out else { return };
         fan_out.load(event, sequence, time, here.in_call);

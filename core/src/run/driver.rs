@@ -9,7 +9,7 @@ use core::task::{Context, Poll, ready};
 use super::cell::Held;
 use super::state::{DRIVER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{enter, here};
-use crate::model::event::Event;
+use crate::model::event::{Event, ToolEnd, ToolError};
 use crate::util::drop_quietly;
 
 impl Run {
@@ -79,13 +79,17 @@ impl Run {
         let _place = enter(place);
         self.refresh_interest(state);
         self.enable_all();
+        // A replayed event has what was recorded.
+        let recorded = state.is_recorded(event.kind());
         match &mut *event {
+            _ if recorded => {}
             Event::LlmEnd(end) if end.of_tokens => end.result = state.take_partial(),
             Event::LlmError(error) if error.partial.generations.is_empty() => {
                 error.partial = state.take_partial();
             }
-            Event::ToolError(error) if error.tool_call_id.is_none() => {
-                error.tool_call_id = state.rare().tool_call_id.take();
+            Event::ToolError(ToolError { tool_call_id: id @ None, .. })
+            | Event::ToolEnd(ToolEnd { tool_call_id: id @ None, .. }) => {
+                *id = state.rare().tool_call_id.take();
             }
             _ => {}
         }

@@ -18,7 +18,8 @@ use super::round::{Accepted, Tally, finish, timeout_of};
 use super::seats::Seats;
 use super::state::{PendingEvent, Run};
 use crate::dispatch::{Asked, Call, Current, Envelope, LaneEvent, Swapped, Target, ask_async};
-use crate::model::context::EventContext;
+use crate::model::context::{EventContext, RecordedAt};
+use crate::model::emitter::Captured;
 use crate::model::error::FailureCause;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
@@ -101,6 +102,14 @@ impl FanOut {
         self.last = self.at.event.kind().is_end() || self.at.node.info.kind() == RunKind::None;
     }
 
+    pub(super) fn captured(&mut self) -> &mut Captured {
+        &mut self.at.cx.emitter
+    }
+
+    pub(super) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
+        self.at.cx.set_recorded(recorded);
+    }
+
     /// The emitter is somewhere else than at the last event.
     pub(super) fn set_emitter(&mut self, emitter: Current) {
         self.emitter = emitter;
@@ -142,6 +151,8 @@ impl FanOut {
             event,
             sequence: cx.sequence,
             time: cx.time,
+            recorded: &cx.recorded,
+            captured: &cx.emitter,
             emitter,
             admitted,
             in_call: *in_call,
@@ -272,6 +283,8 @@ async fn ask_inline(this: &mut FanOut) {
                         kind: node.info.kind(),
                         sequence: cx.sequence,
                         time: cx.time,
+                        recorded: cx.recorded.clone(),
+                        captured: cx.emitter.clone(),
                         emitter: None,
                     };
                     slot.defer(handler, node, Arc::new(envelope), emitter.clone());

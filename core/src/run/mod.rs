@@ -14,9 +14,12 @@ mod engine;
 mod fan_out;
 mod handle;
 mod partial;
+#[cfg(feature = "serde")]
+mod replayed;
 mod round;
 mod seats;
 mod setup;
+mod stamped;
 mod start;
 mod state;
 mod until_closed;
@@ -30,3 +33,5 @@ pub use handle::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 pub(crate) use setup::{Inheritable, Setup};
 pub use start::{Kept, Start};
 pub(crate) use state::Run;
+#[cfg(feature = "serde")]
+pub(crate) use state::Stamp;

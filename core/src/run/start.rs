@@ -7,11 +7,12 @@ use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 use super::drive::EmitState;
 use super::engine::Entry;
 use super::handle::{Owner, RunHandle};
-use super::state::{PendingEvent, Phase, Run};
+use super::state::{PendingEvent, Phase, Run, Stamp};
 use crate::dispatch::{OpenRun, is_too_deep};
 use crate::model::error::EmitError;
 use crate::model::event::{Event, ToolStart};
@@ -51,6 +52,19 @@ impl<R> Start<R> {
             state: StartState::New(Box::new(event), chosen_id),
             kind: PhantomData,
         })
+    }
+
+    /// Sets when the run started.
+    pub(crate) fn at(self, time: Option<Duration>) -> Self {
+        if let (Some(handle), Some(_)) = (&self.0.handle, time) {
+            let StartState::New(event, _) = &self.0.state else { return self };
+            let stamp = Stamp { kind: event.kind(), time, recorded: None };
+            // Nothing else has the run yet, so the cell is free.
+            if let Some(mut cell) = handle.run().try_cell() {
+                cell.rare().stamp = Some(Box::new(stamp));
+            }
+        }
+        self
     }
 
     /// The same start of a run of any kind.
@@ -181,7 +195,8 @@ impl Run {
 
     /// Whether the parent does not wait for the run.
     fn is_detached(&self) -> bool {
-        self.setup.detached || self.node.nested
+        let info = &self.node.info;
+        self.setup.detached || self.node.nested || info.has_remote_parent() || info.is_replayed()
     }
 
     fn open_with(

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
+use core::time::Duration;
 
 use super::cell::{After, Held};
 use super::close::{CloseRequest, Closed};
@@ -18,6 +19,8 @@ use super::partial::Partial;
 use super::seats::Seats;
 use super::setup::Setup;
 use crate::dispatch::{Current, RunNode, Scope, Ticks, interest_changes};
+use crate::model::context::RecordedAt;
+use crate::model::emitter::Captured;
 use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
@@ -54,6 +57,14 @@ impl From<Event> for PendingEvent {
     fn from(event: Event) -> Self {
         Self::Other(Box::new(event))
     }
+}
+
+/// What the run's next event of that kind is given, instead of what is found out here.
+pub(crate) struct Stamp {
+    pub(crate) kind: EventKind,
+    pub(crate) time: Option<Duration>,
+    /// Where it was recorded, if it is replayed.
+    pub(crate) recorded: Option<Arc<RecordedAt>>,
 }
 
 /// What an event comes to for its emitter. Boxed, because it mostly is no error.
@@ -175,9 +186,18 @@ pub(super) struct Rare {
     pub(super) end: Option<(Box<Event>, Current)>,
     /// A tool's error names the call that its start named.
     pub(super) tool_call_id: Option<String>,
+    pub(super) stamp: Option<Box<Stamp>>,
+    /// What was in force where the end was decided.
+    pub(super) captured: Captured,
 }
 
 impl State {
+    /// Whether the next event of that kind is replayed from a record.
+    pub(super) fn is_recorded(&self, kind: EventKind) -> bool {
+        let stamp = self.rare.as_ref().and_then(|rare| rare.stamp.as_ref());
+        stamp.is_some_and(|stamp| stamp.kind == kind && stamp.recorded.is_some())
+    }
+
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }

@@ -173,7 +173,8 @@ impl Interest {
         self
     }
 
-    /// Asks for the time of every token ([`EventContext::time`](crate::EventContext::time)).
+    /// Asks for the time of every event ([`EventContext::time`](crate::EventContext::time)), not
+    /// only of starts and ends.
     ///
     /// The clock is then read for every token, which costs more than most handlers do.
     #[must_use]

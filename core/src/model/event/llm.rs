@@ -7,14 +7,16 @@ use alloc::vec::Vec;
 
 use serde_json::{Map, Value};
 
-use super::payload::run_id_setter;
+#[cfg(feature = "serde")]
+use super::is_default;
+use super::start::{StartOrigin, start_setters};
 use crate::model::error::RunError;
 use crate::model::message::{Message, buffer_string};
 use crate::model::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::model::run_info::RunId;
 use crate::model::token::Token;
 
-run_id_setter!(LlmStart, ChatModelStart);
+start_setters!(LlmStart, ChatModelStart);
 
 macro_rules! model_starts {
     ($($payload:ident),+) => {$(
@@ -23,6 +25,25 @@ macro_rules! model_starts {
             #[must_use]
             pub fn with_invocation_params(mut self, params: Map<String, Value>) -> Self {
                 self.invocation_params = params;
+                self
+            }
+
+            /// Sets the provider: `openai` or `anthropic`, for example.
+            #[must_use]
+            pub fn with_provider(mut self, provider: impl Into<String>) -> Self {
+                self.provider = Some(provider.into());
+                self
+            }
+
+            /// Sets the server's host name or address, and its port.
+            #[must_use]
+            pub fn with_server(
+                mut self,
+                address: impl Into<String>,
+                port: impl Into<Option<u16>>,
+            ) -> Self {
+                self.server_address = Some(address.into());
+                self.server_port = port.into();
                 self
             }
 
@@ -39,6 +60,7 @@ model_starts!(LlmStart, ChatModelStart);
 
 /// A text model was called.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LlmStart {
     /// The name of the model or of the client, as the client's author chooses.
@@ -46,11 +68,26 @@ pub struct LlmStart {
     /// The prompt. Each prompt of a batch has a run of its own.
     pub prompt: String,
     /// The number of prompts that the model was called with at once.
+    #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub batch_size: usize,
     /// The parameters that the model was called with: name, temperature and so on. They must not
     /// contain a secret.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub invocation_params: Map<String, Value>,
+    /// The provider, in the words of OpenTelemetry's `gen_ai.provider.name`: `openai`, `anthropic`,
+    /// `gcp.gemini`, `mistral_ai`, or a name of your own.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub provider: Option<String>,
+    /// The host name or address of the server.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub server_address: Option<String>,
+    /// The port of the server.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub server_port: Option<u16>,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) run_id: Option<RunId>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) origin: Option<Box<StartOrigin>>,
 }
 
 impl LlmStart {
@@ -61,13 +98,18 @@ impl LlmStart {
             prompt: prompt.into(),
             batch_size: 1,
             invocation_params: Map::new(),
+            provider: None,
+            server_address: None,
+            server_port: None,
             run_id: None,
+            origin: None,
         }
     }
 }
 
 /// A chat model was called.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ChatModelStart {
     /// The name of the model or of the client, as the client's author chooses.
@@ -75,11 +117,26 @@ pub struct ChatModelStart {
     /// The conversation. Each conversation of a batch has a run of its own.
     pub messages: Vec<Message>,
     /// The number of conversations that the model was called with at once.
+    #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub batch_size: usize,
     /// The parameters that the model was called with: name, temperature and so on. They must not
     /// contain a secret.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub invocation_params: Map<String, Value>,
+    /// The provider, in the words of OpenTelemetry's `gen_ai.provider.name`: `openai`, `anthropic`,
+    /// `gcp.gemini`, `mistral_ai`, or a name of your own.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub provider: Option<String>,
+    /// The host name or address of the server.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub server_address: Option<String>,
+    /// The port of the server.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub server_port: Option<u16>,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) run_id: Option<RunId>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) origin: Option<Box<StartOrigin>>,
 }
 
 impl ChatModelStart {
@@ -90,7 +147,11 @@ impl ChatModelStart {
             messages: messages.into(),
             batch_size: 1,
             invocation_params: Map::new(),
+            provider: None,
+            server_address: None,
+            server_port: None,
             run_id: None,
+            origin: None,
         }
     }
 
@@ -103,7 +164,11 @@ impl ChatModelStart {
             prompt: buffer_string(&self.messages),
             batch_size: self.batch_size,
             invocation_params: self.invocation_params.clone(),
+            provider: self.provider.clone(),
+            server_address: self.server_address.clone(),
+            server_port: self.server_port,
             run_id: self.run_id,
+            origin: None,
         }
     }
 }
@@ -113,11 +178,14 @@ impl ChatModelStart {
 ///
 /// Only the text is in `token`, so a handler that prints `token` prints the answer.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LlmNewToken {
     /// A piece of the answer's text. It is empty if the event has something else.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub token: Token,
     /// The chunk that contained the token, if the model streams chunks.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub chunk: Option<Box<LlmChunk>>,
 }
 
@@ -200,12 +268,14 @@ impl From<LlmChunk> for LlmNewToken {
 
 /// A model finished.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LlmEnd {
     /// The result.
     pub result: LlmResult,
     /// The result is the run's partial result, which is filled in when the end is accepted. If the
     /// end is not accepted, the error that replaces it gets the partial result.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) of_tokens: bool,
 }
 
@@ -224,11 +294,13 @@ impl LlmEnd {
 
 /// A model failed, was stopped, or was cancelled.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LlmError {
     /// The error.
     pub error: RunError,
     /// The result until then. It is empty if no token had arrived.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub partial: LlmResult,
 }
 
@@ -238,4 +310,10 @@ impl LlmError {
     pub fn new(error: RunError, partial: LlmResult) -> Self {
         Self { error, partial }
     }
+}
+
+/// The size of a batch of one.
+#[cfg(feature = "serde")]
+const fn one() -> usize {
+    1
 }

@@ -7,15 +7,19 @@
 pub(crate) mod kind;
 mod llm;
 mod payload;
+mod start;
 mod table;
+mod tool;
 
 pub use kind::{EventGroup, EventKind, Interest};
 pub use llm::{ChatModelStart, LlmEnd, LlmError, LlmNewToken, LlmStart};
 pub use payload::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, CustomEvent, RetrieverEnd,
-    RetrieverError, RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart,
+    RetrieverError, RetrieverStart, Retry, Text,
 };
+pub(crate) use start::StartOrigin;
 pub(crate) use table::for_each_event;
+pub use tool::{ToolEnd, ToolError, ToolStart};
 
 use super::error::RunError;
 use super::result::LlmResult;
@@ -77,4 +81,10 @@ pub(crate) fn error_event(kind: RunKind, error: RunError) -> Event {
         RunKind::Tool => ToolError::new(error).into(),
         RunKind::Retriever => RetrieverError::new(error).into(),
     }
+}
+
+/// Whether a field has its default, and so is not written.
+#[cfg(feature = "serde")]
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

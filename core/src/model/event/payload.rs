@@ -1,4 +1,4 @@
-//! The payloads of all events but those of models.
+//! The payloads of all events but those of models and tools.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -7,54 +7,67 @@ use alloc::vec::Vec;
 use core::error::Error;
 use core::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+#[cfg(feature = "serde")]
+use super::is_default;
+use super::start::{StartOrigin, start_setters};
 use crate::model::document::Document;
 use crate::model::error::{RunError, SharedError};
 use crate::model::run_info::RunId;
 
-macro_rules! run_id_setter {
-    ($($payload:ident),+ $(,)?) => {$(
-        impl $payload {
-            /// Sets the run's id. Without it the run gets a new one.
-            #[must_use]
-            pub fn with_run_id(mut self, id: RunId) -> Self {
-                self.run_id = Some(id);
-                self
-            }
-        }
-    )+};
-}
-pub(super) use run_id_setter;
-
-run_id_setter!(ChainStart, ToolStart, RetrieverStart);
+start_setters!(ChainStart, RetrieverStart);
 
 /// A chain of steps started.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ChainStart {
     /// The chain's name.
     pub name: Arc<str>,
     /// The chain's inputs.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub inputs: Value,
+    /// Whether the chain is an agent: see [`ChainStart::agent`].
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
+    pub agent: bool,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) run_id: Option<RunId>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) origin: Option<Box<StartOrigin>>,
 }
 
 impl ChainStart {
     /// Makes the start of the chain `name`.
     pub fn new(name: impl Into<Arc<str>>, inputs: impl Into<Value>) -> Self {
-        Self { name: name.into(), inputs: inputs.into(), run_id: None }
+        Self { name: name.into(), inputs: inputs.into(), agent: false, run_id: None, origin: None }
+    }
+
+    /// Makes the start of the agent `name`, without inputs. An agent is a chain whose steps a model
+    /// chooses. Exporters show it as such: as `invoke_agent` in OpenTelemetry, for example.
+    pub fn agent(name: impl Into<Arc<str>>) -> Self {
+        Self { agent: true, ..Self::new(name, Map::new()) }
+    }
+
+    /// Sets the inputs.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs: impl Into<Value>) -> Self {
+        self.inputs = inputs.into();
+        self
     }
 }
 
 /// A chain finished.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ChainEnd {
     /// The chain's outputs.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub outputs: Value,
     /// The number of child runs that were still open. They were closed before this event, each with
     /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub open_children: usize,
 }
 
@@ -67,124 +80,49 @@ impl ChainEnd {
 
 /// A chain failed, was stopped, or was cancelled.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ChainError {
     /// The error.
     pub error: RunError,
     /// The number of child runs that were still open. They were closed before this event, each with
     /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
-    pub open_children: usize,
-}
-
-/// A tool was called.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ToolStart {
-    /// The tool's name.
-    pub name: Arc<str>,
-    /// The input as text.
-    pub input: String,
-    /// The input as JSON, if the tool has structured input.
-    pub inputs: Option<Value>,
-    /// The description of the tool that the model got.
-    pub description: Option<String>,
-    /// The id of the model's tool call.
-    pub tool_call_id: Option<String>,
-    pub(crate) run_id: Option<RunId>,
-}
-
-impl ToolStart {
-    /// Makes the start of the tool `name`.
-    pub fn new(name: impl Into<Arc<str>>, input: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            input: input.into(),
-            inputs: None,
-            description: None,
-            tool_call_id: None,
-            run_id: None,
-        }
-    }
-
-    /// Sets the input as JSON.
-    #[must_use]
-    pub fn with_inputs(mut self, inputs: impl Into<Value>) -> Self {
-        self.inputs = Some(inputs.into());
-        self
-    }
-
-    /// Sets the description.
-    #[must_use]
-    pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
-        self
-    }
-
-    /// Sets the id of the model's tool call.
-    #[must_use]
-    pub fn with_tool_call_id(mut self, id: impl Into<String>) -> Self {
-        self.tool_call_id = Some(id.into());
-        self
-    }
-}
-
-/// A tool finished.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ToolEnd {
-    /// The tool's output.
-    pub output: Value,
-    /// The number of child runs that were still open. They were closed before this event, each with
-    /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
-    pub open_children: usize,
-}
-
-impl ToolEnd {
-    /// Makes the end with that output.
-    pub fn new(output: impl Into<Value>) -> Self {
-        Self { output: output.into(), open_children: 0 }
-    }
-}
-
-/// A tool failed, was stopped, or was cancelled.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ToolError {
-    /// The error.
-    pub error: RunError,
-    /// The id of the model's tool call.
-    pub tool_call_id: Option<String>,
-    /// The number of child runs that were still open. They were closed before this event, each with
-    /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub open_children: usize,
 }
 
 /// A retriever was called.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RetrieverStart {
     /// The retriever's name.
     pub name: Arc<str>,
     /// The query.
     pub query: String,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) run_id: Option<RunId>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) origin: Option<Box<StartOrigin>>,
 }
 
 impl RetrieverStart {
     /// Makes the start of the retriever `name`.
     pub fn new(name: impl Into<Arc<str>>, query: impl Into<String>) -> Self {
-        Self { name: name.into(), query: query.into(), run_id: None }
+        Self { name: name.into(), query: query.into(), run_id: None, origin: None }
     }
 }
 
 /// A retriever finished.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RetrieverEnd {
     /// The documents, best first.
     pub documents: Vec<Document>,
     /// The number of child runs that were still open. They were closed before this event, each with
     /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub open_children: usize,
 }
 
@@ -197,24 +135,29 @@ impl RetrieverEnd {
 
 /// A retriever failed, was stopped, or was cancelled.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RetrieverError {
     /// The error.
     pub error: RunError,
     /// The number of child runs that were still open. They were closed before this event, each with
     /// an error event ([`RunError::Cancelled`](crate::RunError::Cancelled)).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub open_children: usize,
 }
 
 /// An agent chose a tool.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct AgentAction {
     /// The tool's name.
     pub tool: String,
     /// The tool's input.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub tool_input: Value,
     /// The text of the model that led to it.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub log: String,
 }
 
@@ -231,11 +174,14 @@ impl AgentAction {
 
 /// An agent finished.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct AgentFinish {
     /// The agent's return values.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub return_values: Value,
     /// The text of the model that led to it.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub log: String,
 }
 
@@ -248,6 +194,7 @@ impl AgentFinish {
 
 /// Some text of a chain, for display.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Text {
     /// The text.
@@ -277,13 +224,16 @@ impl From<String> for Text {
 
 /// An attempt failed and will be repeated.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Retry {
     /// The number of the attempt that failed, from 1.
     pub attempt: u32,
     /// Why it failed.
+    #[cfg_attr(feature = "serde", serde(with = "crate::model::record::shared_error"))]
     pub cause: SharedError,
-    /// The time until the next attempt.
+    /// The time until the next attempt. As JSON it is a number of microseconds.
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::model::record::micros"))]
     pub wait: Duration,
 }
 
@@ -300,12 +250,15 @@ impl Retry {
 
 /// An event that the application defines.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct CustomEvent {
     /// The event's name.
     pub name: Arc<str>,
     /// The event's data.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub data: Value,
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) run_id: Option<RunId>,
 }
 
@@ -336,11 +289,3 @@ macro_rules! errors {
     )+};
 }
 errors!(ChainError, RetrieverError);
-
-impl ToolError {
-    /// Makes the error.
-    #[must_use]
-    pub fn new(error: RunError) -> Self {
-        Self { error, tool_call_id: None, open_children: 0 }
-    }
-}

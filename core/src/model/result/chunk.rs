@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use super::{FinishReason, TokenLogprob, TokenUsage};
+#[cfg(feature = "serde")]
+use crate::model::event::is_default;
 use crate::model::token::Token;
 
 /// A piece of a streamed result.
@@ -14,28 +16,39 @@ use crate::model::token::Token;
 #[non_exhaustive]
 pub struct LlmChunk {
     /// The index of the choice that the chunk belongs to, from 0.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub index: u32,
     /// The text; it may be empty.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub text: Token,
     /// A piece of the model's reasoning. It is usually empty and is not part of the text.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub reasoning: Token,
     /// A piece of the model's refusal. It is usually empty and is not part of the text.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub refusal: Token,
     /// Pieces of tool calls.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub tool_calls: Vec<ToolCallChunk>,
     /// The probability of each token of the text or of the refusal, if it was requested.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub logprobs: Vec<TokenLogprob>,
     /// Why the choice ended, on its last chunk.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub finish_reason: Option<FinishReason>,
     /// The token usage. Providers that send it do so on the stream's last chunk.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub usage: Option<TokenUsage>,
     /// The name of the model that answers.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub model_name: Option<String>,
     /// Other fields of the provider about this choice. In the result, texts and lists of a key are
     /// joined, and other values are replaced, as in LangChain.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub extra: Map<String, Value>,
     /// Other fields of the provider about the answer as a whole. In the result, a later value of a
     /// key replaces an earlier one.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub llm_output: Map<String, Value>,
 }
 
@@ -145,8 +158,10 @@ pub struct ToolCallChunk {
     /// The index of the call within its choice, from 0.
     pub index: u32,
     /// The call's id.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub id: Option<String>,
     /// The tool's name.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub name: Option<String>,
     /// A piece of the arguments' text.
     pub arguments: String,

@@ -1,0 +1,58 @@
+//! What a start can be given about its place: its id, its time, and a parent in another process.
+
+use core::time::Duration;
+
+use crate::model::run_info::RunId;
+use crate::model::traceparent::TraceParent;
+
+/// What a start was given beside its id.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StartOrigin {
+    pub(crate) time: Option<Duration>,
+    /// The parent in another process, and the outermost run there.
+    pub(crate) remote_parent: Option<(RunId, RunId)>,
+    pub(crate) traceparent: Option<TraceParent>,
+}
+
+macro_rules! start_setters {
+    ($($payload:ident),+ $(,)?) => {$(
+        impl $payload {
+            /// Sets the run's id. Without it the run gets a new one.
+            ///
+            /// The start fails with [`EmitError::DuplicateRunId`](crate::EmitError::DuplicateRunId)
+            /// if an open run was given the same id at its start.
+            #[must_use]
+            pub fn with_run_id(mut self, id: RunId) -> Self {
+                self.run_id = Some(id);
+                self
+            }
+
+            /// Sets when the run started, as the time since 1970. Without it the clock is read.
+            #[must_use]
+            pub fn with_time(mut self, time: core::time::Duration) -> Self {
+                self.origin.get_or_insert_default().time = Some(time);
+                self
+            }
+
+            /// Sets a parent in another process or of another manager, and the outermost run above
+            /// it. If the parent is the outermost run itself, pass its id twice.
+            ///
+            /// The run is detached: nothing closes it but a shutdown. It replaces the manager's
+            /// own parent.
+            #[must_use]
+            pub fn with_remote_parent(mut self, parent: RunId, root: RunId) -> Self {
+                self.origin.get_or_insert_default().remote_parent = Some((parent, root));
+                self
+            }
+
+            /// Sets the W3C trace context of the caller. Handlers find it with
+            /// [`RunInfo::traceparent`](crate::RunInfo::traceparent).
+            #[must_use]
+            pub fn with_traceparent(mut self, traceparent: crate::TraceParent) -> Self {
+                self.origin.get_or_insert_default().traceparent = Some(traceparent);
+                self
+            }
+        }
+    )+};
+}
+pub(super) use start_setters;
