@@ -1,0 +1,14 @@
+//! What the handlers do, on tokio, smol and plain threads.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod budgets;
+mod choosing;
+mod collected;
+mod console;
+mod final_answers;
+mod gates;
+#[cfg(unix)]
+mod output_that_fails;
+mod support;
+mod usage;
