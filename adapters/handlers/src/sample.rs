@@ -170,10 +170,10 @@ impl<H: CallbackHandler> CallbackHandler for Sample<H> {
             }
             Some(Choice::Skip) | None => false,
         };
-        if kind.is_end() {
-            if let Some(Ended::Trace(Choice::Keep(events))) = self.traces.end(cx.id()) {
-                self.kept -= events.len();
-            }
+        if kind.is_end()
+            && let Some(Ended::Trace(Choice::Keep(events))) = self.traces.end(cx.id())
+        {
+            self.kept -= events.len();
         }
         result.and(if passes { self.inner.call(event, cx) } else { Ok(()) })
     }

@@ -8,7 +8,9 @@ mod collected;
 mod console;
 mod final_answers;
 mod gates;
+mod json_lines;
 #[cfg(unix)]
 mod output_that_fails;
+mod redacted;
 mod support;
 mod usage;
