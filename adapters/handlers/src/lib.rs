@@ -12,6 +12,8 @@ mod gate;
 mod json_lines;
 mod per_trace;
 mod prices;
+#[cfg(feature = "progress")]
+mod progress;
 mod redact;
 mod register;
 mod sample;
@@ -28,6 +30,9 @@ pub use gate::Gate;
 pub use json_lines::{JsonLines, JsonLinesError, ReadError, Records};
 pub use per_trace::PerTrace;
 pub use prices::{Price, Prices, Tokens};
+#[cfg(feature = "progress")]
+#[cfg_attr(docsrs, doc(cfg(feature = "progress")))]
+pub use progress::{AboveBars, Progress};
 pub use redact::{PatternError, Redact, WithheldError};
 pub use register::{Register, Suited, With};
 pub use sample::{GivenUp, Sample};

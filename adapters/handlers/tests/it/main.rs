@@ -9,8 +9,11 @@ mod console;
 mod final_answers;
 mod gates;
 mod json_lines;
+mod one_liners;
 #[cfg(unix)]
 mod output_that_fails;
+#[cfg(feature = "progress")]
+mod progress;
 mod redacted;
 mod support;
 mod usage;
