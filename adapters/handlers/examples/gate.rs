@@ -28,6 +28,8 @@ async fn main() -> Result<(), RunError> {
     let tool = callbacks.on_tool_start(ToolStart::new("clock", "Paris")).await?;
     tool.end("noon").await?;
     let refused = callbacks.on_tool_start(ToolStart::new("shell", "rm -r /")).await;
-    println!("{}", refused.map(|_| ()).unwrap_err());
+    if let Err(error) = refused {
+        println!("{error}");
+    }
     Ok(())
 }

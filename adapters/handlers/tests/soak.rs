@@ -48,7 +48,7 @@ async fn trace(callbacks: &CallbackManager, number: usize) {
         for _ in 0..43 {
             run.on_llm_new_token("sk-abcd ").await.unwrap();
         }
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             run.fail("reset").await.unwrap();
         } else {
             let usage = TokenUsage::new(10, 44);

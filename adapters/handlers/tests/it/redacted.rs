@@ -237,9 +237,10 @@ fn splits() -> impl Iterator<Item = [String; 3]> {
 
 /// Streams the pieces, and ends the run in one of three ways.
 fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
+    let base = callbacks();
     for (number, pieces) in splits().enumerate() {
         let seen = Seen::default();
-        let callbacks = callbacks().with_handler(redact(&seen));
+        let callbacks = base.clone().with_handler(redact(&seen));
         futures_executor::block_on(async {
             let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
             for piece in &pieces {
