@@ -90,6 +90,7 @@ pub mod result {
 /// Events as data: a record of each event, which can be written down, read back and replayed.
 #[cfg(feature = "serde")]
 pub mod record {
+    pub use crate::manager::{ReplayCounts, ReplayError, Replayer};
     pub use crate::model::record::{About, EventRecord, EventRecordRef, RecordedError, Recorder};
 }
 
@@ -129,6 +130,9 @@ pub use handler::{
 pub use manager::{CallbackManager, Dispatcher, Flush, Shutdown};
 #[doc(no_inline)]
 pub use message::{Content, ContentPart, Conversation, Message, Role, ToolCall, buffer_string};
+#[cfg(feature = "serde")]
+#[doc(no_inline)]
+pub use record::{EventRecord, Recorder, ReplayCounts, ReplayError, Replayer};
 #[doc(no_inline)]
 pub use result::{
     FinishReason, Generation, LlmChunk, LlmResult, Token, TokenLogprob, TokenUsage, ToolCallChunk,

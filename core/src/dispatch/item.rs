@@ -27,7 +27,9 @@ impl Envelope {
     /// Sets what belongs to the event in its context.
     pub(crate) fn describe(&self, cx: &mut EventContext) {
         (cx.sequence, cx.time) = (self.sequence, self.time);
-        cx.recorded.clone_from(&self.recorded);
+        if self.recorded.is_some() || cx.recorded.is_some() {
+            cx.set_recorded(self.recorded.clone());
+        }
     }
 }
 

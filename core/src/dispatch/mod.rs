@@ -29,5 +29,7 @@ pub(crate) use lane::{Lane, LaneEvent, LaneSeat};
 pub(crate) use meta::{Answer, HandlerMeta, count, interest_changes};
 pub(crate) use registered::{Registered, Target};
 pub(crate) use report::Reporter;
+#[cfg(feature = "serde")]
+pub(crate) use run_node::Trace;
 pub(crate) use run_node::{OpenRun, RunNode};
 pub(crate) use workers::Workers;

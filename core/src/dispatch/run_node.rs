@@ -44,6 +44,12 @@ pub(crate) struct Trace {
     pub(crate) order: Mutex<()>,
 }
 
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self { order: Mutex::new(()) }
+    }
+}
+
 /// The first failure that concerns the emitter, by weight and by the handler's number.
 struct Raised {
     any: AtomicBool,
@@ -73,7 +79,7 @@ struct Tree {
 impl RunNode {
     /// A run that `parent` does not wait for, or that has none.
     pub(crate) fn detached(info: Arc<RunInfo>, reporter: Reporter, nested: bool) -> Self {
-        Self::new(info, Arc::new(Trace { order: Mutex::new(()) }), reporter, nested)
+        Self::new(info, Arc::new(Trace::new()), reporter, nested)
     }
 
     /// A run of its parent's trace. It has to be [attached](Self::attach) when it starts.
@@ -85,6 +91,12 @@ impl RunNode {
             node.refused.any.store(true, Ordering::Release);
         }
         node
+    }
+
+    /// A replayed run of that trace whose parent is not open.
+    #[cfg(feature = "serde")]
+    pub(crate) fn in_trace(trace: Arc<Trace>, info: Arc<RunInfo>, reporter: Reporter) -> Self {
+        Self::new(info, trace, reporter, false)
     }
 
     fn new(info: Arc<RunInfo>, trace: Arc<Trace>, reporter: Reporter, nested: bool) -> Self {
@@ -180,6 +192,12 @@ impl RunNode {
             (child, if tree.children.is_empty() { tree.waker.take() } else { None })
         });
         waker.into_iter().for_each(wake);
+    }
+
+    /// Whether the run is attached to no parent.
+    #[cfg(feature = "serde")]
+    pub(crate) fn is_top(&self) -> bool {
+        self.tree.with(|tree| tree.parent.is_none())
     }
 
     /// Takes no more children. Returns those that are open.

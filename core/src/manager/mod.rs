@@ -2,12 +2,16 @@
 
 mod dispatcher;
 mod flush;
+#[cfg(all(feature = "serde", feature = "std"))]
+mod random_source;
 #[cfg(feature = "serde")]
 mod replay;
 mod runs;
 
 pub use dispatcher::Dispatcher;
 pub use flush::{Flush, Shutdown};
+#[cfg(feature = "serde")]
+pub use replay::{ReplayCounts, ReplayError, Replayer};
 
 use alloc::string::String;
 use alloc::sync::Arc;

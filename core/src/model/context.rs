@@ -22,7 +22,7 @@ pub struct EventContext {
 }
 
 /// Where a replayed event was recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RecordedAt {
     /// The process and the recorder that recorded it: see
@@ -32,11 +32,21 @@ pub struct RecordedAt {
     pub tseq: u64,
     /// What that recorder did not get before this event.
     pub losses: Losses,
+    /// What the record says about the run, if its start was made up without that.
+    pub(crate) run: Option<Arc<RunInfo>>,
 }
 
 impl EventContext {
     pub(crate) fn new(run: Arc<RunInfo>) -> Self {
         Self { run, sequence: None, time: None, losses: Losses::default(), recorded: None }
+    }
+
+    /// Notes where the event was recorded.
+    pub(crate) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
+        if let Some(run) = recorded.as_ref().and_then(|recorded| recorded.run.as_ref()) {
+            self.run = run.clone();
+        }
+        self.recorded = recorded;
     }
 
     /// Returns the run. Clone the `Arc` to keep it.

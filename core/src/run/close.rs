@@ -157,7 +157,7 @@ impl Run {
         self.enable_all();
         let children = self.node.close_tree();
         // A replayed end has what was recorded.
-        if state.stamp.as_ref().is_none_or(|stamp| stamp.kind != event.kind()) {
+        if !state.is_recorded(event.kind()) {
             event.set_open_children(children.len());
         }
         after.children.extend(children);

@@ -79,9 +79,9 @@ impl Run {
         self.refresh_interest(state);
         self.enable_all();
         // A replayed event has what was recorded.
-        let stamped = state.stamp.as_ref().is_some_and(|stamp| stamp.kind == event.kind());
+        let recorded = state.is_recorded(event.kind());
         match &mut *event {
-            _ if stamped => {}
+            _ if recorded => {}
             Event::LlmEnd(end) if end.of_tokens => end.result = core::mem::take(&mut state.partial),
             Event::LlmError(error) if error.partial.generations.is_empty() => {
                 error.partial = core::mem::take(&mut state.partial);

@@ -267,7 +267,7 @@ impl fmt::Debug for SendEvent {
 
 impl Run {
     /// Ready when the run has ended.
-    fn poll_closed(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    pub(super) fn poll_closed(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
             return Poll::Pending;
         };

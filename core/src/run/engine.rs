@@ -1,7 +1,7 @@
 //! What all managers of one `new` share: the runtime, the open runs, the registered handlers.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::future::Future;
@@ -29,8 +29,8 @@ pub(crate) struct Engine {
 struct Registry {
     phase: Phase,
     runs: Slab<Weak<Run>>,
-    /// The ids of open runs that callers have chosen.
-    chosen_ids: BTreeSet<RunId>,
+    /// The ids of open runs that callers have chosen, with the keys of the runs.
+    chosen_ids: BTreeMap<RunId, usize>,
     handlers: Vec<Weak<Registered>>,
     /// Wait until no run is open.
     waiting: WakerSet,
@@ -66,7 +66,7 @@ impl Engine {
             registry: Mutex::new(Registry {
                 phase: Phase::Running,
                 runs: Slab::new(),
-                chosen_ids: BTreeSet::new(),
+                chosen_ids: BTreeMap::new(),
                 handlers: Vec::new(),
                 waiting: WakerSet::new(),
                 closed_runs: 0,
@@ -120,10 +120,23 @@ impl Engine {
             if registry.phase > latest {
                 return Err(EmitError::ShutDown);
             }
-            if chosen_id.is_some_and(|id| !registry.chosen_ids.insert(id)) {
+            if chosen_id.is_some_and(|id| registry.chosen_ids.contains_key(&id)) {
                 return Err(EmitError::DuplicateRunId);
             }
-            Ok(Entry { key: registry.runs.insert(Arc::downgrade(run)), chosen_id })
+            let key = registry.runs.insert(Arc::downgrade(run));
+            if let Some(id) = chosen_id {
+                registry.chosen_ids.insert(id, key);
+            }
+            Ok(Entry { key, chosen_id })
+        })
+    }
+
+    /// The open run whose id a caller has chosen.
+    #[cfg(feature = "serde")]
+    pub(crate) fn chosen_run(&self, id: RunId) -> Option<Arc<Run>> {
+        self.registry.with(|registry| {
+            let key = registry.chosen_ids.get(&id)?;
+            registry.runs.get(*key).and_then(Weak::upgrade)
         })
     }
 

@@ -106,7 +106,7 @@ impl FanOut {
     }
 
     pub(super) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
-        self.at.cx.recorded = recorded;
+        self.at.cx.set_recorded(recorded);
     }
 
     /// The emitter is somewhere else than at the last event.

@@ -13,6 +13,8 @@ mod emit;
 mod engine;
 mod fan_out;
 mod handle;
+#[cfg(feature = "serde")]
+mod replayed;
 mod round;
 mod setup;
 mod start;
@@ -28,3 +30,5 @@ pub use handle::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 pub(crate) use setup::{Inheritable, Setup};
 pub use start::{Kept, Start};
 pub(crate) use state::Run;
+#[cfg(feature = "serde")]
+pub(crate) use state::Stamp;

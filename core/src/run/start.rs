@@ -195,7 +195,8 @@ impl Run {
 
     /// Whether the parent does not wait for the run.
     fn is_detached(&self) -> bool {
-        self.setup.detached || self.node.nested || self.node.info.has_remote_parent()
+        let info = &self.node.info;
+        self.setup.detached || self.node.nested || info.has_remote_parent() || info.is_replayed()
     }
 
     fn open_with(

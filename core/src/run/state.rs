@@ -167,6 +167,14 @@ pub(super) struct State {
     pub(super) stamp: Option<Box<Stamp>>,
 }
 
+impl State {
+    /// Whether the next event of that kind is replayed from a record.
+    pub(super) fn is_recorded(&self, kind: EventKind) -> bool {
+        let stamp = self.stamp.as_ref().filter(|stamp| stamp.kind == kind);
+        stamp.is_some_and(|stamp| stamp.recorded.is_some())
+    }
+}
+
 impl Run {
     pub(crate) fn new(node: RunNode, setup: Arc<Setup>) -> Arc<Self> {
         let node = Arc::new(node);

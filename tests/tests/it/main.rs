@@ -30,6 +30,7 @@ mod plain_threads;
 mod promises;
 mod quickstart;
 mod readme;
+mod records_are_replayed;
 mod streams_with_callbacks;
 mod testkit;
 mod the_scene;

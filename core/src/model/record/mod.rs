@@ -30,7 +30,7 @@ use wire::{Payload, event_of, kind_named, micros::in_micros};
 /// One event as data, with what it says about its run. Version 1.
 ///
 /// As JSON it is an object whose fields `docs/events.md` describes. It is written by
-/// [`Recorder`] and replayed by a `Replayer`.
+/// [`Recorder`] and replayed by [`Replayer`](crate::record::Replayer).
 ///
 /// Reading is lenient: unknown fields are skipped, and an event of an unknown kind is read with
 /// [`event`](Self::event) `None`. Neither is written back. Writing a record without an event is an

@@ -269,7 +269,7 @@ fn a_replayed_event_keeps_its_source_and_number() {
     let event: Event = Text::new("t").into();
     assert!(recorder.record(&event, &cx).is_none(), "the replay has made it up");
     let losses = Losses { dropped: 1, ..Losses::default() };
-    cx.recorded = Some(Arc::new(RecordedAt { source: "there".into(), tseq: 9, losses }));
+    cx.recorded = Some(Arc::new(RecordedAt { source: "there".into(), tseq: 9, losses, run: None }));
     let record = recorder.record(&event, &cx).map(|record| record.to_record());
     let record = record.expect("it was recorded there");
     let source: String = record.source.as_ref().into();

@@ -1,0 +1,380 @@
+//! Replay: records of events go to the handlers of a manager.
+
+mod error;
+mod known;
+mod rebuild;
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use super::CallbackManager;
+use crate::dispatch::{RunNode, Trace};
+use crate::model::error::{EmitError, RunError};
+use crate::model::event::{Event, error_event};
+use crate::model::record::EventRecord;
+use crate::model::run_info::{RunId, RunInfo, RunKind};
+use crate::run::{Run, RunHandle, SendEvent, Setup, Stamp, Start};
+use crate::util::yield_now;
+pub use error::{ReplayCounts, ReplayError};
+use known::Known;
+use rebuild::{fits, info_of, made_up_start, recorded_at};
+
+/// Feeds records of events into the handlers of a manager.
+///
+/// Handlers get the events in the order of the records, in every delivery, with the ids, parents, names,
+/// tags, metadata, numbers and times that were recorded. A child run has the handlers that its
+/// parent's children inherit. Tags and metadata of the manager are not added.
+///
+/// For the order of queued handlers, all traces of a replayer are one. Use a replayer for each trace
+/// if a slow handler should handle them side by side.
+///
+/// - A trace may start in the middle. A run whose start is missing is opened with a made-up start
+///   ([`EventContext::is_made_up`](crate::EventContext::is_made_up)) without inputs.
+/// - A trace may end in the middle. [`close_open`](Self::close_open) ends its open runs.
+/// - A trace may come twice, as a whole or in part. What was replayed is skipped, by run and
+///   sequence number. See [`remember`](Self::remember).
+/// - A replay may be given up and begun again: with [`give_up`](Self::give_up), or with another
+///   replayer after this one was dropped. Runs that are open then end as
+///   [`RunError::Cancelled`]. Before another replayer begins,
+///   [flush](CallbackManager::flush) the manager: handlers with a queue then see these ends first.
+///
+/// ```
+/// use rappel_core::record::EventRecord;
+/// use rappel_core::{CallbackManager, Replayer, RunError};
+///
+/// async fn show(callbacks: &CallbackManager, lines: &str) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut replayer = Replayer::new(callbacks);
+///     for line in lines.lines() {
+///         let record: EventRecord = serde_json::from_str(line)?;
+///         replayer.replay(record).await?;
+///     }
+///     replayer.close_open(RunError::TimedOut).await;
+///     Ok(())
+/// }
+/// ```
+pub struct Replayer {
+    manager: CallbackManager,
+    /// All runs are of one trace, so that queued handlers get events in the order of the records.
+    trace: Arc<Trace>,
+    open: BTreeMap<RunId, OpenReplay>,
+    known: Known,
+    opened: u64,
+    counts: ReplayCounts,
+}
+
+/// An open run of a replay.
+struct OpenReplay {
+    handle: RunHandle,
+    root: RunId,
+    /// The number that the next event has at least.
+    next: u64,
+    /// The latest time of its events.
+    time: Option<Duration>,
+    /// Whether the start was made up.
+    made_up: bool,
+    /// How many runs were opened before.
+    position: u64,
+}
+
+/// So that numbers do not overflow.
+const LARGEST: u64 = 1 << 63;
+
+impl Replayer {
+    /// Makes a replayer for the handlers of `manager`.
+    #[must_use]
+    pub fn new(manager: &CallbackManager) -> Self {
+        let mut manager = manager.clone();
+        // Where the records say that a run is counts, not where the manager is.
+        manager.change().parent = None;
+        Self {
+            manager,
+            trace: Arc::new(Trace::new()),
+            open: BTreeMap::new(),
+            known: Known::new(),
+            opened: 0,
+            counts: ReplayCounts::default(),
+        }
+    }
+
+    /// Sets the number of ended runs that are remembered, so that their records are skipped if they
+    /// come again. The default is 10,000. The oldest are forgotten first.
+    #[must_use]
+    pub fn remember(mut self, runs: usize) -> Self {
+        self.known.remember(runs);
+        self
+    }
+
+    /// Returns what was done.
+    #[must_use]
+    pub fn counts(&self) -> ReplayCounts {
+        self.counts
+    }
+
+    /// Returns the ids of the open runs.
+    pub fn open_runs(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.open.keys().copied()
+    }
+
+    /// Replays one record. Ready when all awaited handlers have handled its event.
+    ///
+    /// A record of an unknown kind, and one that was replayed before, is counted and skipped.
+    /// If the future is dropped, the event may or may not have been delivered: give the trace up.
+    ///
+    /// # Errors
+    /// [`ReplayError::Emit`] with [`EmitError::Raised`] if a handler with `raise_error` failed: the
+    /// event was delivered. With [`EmitError::DuplicateRunId`] if an open run that is not part of
+    /// this replay has the run's id. The other errors say that the record is malformed.
+    pub async fn replay(&mut self, record: EventRecord) -> Result<(), ReplayError> {
+        let mut record = record;
+        let Some(event) = record.event.take() else {
+            self.counts.unknown += 1;
+            return Ok(());
+        };
+        if record.run_kind == RunKind::None {
+            return self.replay_custom(record, event).await;
+        }
+        let Some(seq) = record.seq.filter(|seq| *seq < LARGEST) else {
+            return Err(ReplayError::NoSequence(record.run));
+        };
+        if !fits(event.kind(), record.run_kind) {
+            return Err(ReplayError::WrongKind(record.run, event.kind()));
+        }
+        if self.is_repeated(&record, seq) {
+            self.counts.repeated += 1;
+            return Ok(());
+        }
+        let raised = match (self.open.contains_key(&record.run), event.kind().is_start()) {
+            (false, true) => {
+                self.counts.replayed += 1;
+                return self.start(&record, event, Some(seq)).await;
+            }
+            (false, false) => {
+                let start = made_up_start(record.run_kind, &info_of(&record));
+                let raised = self.start(&record, start, None).await;
+                match raised {
+                    Err(ReplayError::Emit(EmitError::Raised(_))) | Ok(()) => raised,
+                    error => return error,
+                }
+            }
+            (true, _) => Ok(()),
+        };
+        let result = self.emit(&record, seq, event).await;
+        raised.and(result)
+    }
+
+    /// Ends all open runs with `reason`, deepest first. Each end has the latest time of its run.
+    ///
+    /// These ends stand in no record ([`EventContext::is_made_up`](crate::EventContext::is_made_up)).
+    pub async fn close_open(&mut self, reason: RunError) {
+        let runs: Vec<RunId> = self.open.keys().copied().collect();
+        self.close(&runs, &reason).await;
+    }
+
+    /// Gives up the runs under `root`, and forgets what was replayed of them, so that the trace can
+    /// begin again. Its open runs end as [`RunError::Cancelled`].
+    pub async fn give_up(&mut self, root: RunId) {
+        let of_root = self.open.iter().filter(|(_, open)| open.root == root);
+        let runs: Vec<RunId> = of_root.map(|(id, _)| *id).collect();
+        self.close(&runs, &RunError::Cancelled).await;
+        self.known.forget(root);
+    }
+
+    async fn close(&mut self, runs: &[RunId], reason: &RunError) {
+        // Deepest first: a run whose children are closed, the latest of them first.
+        let mut children: BTreeMap<RunId, usize> = BTreeMap::new();
+        let mut ready = BTreeMap::new();
+        for id in runs {
+            let parent = self.open.get(id).and_then(|open| open.info().parent_id());
+            *children.entry(parent.unwrap_or(*id)).or_default() += usize::from(parent.is_some());
+        }
+        for id in runs {
+            if let Some(open) = self.open.get(id) {
+                if children.get(id).is_none_or(|children| *children == 0) {
+                    ready.insert(open.position, *id);
+                }
+            }
+        }
+        while let Some((_, id)) = ready.pop_last() {
+            let Some(open) = self.take(id) else { continue };
+            let parent = open.info().parent_id();
+            let event = error_event(open.info().kind(), reason.clone());
+            let stamp = Stamp { kind: event.kind(), time: open.time, recorded: None };
+            open.handle.run().stamp(Some(open.next), stamp).await;
+            // What handlers raise has been reported, and nothing is there that could stop.
+            let _ = open.handle.end(event).await;
+            let Some(parent) = parent else { continue };
+            let left = children.get_mut(&parent).map(|left| {
+                *left = left.saturating_sub(1);
+                *left
+            });
+            if let (Some(0), Some(open)) = (left, self.open.get(&parent)) {
+                if runs.contains(&parent) {
+                    ready.insert(open.position, parent);
+                }
+            }
+        }
+    }
+
+    fn is_repeated(&self, record: &EventRecord, seq: u64) -> bool {
+        match self.open.get(&record.run) {
+            Some(open) => seq < open.next,
+            None => self.known.has_ended(record.root, record.run),
+        }
+    }
+
+    /// Starts a run with the event of its record, or with a made-up one without a number.
+    async fn start(
+        &mut self,
+        record: &EventRecord,
+        event: Event,
+        seq: Option<u64>,
+    ) -> Result<(), ReplayError> {
+        self.wait_for_given_up(record.run).await?;
+        let info = info_of(record);
+        let kind = event.kind();
+        let run = self.make_run(info, record.parent);
+        let recorded = seq.map(|_| recorded_at(record, None));
+        let stamp = Stamp { kind, time: record.time, recorded };
+        run.stamp(Some(seq.unwrap_or(0)), stamp).await;
+        let start: Start<RunHandle> = Start::new(run, event, Some(record.run));
+        let (handle, result) = start.keep().await;
+        if let Err(error) = &result {
+            if !matches!(error, EmitError::Raised(_) | EmitError::RuntimeGone(_)) {
+                return Err(ReplayError::Emit(error.clone()));
+            }
+        }
+        self.opened += 1;
+        let open = OpenReplay {
+            handle,
+            root: record.root,
+            next: seq.map_or(0, |seq| seq + 1),
+            time: record.time,
+            made_up: seq.is_none(),
+            position: self.opened,
+        };
+        self.counts.made_up_starts += u64::from(open.made_up);
+        self.open.insert(record.run, open);
+        self.known.open(record.root);
+        Ok(result?)
+    }
+
+    /// Emits the event of an open run.
+    async fn emit(
+        &mut self,
+        record: &EventRecord,
+        seq: u64,
+        event: Event,
+    ) -> Result<(), ReplayError> {
+        let Some(open) = self.open.get_mut(&record.run) else { return Ok(()) };
+        self.counts.replayed += 1;
+        open.next = seq + 1;
+        open.time = record.time.or(open.time);
+        // Not even its name may have been known.
+        let run = open.made_up && record.about.is_some();
+        let run = run.then(|| Arc::new(info_of(record)));
+        let recorded = recorded_at(record, run);
+        let stamp = Stamp { kind: event.kind(), time: record.time, recorded: Some(recorded) };
+        open.handle.run().stamp(Some(seq), stamp).await;
+        if !event.kind().is_end() {
+            return Ok(open.handle.emit_event(event).await?);
+        }
+        let Some(open) = self.take(record.run) else { return Ok(()) };
+        Ok(open.handle.end(event).await?)
+    }
+
+    /// A custom event that was emitted on a manager.
+    async fn replay_custom(
+        &mut self,
+        record: EventRecord,
+        event: Event,
+    ) -> Result<(), ReplayError> {
+        if self.known.is_repeated(record.root, record.run, &record.source, record.tseq) {
+            self.counts.repeated += 1;
+            return Ok(());
+        }
+        self.counts.replayed += 1;
+        let mut info = info_of(&record);
+        info.above_parent =
+            record.about.as_ref().map(|about| about.parents.iter().copied().collect());
+        (info.parent_id, info.root_id) = (None, record.run);
+        let run = self.make_run(info, Some(record.run));
+        let recorded = Some(recorded_at(&record, None));
+        run.stamp(None, Stamp { kind: event.kind(), time: record.time, recorded }).await;
+        Ok(SendEvent::new(run, event).await?)
+    }
+
+    /// Makes a run, with the handlers that `parent` hands down.
+    fn make_run(&self, info: RunInfo, parent: Option<RunId>) -> Arc<Run> {
+        let parent = parent.and_then(|parent| self.open.get(&parent)).map(|open| open.handle.run());
+        let setup: Arc<Setup> = match parent {
+            Some(parent) => Arc::new(parent.setup.inherited(parent.node.clone())),
+            None => self.manager.setup.clone(),
+        };
+        let reporter = setup.reporter.clone();
+        let node = match parent {
+            // An open run of this replay is in the same trace.
+            Some(parent) => RunNode::under(&parent.node, Arc::new(info), reporter),
+            None => RunNode::in_trace(self.trace.clone(), Arc::new(info), reporter),
+        };
+        let node = if setup.lanes.is_empty() { node } else { node.with_answers() };
+        Run::new(node, setup)
+    }
+
+    /// A run of a replay that was given up may still be closing.
+    async fn wait_for_given_up(&self, id: RunId) -> Result<(), EmitError> {
+        while let Some(run) = self.manager.setup.engine.chosen_run(id) {
+            if !run.is_given_up() {
+                return Err(EmitError::DuplicateRunId);
+            }
+            run.closed().await;
+            // Handlers with a queue see its end first, too. Inside a call there is no waiting.
+            let _ = self.manager.flush().await;
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Takes an open run that ends.
+    fn take(&mut self, id: RunId) -> Option<OpenReplay> {
+        let open = self.open.remove(&id)?;
+        self.known.end(open.root, id);
+        Some(open)
+    }
+}
+
+/// Its open runs end as cancelled, deepest first.
+impl Drop for Replayer {
+    fn drop(&mut self) {
+        for open in self.open.values() {
+            let parent = open.info().parent_id().and_then(|parent| self.open.get(&parent));
+            if let Some(parent) = parent {
+                open.handle.run().attach_late(parent.handle.run());
+            }
+        }
+        // First the runs without an open parent, so that they close those under them.
+        let (tops, rest): (Vec<_>, Vec<_>) = core::mem::take(&mut self.open)
+            .into_values()
+            .partition(|open| open.handle.run().node.is_top());
+        drop(tops);
+        drop(rest);
+    }
+}
+
+impl fmt::Debug for Replayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open: Vec<RunId> = self.open_runs().collect();
+        f.debug_struct("Replayer")
+            .field("open_runs", &open)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenReplay {
+    fn info(&self) -> &RunInfo {
+        &self.handle.run().node.info
+    }
+}

@@ -1,0 +1,74 @@
+//! What a record says about its run.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde_json::Value;
+
+use crate::model::context::RecordedAt;
+use crate::model::event::{
+    ChainStart, ChatModelStart, Event, EventKind, LlmStart, RetrieverStart, ToolStart,
+};
+use crate::model::record::{About, EventRecord};
+use crate::model::run_info::{RunInfo, RunKind};
+
+/// Whether a run of that kind may have an event of that kind.
+pub(super) fn fits(event: EventKind, run: RunKind) -> bool {
+    let model = matches!(run, RunKind::Llm | RunKind::ChatModel);
+    match event {
+        EventKind::LlmStart | EventKind::ChatModelStart | EventKind::LlmNewToken => model,
+        EventKind::LlmEnd | EventKind::LlmError => model,
+        EventKind::ChainStart | EventKind::ChainEnd | EventKind::ChainError => {
+            run == RunKind::Chain
+        }
+        EventKind::ToolStart | EventKind::ToolEnd | EventKind::ToolError => run == RunKind::Tool,
+        EventKind::RetrieverStart | EventKind::RetrieverEnd | EventKind::RetrieverError => {
+            run == RunKind::Retriever
+        }
+        _ => true,
+    }
+}
+
+pub(super) fn recorded_at(record: &EventRecord, run: Option<Arc<RunInfo>>) -> Arc<RecordedAt> {
+    let EventRecord { source, tseq, lost, .. } = record;
+    Arc::new(RecordedAt { source: source.clone(), tseq: *tseq, losses: *lost, run })
+}
+
+/// What the record says about its run.
+pub(super) fn info_of(record: &EventRecord) -> RunInfo {
+    let nothing = About::default();
+    let about = record.about.as_ref().unwrap_or(&nothing);
+    // The last of the parents is the parent.
+    let above = about.parents.split_last().map_or(&[][..], |(_, above)| above);
+    RunInfo {
+        id: record.run,
+        parent_id: record.parent,
+        root_id: record.root,
+        kind: record.run_kind,
+        name: match record.run_kind {
+            // The name is that of the event.
+            RunKind::None => about.name.clone(),
+            _ if record.kind == EventKind::CustomEvent.method() => Arc::from(""),
+            _ => about.name.clone(),
+        },
+        tags: about.tags.clone(),
+        metadata: about.metadata.clone(),
+        above_parent: (!above.is_empty()).then(|| above.into()),
+        traceparent: about.traceparent.map(Box::new),
+        remote_parent: about.remote_parent,
+        replayed: true,
+    }
+}
+
+/// The start of a run whose start is missing.
+pub(super) fn made_up_start(kind: RunKind, info: &RunInfo) -> Event {
+    let name = info.name.clone();
+    match kind {
+        RunKind::Llm => LlmStart::new(name, "").into(),
+        RunKind::ChatModel => ChatModelStart::new(name, Vec::new()).into(),
+        RunKind::Chain | RunKind::None => ChainStart::new(name, Value::Null).into(),
+        RunKind::Tool => ToolStart::new(name, "").into(),
+        RunKind::Retriever => RetrieverStart::new(name, "").into(),
+    }
+}

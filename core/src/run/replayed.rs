@@ -1,0 +1,57 @@
+//! What a replay does to a run beside emitting.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::future::poll_fn;
+use core::task::Poll;
+
+use super::emit::Emit;
+use super::handle::RunHandle;
+use super::state::{EMITTER, Phase, Run, Stamp};
+use crate::dispatch::OpenRun;
+use crate::model::event::Event;
+use crate::util::drop_quietly;
+
+impl RunHandle {
+    /// Emits any event.
+    pub(crate) fn emit_event(&mut self, event: Event) -> Emit<'_> {
+        Emit::new(self.run(), event.kind(), || event)
+    }
+}
+
+impl Run {
+    /// Gives the run's next event its number, its time, and where it was recorded.
+    pub(crate) async fn stamp(self: &Arc<Self>, sequence: Option<u64>, stamp: Stamp) {
+        let mut stamp = Some(Box::new(stamp));
+        poll_fn(|cx| {
+            let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
+                return Poll::Pending;
+            };
+            cell.sequence = sequence.unwrap_or(cell.sequence);
+            let old = core::mem::replace(&mut cell.stamp, stamp.take());
+            drop(cell);
+            drop_quietly(old);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Has the run close together with an open parent, before that.
+    pub(crate) fn attach_late(self: &Arc<Self>, parent: &Self) {
+        let weak: Weak<Self> = Arc::downgrade(self);
+        self.node.attach(&parent.node, weak as Weak<dyn OpenRun>);
+    }
+
+    /// Whether the run is replayed, and its replay was given up.
+    pub(crate) fn is_given_up(self: &Arc<Self>) -> bool {
+        let closing = self.close_request.with(|request| request.is_some());
+        self.node.info.is_replayed()
+            && (closing || self.try_cell().is_some_and(|cell| cell.phase != Phase::Open))
+    }
+
+    /// Ready when the run has ended.
+    pub(crate) async fn closed(self: &Arc<Self>) {
+        let outcome = poll_fn(|cx| self.poll_closed(cx)).await;
+        drop_quietly(outcome);
+    }
+}
