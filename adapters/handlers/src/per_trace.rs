@@ -41,7 +41,7 @@ use crate::traces::{Ended, Traces};
 ///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it pipelined, with a queue of 256 events for each
-/// run. [`options`](Self::options) sets others. The traces are served in turn, on one lane.
+/// run. [`with_options`](Self::with_options) sets others. The traces are served in turn, on one lane.
 ///
 /// # Failures
 /// Those of the handlers. If making or dropping a handler panics, that is a failure of the event.
@@ -76,7 +76,7 @@ where
 
     /// Sets the options that [`With::with`](crate::With::with) registers it with.
     #[must_use]
-    pub fn options(mut self, options: impl Into<HandlerOptions>) -> Self {
+    pub fn with_options(mut self, options: impl Into<HandlerOptions>) -> Self {
         self.options = options.into();
         self
     }

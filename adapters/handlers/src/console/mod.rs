@@ -156,23 +156,22 @@ impl Console {
             return Ok(());
         }
         let line = start(event, cx, self.contents);
-        self.line(cx.id(), depth, &line)
+        let text = self.lines(cx.id(), depth, &line);
+        self.write(&text)
     }
 
     fn ended(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
         let Some(run) = self.runs.remove(&cx.id()) else { return Ok(()) };
         let line = end(event, cx, &run, &self.prices, self.contents, self.grouped);
-        if !self.grouped {
-            let written = self.line(cx.id(), run.depth, &line);
-            self.traces.end(cx.id());
-            return written;
-        }
+        let text = if self.grouped { String::new() } else { self.lines(cx.id(), run.depth, &line) };
         if let (Some(group), Some(place)) = (self.traces.get_mut(cx.id()), run.place) {
             group.close(place, line);
         }
-        match self.traces.end(cx.id()) {
-            Some(Ended::Trace(group)) => self.write(&group.to_string()),
-            Some(Ended::Run(_)) | None => Ok(()),
+        // Before the output is written, which may panic.
+        let ended = self.traces.end(cx.id());
+        match ended {
+            Some(Ended::Trace(group)) if self.grouped => self.write(&group.to_string()),
+            _ => self.write(&text),
         }
     }
 
@@ -187,12 +186,15 @@ impl Console {
                 group.note(place, line);
                 Ok(())
             }
-            _ => self.line(cx.id(), depth, &line),
+            _ => {
+                let text = self.lines(cx.id(), depth, &line);
+                self.write(&text)
+            }
         }
     }
 
-    /// Prints a line of a run, with the trace's id if it is needed.
-    fn line(&mut self, run: RunId, depth: usize, line: &str) -> HandlerResult {
+    /// The lines of a run, with the trace's id if it is needed.
+    fn lines(&mut self, run: RunId, depth: usize, line: &str) -> String {
         let several = self.traces.len() > 1;
         let id = match self.traces.get_mut(run) {
             Some(group) => group.shown_id(several),
@@ -201,12 +203,11 @@ impl Console {
         let id = id.map_or_else(String::new, |id| format!("{} ", format::dim(id)));
         // A deep tree does not move its lines out of sight.
         let indent = "  ".repeat(depth.min(32));
-        let text: String = line.lines().map(|line| format!("{id}{indent}{line}\n")).collect();
-        self.write(&text)
+        line.lines().map(|line| format!("{id}{indent}{line}\n")).collect()
     }
 
     fn write(&mut self, text: &str) -> HandlerResult {
-        if self.closed {
+        if self.closed || text.is_empty() {
             return Ok(());
         }
         let plain;

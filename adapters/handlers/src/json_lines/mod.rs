@@ -151,24 +151,27 @@ impl JsonLines {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        // Taken, so that a writer that panics does not get the lines twice.
+        let mut buffer = std::mem::take(&mut self.buffer);
         let lines = std::mem::take(&mut self.lines);
         let (result, path) = match &mut self.out {
-            Out::File(file) => (file.write(&self.buffer), Some(file.path().to_owned())),
+            Out::File(file) => (file.write(&buffer), Some(file.path().to_owned())),
             Out::Writer(writer) => {
                 let mut written = 0;
-                let result = write_counted(writer, &self.buffer, &mut written);
+                let result = write_counted(writer, &buffer, &mut written);
                 let result = result.and_then(|()| writer.flush());
                 (result.map_err(|error| (written, error)), None)
             }
         };
         let result = result.map_err(|(written, source)| {
-            let written = &self.buffer[..written.min(self.buffer.len())];
+            let written = &buffer[..written.min(buffer.len())];
             let kept = written.iter().filter(|byte| **byte == b'\n').count();
-            JsonLinesError { path, lost: lines - kept, source }
+            JsonLinesError { path, lost: lines.saturating_sub(kept), source }
         });
-        self.buffer.clear();
+        buffer.clear();
         // A burst leaves no large buffer behind.
-        self.buffer.shrink_to(2 * FULL);
+        buffer.shrink_to(2 * FULL);
+        self.buffer = buffer;
         result
     }
 }
@@ -186,9 +189,9 @@ fn write_counted(out: &mut impl Write, bytes: &[u8], written: &mut usize) -> io:
     Ok(())
 }
 
-/// Lines could not be written.
+/// Lines could not be written, or the file could not be rotated.
 #[derive(Debug, thiserror::Error)]
-#[error("{lost} records were not written{}: {source}", at(path.as_deref()))]
+#[error("{}: {source}", what(*lost, path.as_deref()))]
 #[non_exhaustive]
 pub struct JsonLinesError {
     /// The file. `None` for a writer.
@@ -199,8 +202,12 @@ pub struct JsonLinesError {
     pub source: io::Error,
 }
 
-fn at(path: Option<&Path>) -> String {
-    path.map_or_else(String::new, |path| format!(" to {}", path.display()))
+fn what(lost: usize, path: Option<&Path>) -> String {
+    let path = path.map_or_else(String::new, |path| format!(" to {}", path.display()));
+    match lost {
+        0 => format!("all records were written{path}, and then something failed"),
+        lost => format!("{lost} records were not written{path}"),
+    }
 }
 
 impl CallbackHandler for JsonLines {

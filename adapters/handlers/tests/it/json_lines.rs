@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::{fs, io};
 
 use rappel_core::prelude::*;
-use rappel_core::record::EventRecord;
+use rappel_core::record::{EventRecord, Replayer};
 use rappel_core::{Map, json};
 use rappel_handlers::{Filter, JsonLines, ReadError, With};
 
@@ -94,6 +94,33 @@ fn what_is_read_and_written_again_is_the_same_line() {
     }
     assert_eq!(again, text);
     assert!(!text.contains("\"time\":null"), "{text}");
+}
+
+on_runtimes! {
+    async fn a_replay_gives_the_same_lines(callbacks) {
+        for token_times in [false, true] {
+            let lines = |out: &Text| {
+                let lines = JsonLines::to(out.clone()).source("me");
+                if token_times { lines.token_times() } else { lines }
+            };
+            let (first, second) = (Text::default(), Text::default());
+            let tagged = callbacks.clone().with_inheritable_tags(["t"]).with(lines(&first));
+            trace(&tagged, "one").await;
+            let open = tagged.on_chain_start(ChainStart::new("cut off", "")).await.unwrap();
+            trace(&open.child(), "two").await;
+            drop(open);
+            tagged.flush().await.unwrap();
+
+            let again = callbacks.clone().with(lines(&second));
+            let mut replayer = Replayer::new(&again);
+            for record in JsonLines::read_from(first.get().as_bytes()) {
+                replayer.replay(record.unwrap()).await.unwrap();
+            }
+            again.flush().await.unwrap();
+            assert_eq!(first.get().lines().count(), 2 * EVENTS + 2);
+            assert_eq!(second.get(), first.get());
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use rappel_core::prelude::*;
-use rappel_handlers::{Console, StreamingStdout, With};
+use rappel_handlers::{Console, JsonLines, StreamingStdout, With};
 
 use crate::support::{Failing, Text, callbacks, on_runtimes, with_failures};
 
@@ -93,7 +93,18 @@ fn a_writer_that_panics_is_a_failure_and_no_more() {
         }
     }
     let (callbacks, failures) = with_failures(callbacks());
-    let callbacks = callbacks.with(Console::to(Broken)).with(StreamingStdout::to(Broken));
-    futures_executor::block_on(run(&callbacks));
-    assert!(!failures.get().is_empty());
+    let callbacks = callbacks
+        .with(Console::to(Broken))
+        .with(Console::to(Broken).grouped())
+        .with(StreamingStdout::to(Broken))
+        .with(JsonLines::to(Broken));
+    futures_executor::block_on(async {
+        run(&callbacks).await;
+        run(&callbacks).await;
+        callbacks.flush().await.unwrap();
+    });
+    let failed: Vec<usize> = callbacks.stats().iter().map(|stats| stats.failed).collect();
+    // A line for a start and an end, a trace, tokens that may be joined, and a trace.
+    assert_eq!((failed[0], failed[1], failed[3]), (4, 2, 2), "{:?}", failures.get());
+    assert!((2..=8).contains(&failed[2]), "{failed:?}");
 }
