@@ -238,7 +238,7 @@ pub enum RunError {
     Stopped(Box<HandlerFailure>),
     /// The code of the run failed. [`RunError::cause`] returns its own error type.
     Failed(SharedError),
-    /// The run was given up because nothing was heard of it for too long.
+    /// No event of the run came for too long, and it was given up.
     TimedOut,
     /// Another process goes on with the run. It is no cancellation: the run has not ended.
     HandedOver,

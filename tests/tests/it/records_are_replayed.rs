@@ -149,7 +149,7 @@ async fn play(callbacks: &CallbackManager) {
 }
 
 /// The lines of a trace, as one handler wrote them.
-async fn recorded(rt: &Rt) -> Vec<String> {
+pub(crate) async fn recorded(rt: &Rt) -> Vec<String> {
     let log = Log::new();
     let callbacks = rt.callbacks().with_handler(Lines::new("here", &log));
     play(&callbacks).await;
