@@ -95,7 +95,7 @@ mod tests {
             "üüü ü ü abü",
             "1234567890123 12 1234",
             "sk-sk-abcdsk-abcd",
-            "xabababx",
+            "xababababababababababababx",
             "",
         ];
         for text in texts {

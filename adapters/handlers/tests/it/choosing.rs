@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rappel_core::RunKind;
 use rappel_core::prelude::*;
-use rappel_handlers::{Filter, PerTrace, Sample, With};
+use rappel_handlers::{Filter, FinalAnswer, PerTrace, Sample, With};
 
 use crate::support::{Lines, callbacks, id, on_runtimes, with_failures};
 
@@ -180,6 +180,52 @@ fn a_full_buffer_drops_tokens_first_and_then_gives_the_trace_up() {
         trace(&callbacks, "c", true).await;
         assert_eq!(lines.get().len(), 10);
     });
+}
+
+#[test]
+fn tokens_make_room_for_other_events() {
+    let lines = Lines::default();
+    let (callbacks, failures) = with_failures(callbacks());
+    let callbacks = callbacks.with_handler(Sample::new(lines.clone(), 0.0).with_errors(4));
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        for _ in 0..3 {
+            run.on_llm_new_token("x").await.unwrap();
+        }
+        run.on_retry(Retry::new(1, "busy", std::time::Duration::ZERO)).await.unwrap();
+        run.fail("reset").await.unwrap();
+    });
+    assert_eq!(failures.get(), [""; 0]);
+    assert_eq!(kinds(&lines), ["on_llm_start", "on_retry", "on_llm_error"]);
+}
+
+#[test]
+fn a_handler_of_tokens_only_is_made_and_dropped_all_the_same() {
+    struct Tokens(Counted);
+    impl CallbackHandler for Tokens {
+        fn on_llm_new_token(&mut self, token: &LlmNewToken, cx: &EventContext) -> HandlerResult {
+            self.0.on_event(&token.clone().into(), cx)
+        }
+    }
+    let (open, lines) = (Arc::new(AtomicUsize::new(0)), Lines::default());
+    let (open_now, shared) = (open.clone(), lines.clone());
+    let (sampled, answers) = (Lines::default(), Lines::default());
+    let only = |lines: &Lines| Tokens(Counted::new(&Arc::default(), lines.clone()));
+    let callbacks = callbacks()
+        .with_handler(PerTrace::new(move |_: &RunInfo| {
+            Tokens(Counted::new(&open_now, shared.clone()))
+        }))
+        .with_handler(Sample::new(only(&sampled), 0.0).with_errors(100))
+        .with_handler(FinalAnswer::new(only(&answers)).marker(""));
+    futures_executor::block_on(async {
+        for name in ["a", "b", "c"] {
+            trace(&callbacks, name, true).await;
+            assert_eq!(open.load(Ordering::SeqCst), 0);
+        }
+    });
+    for lines in [lines, sampled, answers] {
+        assert_eq!(kinds(&lines), ["on_llm_new_token"; 6]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rappel_core::prelude::*;
 use rappel_handlers::{FinalAnswer, StreamingStdout, With};
 
-use crate::support::{Lines, Text, callbacks, on_runtimes};
+use crate::support::{Lines, Text, callbacks, id, on_runtimes};
 
 const ANSWER: &str = "Thought: easy. Final Answer:  42 – Final Answer: of course";
 
@@ -30,7 +30,8 @@ fn single_characters_and_parallel_runs_do_not_confuse_it() {
     let lines = Lines::default();
     let callbacks = callbacks().with_handler(FinalAnswer::new(lines.clone()).marker("=>"));
     futures_executor::block_on(async {
-        let mut one = callbacks.on_llm_start(LlmStart::new("one", "")).await.unwrap();
+        let start = || LlmStart::new("one", "").with_run_id(id(1));
+        let mut one = callbacks.on_llm_start(start()).await.unwrap();
         let mut two = callbacks.on_llm_start(LlmStart::new("two", "")).await.unwrap();
         for (a, b) in "x = y => 1".chars().zip("ü => ==> 2".chars()) {
             one.on_llm_new_token(a.to_string()).await.unwrap();
@@ -39,7 +40,7 @@ fn single_characters_and_parallel_runs_do_not_confuse_it() {
         one.end("").await.unwrap();
         two.end("").await.unwrap();
         // The state of a run is gone with it.
-        let mut one = callbacks.on_llm_start(LlmStart::new("one", "")).await.unwrap();
+        let mut one = callbacks.on_llm_start(start()).await.unwrap();
         one.on_llm_new_token("no marker").await.unwrap();
     });
     let text = |name: &str| -> String {

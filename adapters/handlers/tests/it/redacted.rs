@@ -222,23 +222,29 @@ on_runtimes! {
     }
 }
 
-/// The pieces of a text with one secret, split within the secret and around it.
-fn splits() -> impl Iterator<Item = [String; 3]> {
+/// The pieces of a text with one secret: split at every byte that begins a character, in two and, if
+/// `twice`, in three, and as single characters.
+fn splits(twice: bool) -> Vec<Vec<String>> {
     let text = format!("it is {SECRET}!");
     let ends: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
-    let ends = ends.clone().into_iter().flat_map(move |first| {
-        let seconds = ends.clone().into_iter().filter(move |second| *second >= first);
-        seconds.map(move |second| (first, second))
-    });
-    ends.map(move |(first, second)| {
-        [&text[..first], &text[first..second], &text[second..]].map(str::to_owned)
-    })
+    let mut all = vec![text.chars().map(String::from).collect()];
+    for first in &ends {
+        for second in ends.iter().filter(|second| first <= second) {
+            if twice || *second == text.len() {
+                let pieces = [&text[..*first], &text[*first..*second], &text[*second..]];
+                all.push(pieces.map(str::to_owned).into());
+            }
+        }
+    }
+    all
 }
 
 /// Streams the pieces, and ends the run in one of three ways.
 fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
+    let pieces = splits(what == "token").into_iter();
+    let endings = pieces.flat_map(|pieces| (0..3).map(move |ending| (ending, pieces.clone())));
     let base = callbacks();
-    for (number, pieces) in splits().enumerate() {
+    for (ending, pieces) in endings {
         let seen = Seen::default();
         let callbacks = base.clone().with_handler(redact(&seen));
         futures_executor::block_on(async {
@@ -246,7 +252,7 @@ fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
             for piece in &pieces {
                 run.on_llm_new_token(chunk(piece.clone())).await.unwrap();
             }
-            match number % 3 {
+            match ending {
                 0 => run.end("").await.unwrap(),
                 1 => {
                     let last = LlmChunk::new("").with_finish_reason("stop");
@@ -292,15 +298,16 @@ fn a_secret_may_straddle_chunks_of_tool_calls() {
 
 #[test]
 fn a_secret_may_straddle_log_probabilities_and_other_fields_of_chunks() {
+    // With so much text that each chunk is passed at once.
     let chunk = |piece: String| {
-        let mut chunk = LlmChunk::new("");
+        let mut chunk = LlmChunk::new("x".repeat(100));
         let bytes = piece.clone().into_bytes();
         chunk.logprobs = vec![TokenLogprob::new(piece, -0.5).with_bytes(bytes)];
         chunk.into()
     };
     stream(chunk, "logprobs", "");
     let chunk = |piece: String| {
-        let mut chunk = LlmChunk::new("x");
+        let mut chunk = LlmChunk::new("x".repeat(100));
         chunk.extra = Map::from_iter([("thought".into(), json!(piece))]);
         chunk.into()
     };
