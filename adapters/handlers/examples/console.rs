@@ -13,7 +13,7 @@ async fn main() -> Result<(), RunError> {
     let console = || Console::stdout().prices(prices.clone());
 
     agent(&CallbackManager::new(Tokio::current()).with(console())).await?;
-    println!();
+    eprintln!();
     agent(&CallbackManager::new(Tokio::current()).with(console().grouped())).await
 }
 

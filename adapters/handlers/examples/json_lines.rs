@@ -1,10 +1,11 @@
-//! Writes events to a file, and reads them back.
+//! Writes events to a file, and replays them into another handler.
 //!
 //!     cargo run -p rappel-handlers --example json_lines
 
-use rappel_handlers::{JsonLines, With};
+use rappel_handlers::{Console, JsonLines, With};
 use rappel_testkit::{Answer, ScriptedChatModel};
 use rappel_tokio::prelude::*;
+use rappel_tokio::record::Replayer;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,9 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     model.invoke("Tell me a joke").await?;
 
     print!("{}", std::fs::read_to_string(&path)?);
+    let callbacks = CallbackManager::new(Tokio::current()).with(Console::stdout().contents(80));
+    let mut replayer = Replayer::new(&callbacks);
     for record in JsonLines::read(&path)? {
-        let record = record?;
-        println!("{} is number {} of its trace", record.kind, record.tseq);
+        replayer.replay(record?).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Bars on a terminal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -48,7 +48,8 @@ use crate::Suited;
 /// the oldest are given up if there are more than 64.
 pub struct Progress {
     bars: MultiProgress,
-    batches: VecDeque<Batch>,
+    /// By number, oldest first.
+    batches: BTreeMap<u64, Batch>,
     /// The batch of each open run.
     runs: HashMap<RunId, u64>,
     next: u64,
@@ -58,7 +59,6 @@ pub struct Progress {
 const MOST_IDLE: usize = 64;
 
 struct Batch {
-    number: u64,
     parent: Option<RunId>,
     name: String,
     size: usize,
@@ -85,7 +85,7 @@ impl Progress {
     /// Shows bars together with those of the program.
     #[must_use]
     pub fn on(bars: MultiProgress) -> Self {
-        Self { bars, batches: VecDeque::new(), runs: HashMap::new(), next: 0 }
+        Self { bars, batches: BTreeMap::new(), runs: HashMap::new(), next: 0 }
     }
 
     /// Returns a writer to standard error that writes whole lines above the bars.
@@ -95,14 +95,16 @@ impl Progress {
     }
 
     fn start(&mut self, size: usize, cx: &EventContext) {
-        let belongs = |batch: &&mut Batch| {
+        let belongs = |batch: &Batch| {
             let same = batch.parent == cx.parent_id() && batch.name == cx.name();
             same && batch.size == size && batch.started < size
         };
-        let number = match self.batches.iter_mut().find(belongs) {
-            Some(batch) => {
+        // A single run makes a batch of its own.
+        let known = self.batches.iter_mut().filter(|_| size > 1);
+        let number = match known.map(|(n, it)| (*n, it)).find(|(_, batch)| belongs(batch)) {
+            Some((number, batch)) => {
                 batch.started += 1;
-                batch.number
+                number
             }
             None => self.open(size, cx),
         };
@@ -115,8 +117,7 @@ impl Progress {
         let bar = self.bars.add(ProgressBar::new(size as u64).with_style(style(&counts)));
         bar.set_message(cx.name().chars().filter(|c| !c.is_control()).collect::<String>());
         bar.tick();
-        self.batches.push_back(Batch {
-            number: self.next,
+        let batch = Batch {
             parent: cx.parent_id(),
             name: cx.name().to_owned(),
             size,
@@ -124,31 +125,31 @@ impl Progress {
             ended: 0,
             bar,
             counts,
-        });
-        let idle = self.batches.iter().filter(|batch| batch.started == batch.ended).count();
-        if idle > MOST_IDLE {
-            let oldest = self.batches.iter().position(|batch| batch.started == batch.ended);
-            if let Some(batch) = oldest.and_then(|oldest| self.batches.remove(oldest)) {
-                self.close(&batch);
-            }
+        };
+        self.batches.insert(self.next, batch);
+        let idle = self.batches.iter().filter(|(_, batch)| batch.started == batch.ended);
+        let idle: Vec<u64> = idle.map(|(number, _)| *number).collect();
+        if idle.len() > MOST_IDLE
+            && let Some(batch) = self.batches.remove(&idle[0])
+        {
+            self.close(&batch);
         }
         self.next
     }
 
     fn batch(&mut self, run: RunId) -> Option<&mut Batch> {
-        let number = *self.runs.get(&run)?;
-        self.batches.iter_mut().find(|batch| batch.number == number)
+        self.batches.get_mut(self.runs.get(&run)?)
     }
 
     fn end(&mut self, run: RunId, failed: bool) {
-        if let Some(batch) = self.batch(run) {
-            batch.ended += 1;
-            batch.counts.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
-            batch.bar.inc(1);
-        }
-        self.runs.remove(&run);
-        let done = self.batches.iter().position(|batch| batch.ended >= batch.size);
-        if let Some(batch) = done.and_then(|done| self.batches.remove(done)) {
+        let Some(number) = self.runs.remove(&run) else { return };
+        let Some(batch) = self.batches.get_mut(&number) else { return };
+        batch.ended += 1;
+        batch.counts.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+        batch.bar.inc(1);
+        if batch.ended >= batch.size
+            && let Some(batch) = self.batches.remove(&number)
+        {
             self.close(&batch);
         }
     }

@@ -34,8 +34,8 @@ use crate::traces::{Ended, Traces};
 ///
 /// # Memory
 /// At most `events` events are kept, of all open traces together. If there are more, the tokens of
-/// the trace that emits are dropped first: its ends have the text, too. If that is not enough, the
-/// trace is given up. A kept event holds a copy of its payload, so a long prompt takes its size.
+/// the trace that emits are dropped, and its later ones are not kept: its ends have the text, too. If
+/// that is not enough, the trace is given up. A kept event holds a copy of its payload, so a long prompt takes its size.
 ///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it as the handler inside it.
@@ -67,7 +67,15 @@ enum Choice {
     /// The handler does not get the trace.
     Skip,
     /// It depends on whether a run fails.
-    Keep(Vec<(Event, EventContext)>),
+    Keep(Kept),
+}
+
+/// The events that are kept of a trace.
+#[derive(Default)]
+struct Kept {
+    events: Vec<(Event, EventContext)>,
+    /// There was no room, so tokens are not kept any more.
+    without_tokens: bool,
 }
 
 impl<H: CallbackHandler> Sample<H> {
@@ -93,35 +101,39 @@ impl<H: CallbackHandler> Sample<H> {
         if is_chosen(root, self.share) {
             return Choice::Pass;
         }
-        self.kept_at_most.map_or(Choice::Skip, |_| Choice::Keep(Vec::new()))
+        self.kept_at_most.map_or(Choice::Skip, |_| Choice::Keep(Kept::default()))
     }
 
     /// Keeps an event, or gives the trace up.
     fn keep(&mut self, event: &Event, cx: &EventContext) -> Result<(), GivenUp> {
         let room = self.kept_at_most.unwrap_or_default();
         let Some(choice) = self.traces.get_mut(cx.id()) else { return Ok(()) };
-        let Choice::Keep(events) = choice else { return Ok(()) };
-        if self.kept >= room {
-            let before = events.len();
-            events.retain(|(event, _)| !matches!(event, Event::LlmNewToken(_)));
-            self.kept -= before - events.len();
+        let Choice::Keep(kept) = choice else { return Ok(()) };
+        let is_token = matches!(event, Event::LlmNewToken(_));
+        if self.kept >= room && !kept.without_tokens {
+            let before = kept.events.len();
+            kept.events.retain(|(event, _)| !matches!(event, Event::LlmNewToken(_)));
+            kept.without_tokens = true;
+            self.kept -= before - kept.events.len();
         }
-        if self.kept < room {
-            events.push((event.clone(), cx.clone()));
-            self.kept += 1;
-        } else if !matches!(event, Event::LlmNewToken(_)) {
-            self.kept -= events.len();
+        if is_token && kept.without_tokens {
+            return Ok(());
+        }
+        if self.kept >= room {
+            self.kept -= kept.events.len();
             *choice = Choice::Skip;
             return Err(GivenUp { limit: room });
         }
+        kept.events.push((event.clone(), cx.clone()));
+        self.kept += 1;
         Ok(())
     }
 
     /// Passes what is kept of a trace that has failed, and the rest of it from now on.
     fn release(&mut self, run: RunId) -> HandlerResult {
         let Some(choice) = self.traces.get_mut(run) else { return Ok(()) };
-        let Choice::Keep(events) = choice else { return Ok(()) };
-        let events = std::mem::take(events);
+        let Choice::Keep(kept) = choice else { return Ok(()) };
+        let events = std::mem::take(&mut kept.events);
         *choice = Choice::Pass;
         self.kept -= events.len();
         let mut result = Ok(());
@@ -171,9 +183,9 @@ impl<H: CallbackHandler> CallbackHandler for Sample<H> {
             Some(Choice::Skip) | None => false,
         };
         if kind.is_end()
-            && let Some(Ended::Trace(Choice::Keep(events))) = self.traces.end(cx.id())
+            && let Some(Ended::Trace(Choice::Keep(kept))) = self.traces.end(cx.id())
         {
-            self.kept -= events.len();
+            self.kept -= kept.events.len();
         }
         result.and(if passes { self.inner.call(event, cx) } else { Ok(()) })
     }

@@ -37,7 +37,9 @@ use crate::Suited;
 /// # }
 /// ```
 ///
-/// [`read`](Self::read) gives the records back, and a `Replayer` feeds them to other handlers.
+/// [`read`](Self::read) gives the records back, and a
+/// [`Replayer`](rappel_core::record::Replayer) feeds them to other handlers. Replayed into another
+/// `JsonLines`, they give the same lines.
 ///
 /// # When it writes
 /// Lines are buffered, up to 64 KiB. The buffer is written when a trace ends, and when the handler
