@@ -94,7 +94,7 @@ fn a_thousand_traces_with_all_handlers() {
         .build()
         .unwrap();
     let test = async {
-        let done = tokio::time::timeout(Duration::from_secs(300), soak());
+        let done = tokio::time::timeout(Duration::from_secs(900), soak());
         done.await.expect("the soak hangs");
     };
     runtime.block_on(test);
@@ -156,7 +156,28 @@ async fn soak() {
     assert_eq!((collector.traces().len(), collector.dropped()), (50, TRACES - 50));
     check(&path);
     let grown = after.saturating_sub(before);
+    let grown_by_scopes = scopes(&callbacks).await;
+    assert!(grown_by_scopes < 16 * 1024, "{grown_by_scopes} bytes more after 200 scopes");
     assert!(grown < 256 * 1024, "{grown} bytes more after {} more traces", TRACES * 3 / 4);
+}
+
+/// Counts the usage of many parts of a program. Returns how many bytes stay.
+async fn scopes(callbacks: &CallbackManager) -> usize {
+    let mut before = 0;
+    for number in 0..220 {
+        if number == 20 {
+            before = bytes_in_use();
+        }
+        let future = async {
+            let callbacks = CallbackManager::current().unwrap();
+            let run = callbacks.on_llm_start(LlmStart::new("a", "")).await.unwrap();
+            run.end(LlmResult::new().with_usage(TokenUsage::new(1, 1))).await.unwrap();
+        };
+        let ((), usage) = Usage::scope(future).in_scope(callbacks).await;
+        assert_eq!(usage.total().requests, 1);
+    }
+    callbacks.flush().await.unwrap();
+    bytes_in_use().saturating_sub(before)
 }
 
 /// A run that is open while the file is read.
