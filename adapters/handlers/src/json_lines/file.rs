@@ -108,8 +108,15 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<Open> {
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        // A device or a pipe. A directory is an error here.
+    let metadata = fs::metadata(path);
+    if metadata.as_ref().is_ok_and(|metadata| is_pipe(metadata.file_type())) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "opening a pipe may wait for its reader forever: open it, and use `JsonLines::to`",
+        ));
+    }
+    if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+        // A device. A directory is an error here.
         let file = OpenOptions::new().write(true).open(path)?;
         return Ok(Open { file, size: None });
     }
@@ -139,6 +146,17 @@ fn open(path: &Path) -> io::Result<Open> {
         size += 1;
     }
     Ok(Open { file, size: Some(size) })
+}
+
+#[cfg(unix)]
+fn is_pipe(file_type: fs::FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    file_type.is_fifo()
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: fs::FileType) -> bool {
+    false
 }
 
 fn ends_in_newline(file: &mut File) -> io::Result<bool> {

@@ -52,8 +52,9 @@ use crate::Suited;
 ///
 /// # One writer for each file
 /// The file is locked while it is open. A second writer, also of another process, gets an error.
-/// File systems without locks are used without one. The path may be a device or a pipe, which is not
-/// locked and not rotated.
+/// File systems without locks are used without one. The path may be a device, which is not locked
+/// and not rotated. A named pipe is an error, because opening it again could wait forever: open it,
+/// and use [`to`](Self::to).
 ///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it pipelined, with a queue of 1,024 events for each

@@ -268,6 +268,15 @@ mod failures {
     }
 
     #[test]
+    fn a_named_pipe_is_an_error_at_once() {
+        let directory = Directory::new();
+        let made = Command::new("mkfifo").arg(directory.file()).status().unwrap();
+        assert!(made.success());
+        let error = JsonLines::append(directory.file()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn a_file_that_becomes_a_directory_is_a_failure_until_it_is_gone() {
         let directory = Directory::new();
         let (callbacks, failures) = with_failures(callbacks());

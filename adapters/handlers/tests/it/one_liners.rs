@@ -54,3 +54,71 @@ fn each_counterpart_registers_in_one_line() -> Result<(), Box<dyn std::error::Er
     assert!(callbacks.stats().iter().all(|stats| stats.failed == 0));
     Ok(())
 }
+
+/// The handlers of LangChain, LangGraph and LangChain's community.
+const LANGCHAIN: &[&str] = &[
+    "StdOutCallbackHandler",
+    "StreamingStdOutCallbackHandler",
+    "FileCallbackHandler",
+    "UsageMetadataCallbackHandler",
+    "get_usage_metadata_callback",
+    "BaseTracer",
+    "AsyncBaseTracer",
+    "LangChainTracer",
+    "wait_for_all_tracers",
+    "ConsoleCallbackHandler",
+    "FunctionCallbackHandler",
+    "LoggingCallbackHandler",
+    "RunCollectorCallbackHandler",
+    "collect_runs",
+    "EvaluatorCallbackHandler",
+    "RootListenersTracer",
+    "AsyncRootListenersTracer",
+    "LogStreamCallbackHandler",
+    "_AstreamEventsCallbackHandler",
+    "_MemoryStream",
+    "AsyncIteratorCallbackHandler",
+    "AsyncFinalIteratorCallbackHandler",
+    "FinalStreamingStdOutCallbackHandler",
+    "OpenAICallbackHandler",
+    "get_openai_callback",
+    "BedrockAnthropicTokenUsageCallbackHandler",
+    "HumanApprovalCallbackHandler",
+    "AsyncHumanApprovalCallbackHandler",
+    "UpstashRatelimitHandler",
+    "StreamlitCallbackHandler",
+    "Argilla",
+    "Aim",
+    "Arize",
+    "Arthur",
+    "ClearML",
+    "Comet",
+    "DeepEval",
+    "Context",
+    "Fiddler",
+    "Flyte",
+    "Infino",
+    "LabelStudio",
+    "LLMonitor",
+    "MLflow",
+    "PromptLayer",
+    "SageMaker",
+    "Trubrics",
+    "UpTrain",
+    "Wandb",
+    "WhyLabs",
+    "StreamMessagesHandler",
+];
+
+#[test]
+fn each_handler_of_langchain_is_in_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/handlers.md");
+    let page = fs::read_to_string(path).unwrap();
+    let (_, table) = page.split_once("## LangChain's handlers").unwrap();
+    let cells = table.lines().filter(|line| line.starts_with('|'));
+    let first: Vec<&str> = cells.map(|line| line.split('|').nth(1).unwrap()).collect();
+    let words: Vec<&str> = first.iter().flat_map(|cell| cell.split([',', ' ', '`'])).collect();
+    for name in LANGCHAIN {
+        assert!(words.contains(name), "{name} is not in docs/handlers.md");
+    }
+}
