@@ -62,6 +62,7 @@ mod util;
 pub mod event {
     pub use crate::model::context::{EventContext, Losses, RecordedAt};
     pub use crate::model::document::Document;
+    pub use crate::model::emitter::{CapturedContext, EmitterContext};
     pub use crate::model::event::{
         AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent,
         Event, EventGroup, EventKind, Interest, LlmEnd, LlmError, LlmNewToken, LlmStart,

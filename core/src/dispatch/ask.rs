@@ -1,6 +1,7 @@
 //! Asking an async handler.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -11,6 +12,7 @@ use pin_project_lite::pin_project;
 use super::{Answer, HandlerMeta};
 use crate::handler::ErasedAsyncHandler;
 use crate::model::context::EventContext;
+use crate::model::emitter::WithinEmitter;
 use crate::model::error::{FailureCause, HandlerResult};
 use crate::model::event::{Event, EventKind};
 use crate::runtime::{BoxFuture, Runtime};
@@ -39,9 +41,7 @@ pub(crate) async fn ask_async(asked: Asked<'_>, timeout: Option<Timeout<'_>>) ->
     let kind = asked.event.kind();
     let both = async {
         if asked.meta.takes(kind) {
-            // In an async block, so that a panic of the method before its first `await` is caught.
-            let call = async { asked.handler.call(asked.event, asked.cx).await };
-            let answer = learn(asked, kind, CatchUnwind::new(call).await);
+            let answer = learn(asked, kind, call(asked, asked.event).await);
             if !matches!(answer, Answer::Unhandled) {
                 return answer;
             }
@@ -62,7 +62,7 @@ pub(crate) async fn go_on(
 ) -> Answer {
     let kind = asked.event.kind();
     let both = async {
-        let answer = learn(asked, kind, CatchUnwind::new(call).await);
+        let answer = learn(asked, kind, CatchUnwind::new(WithinEmitter::new(asked.cx, call)).await);
         if !matches!(answer, Answer::Unhandled) {
             return answer;
         }
@@ -74,11 +74,7 @@ pub(crate) async fn go_on(
     }
 }
 
-fn learn(
-    asked: Asked<'_>,
-    kind: EventKind,
-    answer: Result<HandlerResult, alloc::sync::Arc<str>>,
-) -> Answer {
+fn learn(asked: Asked<'_>, kind: EventKind, answer: Result<HandlerResult, Arc<str>>) -> Answer {
     asked.meta.learn(kind, answer.map_err(FailureCause::Panicked))
 }
 
@@ -86,8 +82,16 @@ fn learn(
 pub(crate) async fn fall_back(asked: Asked<'_>) -> Answer {
     let Some(event) = asked.meta.fallback(asked.event) else { return Answer::Unhandled };
     // Boxed: few calls come here, and the others need not make room for it.
-    let call = Box::pin(CatchUnwind::new(async { asked.handler.call(&event, asked.cx).await }));
-    learn(asked, event.kind(), call.await)
+    learn(asked, event.kind(), Box::pin(call(asked, &event)).await)
+}
+
+/// Makes one call. A panic while it is made or polled is an error; one while it is dropped changes
+/// nothing.
+async fn call(asked: Asked<'_>, event: &Event) -> Result<HandlerResult, Arc<str>> {
+    // The future is not awaited in a block of its own, which would drop it where panics are errors.
+    let cx = asked.cx;
+    let call = catch_unwind(|| cx.within_emitter(|| asked.handler.call(event, cx)))?;
+    CatchUnwind::new(WithinEmitter::new(cx, call)).await
 }
 
 pin_project! {

@@ -186,9 +186,12 @@ mod local {
         }
     }
 
+    /// The count is the thread's.
+    pub(crate) type Ticks = ();
+
     /// Counts a ready event of this thread. Whether the emitter should yield.
     #[inline]
-    pub(crate) fn tick(_: &mut u32) -> bool {
+    pub(crate) fn tick((): &mut Ticks) -> bool {
         READY_EVENTS.try_with(super::count).unwrap_or(false)
     }
 }
@@ -212,9 +215,12 @@ mod local {
         f(&None)
     }
 
+    /// The ready events of a run.
+    pub(crate) type Ticks = u32;
+
     /// Counts a ready event of a run. Whether the emitter should yield.
     #[inline]
-    pub(crate) fn tick(events: &mut u32) -> bool {
+    pub(crate) fn tick(events: &mut Ticks) -> bool {
         let cell = Cell::new(*events);
         let yields = super::count(&cell);
         *events = cell.get();
@@ -222,7 +228,7 @@ mod local {
     }
 }
 
-pub(crate) use local::tick;
+pub(crate) use local::{Ticks, tick};
 use local::{is_nowhere, look, swap};
 
 /// How many events an emitter may find ready before it yields.

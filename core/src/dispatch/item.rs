@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::Current;
 use crate::model::context::{EventContext, RecordedAt};
+use crate::model::emitter::Captured;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
 use crate::model::token::Token;
@@ -19,6 +20,7 @@ pub(crate) struct Envelope {
     pub(crate) time: Option<Duration>,
     /// Where it was recorded, if it is replayed.
     pub(crate) recorded: Option<Arc<RecordedAt>>,
+    pub(crate) captured: Captured,
     /// Where its emitter was, if not where the run was admitted.
     pub(crate) emitter: Option<Current>,
 }
@@ -29,6 +31,9 @@ impl Envelope {
         (cx.sequence, cx.time) = (self.sequence, self.time);
         if self.recorded.is_some() || cx.recorded.is_some() {
             cx.set_recorded(self.recorded.clone());
+        }
+        if !(self.captured.is_none() && cx.emitter.is_none()) {
+            cx.emitter = self.captured.clone();
         }
     }
 }
@@ -74,6 +79,9 @@ impl LaneItem {
         match self {
             Self::Token { token, sequence } => {
                 (cx.sequence, cx.time) = (sequence, None);
+                if !cx.emitter.is_none() {
+                    cx.emitter = Captured(None);
+                }
                 f(&Event::LlmNewToken(LlmNewToken { token, chunk: None }), cx)
             }
             Self::Shared(envelope) => {
@@ -97,6 +105,7 @@ impl LaneItem {
                 sequence,
                 time: None,
                 recorded: None,
+                captured: Captured(None),
                 emitter: None,
             }),
             Self::Joined { token, first } => Arc::new(Envelope {
@@ -105,6 +114,7 @@ impl LaneItem {
                 sequence: first.sequence,
                 time: first.time,
                 recorded: first.recorded.clone(),
+                captured: first.captured.clone(),
                 emitter: first.emitter.clone(),
             }),
         }
@@ -181,6 +191,7 @@ impl Item for LaneItem {
                 sequence: *sequence,
                 time: None,
                 recorded: None,
+                captured: Captured(None),
                 emitter: None,
             }),
             Self::Joined { .. } => return,

@@ -14,6 +14,7 @@ use super::watch::{Running, micros};
 use super::{Current, Envelope, HandlerMeta, LaneItem, RunNode, Workers};
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
 use crate::model::context::RecordedAt;
+use crate::model::emitter::Captured;
 use crate::model::error::{FailureCause, HandlerFailure};
 use crate::model::event::Event;
 use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
@@ -72,10 +73,10 @@ pub(crate) struct LaneOptions {
 #[derive(Default)]
 pub(crate) struct LaneSeat {
     /// Absent before the run's first event and after its last one.
-    key: Option<usize>,
+    key: Option<u32>,
     pushed: Pushed,
-    /// When the emitter of the event that is pushed next stops waiting.
-    due: Option<u64>,
+    /// When the emitter of the event that is pushed next stops waiting: `u64::MAX` is never.
+    due: u64,
 }
 
 impl LaneSeat {
@@ -104,6 +105,7 @@ pub(crate) struct LaneEvent<'a> {
     pub(crate) sequence: Option<u64>,
     pub(crate) time: Option<Duration>,
     pub(crate) recorded: &'a Option<Arc<RecordedAt>>,
+    pub(crate) captured: &'a Captured,
     /// Where the emitter is.
     pub(crate) emitter: &'a Current,
     /// Where it was when the run was admitted to its lanes.
@@ -120,7 +122,7 @@ impl LaneEvent<'_> {
     pub(crate) fn share(&mut self) {
         let same_place = super::context::is_same(self.emitter, self.admitted);
         if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
-            if token.chunk.is_none() && self.recorded.is_none() {
+            if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
                 return;
             }
         }
@@ -130,6 +132,7 @@ impl LaneEvent<'_> {
             sequence: self.sequence,
             time: self.time,
             recorded: self.recorded.clone(),
+            captured: self.captured.clone(),
             emitter: (!same_place).then(|| self.emitter.clone()),
         }));
     }
@@ -173,7 +176,7 @@ impl Lane {
     ) -> Arc<Self> {
         let delivery = options.delivery;
         let limits = Limits {
-            capacity: delivery.capacity(),
+            capacity: u32::try_from(delivery.capacity()).unwrap_or(u32::MAX),
             open_traces: delivery.open_traces().unwrap_or(usize::MAX),
             overflow: delivery.overflow(),
             waits: delivery.waits_for_room(),
@@ -198,10 +201,8 @@ impl Lane {
     /// the clock is user code.
     pub(crate) fn prepare(&self, seat: &mut LaneSeat, in_call: bool) {
         seat.due = match (self.mode, self.timeout) {
-            (Mode::Awaited, Some(after)) if !in_call => {
-                Some(self.now().saturating_add(micros(after)))
-            }
-            _ => None,
+            (Mode::Awaited, Some(after)) if !in_call => self.now().saturating_add(micros(after)),
+            _ => u64::MAX,
         };
     }
 
@@ -223,12 +224,12 @@ impl Lane {
                 Mode::Background => false,
             };
         let answer = if waits { node.answer() } else { None };
-        let due = seat.due.filter(|_| answer.is_some()).unwrap_or(u64::MAX);
+        let due = if answer.is_some() { seat.due } else { u64::MAX };
         let item = event.item();
         let may_wait = !event.in_call;
         seat.pushed = self.state.with(|state| {
             let key = match seat.key {
-                Some(key) => key,
+                Some(key) => key as usize,
                 None => {
                     let emitter = event.admitted.clone();
                     let mailbox = Arc::new(Mailbox { node: node.clone(), emitter });
@@ -240,7 +241,8 @@ impl Lane {
                     key
                 }
             };
-            seat.key = if part.is_last() { None } else { Some(key) };
+            // More runs than that are not open at a time.
+            seat.key = if part.is_last() { None } else { Some(key as u32) };
             let wait = may_wait.then_some(|| node.answer());
             let push = state.queue.push(key, item, (answer, due), wait);
             let mut work = Pushed::Nothing;
@@ -308,7 +310,7 @@ impl Lane {
     pub(crate) fn leave(&self, seat: &mut LaneSeat, hold: Option<WaitGuard>) {
         let Some(key) = seat.key.take() else { return };
         let mut released = LaneReleased::new();
-        self.state.with(|state| state.queue.leave(key, hold, &mut released));
+        self.state.with(|state| state.queue.leave(key as usize, hold, &mut released));
         Self::let_go(released);
     }
 

@@ -155,7 +155,7 @@ impl HandlerMeta {
     ) -> Answer {
         let kind = event.kind();
         if self.takes(kind) {
-            let answer = catch_unwind(|| handler.on_event(event, cx));
+            let answer = catch_unwind(|| cx.within_emitter(|| handler.on_event(event, cx)));
             match answer {
                 // There is nothing to learn.
                 Ok(Ok(())) if self.has_handled(kind) => return Answer::Handled,

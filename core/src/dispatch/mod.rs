@@ -20,8 +20,8 @@ pub use context::Scoped;
 #[cfg(feature = "std")]
 pub(crate) use context::may_wait_here;
 pub(crate) use context::{
-    Current, FrameKind, Here, Place, Scope, Swapped, current, enter, here, is_handling, is_here,
-    is_in_call, is_too_deep, tick,
+    Current, FrameKind, Here, Place, Scope, Swapped, Ticks, current, enter, here, is_handling,
+    is_here, is_in_call, is_too_deep, tick,
 };
 pub(crate) use inline::InlineSlot;
 pub(crate) use item::{Envelope, LaneItem};

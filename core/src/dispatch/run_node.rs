@@ -11,7 +11,7 @@ use super::Reporter;
 use crate::handler::HandlerId;
 use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::run_info::RunInfo;
-use crate::util::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::util::sync::{AtomicBool, Ordering};
 use crate::util::{Mutex, WaitGroup, WaitGuard, WakerKey, WakerSet, drop_quietly, wake, wake_all};
 
 /// A run that its parent can close.
@@ -30,12 +30,20 @@ pub(crate) struct RunNode {
     pub(crate) nested: bool,
     /// What the emitter of the event in flight waits for. Absent if no handler has a lane.
     answers: Option<Arc<WaitGroup>>,
-    raised: Raised,
-    refused: Refused,
+    /// Whether there is anything in `raised`.
+    is_raised: AtomicBool,
+    /// The first failure that concerns the emitter, by weight and by the handler's number.
+    raised: Mutex<Option<Box<(Rank, EmitError)>>>,
+    /// Whether there is anything in `refused`.
+    any_refused: AtomicBool,
+    /// The handlers that did not get the run's start.
+    #[expect(clippy::box_collection, reason = "most runs have none, and it is 16 bytes smaller")]
+    refused: Mutex<Option<Box<Vec<HandlerId>>>>,
     tree: Mutex<Tree>,
-    /// Not zero when the run is closed for the work inside it.
-    closed: AtomicUsize,
-    closed_wakers: Mutex<WakerSet>,
+    /// Whether the run is closed for the work inside it.
+    closed: AtomicBool,
+    /// Made for the first future that waits for that.
+    closed_wakers: Mutex<Option<Box<WakerSet>>>,
 }
 
 /// A local root run and all runs under it that are not detached.
@@ -50,30 +58,25 @@ impl Trace {
     }
 }
 
-/// The first failure that concerns the emitter, by weight and by the handler's number.
-struct Raised {
-    any: AtomicBool,
-    first: Mutex<Option<Box<(Rank, EmitError)>>>,
-}
-
 /// The lower, the sooner it is returned: by its weight, then inline handlers, then registration.
 pub(crate) type Rank = (u8, bool, HandlerId);
-
-/// The handlers that did not get the run's start.
-struct Refused {
-    any: AtomicBool,
-    handlers: Mutex<Vec<HandlerId>>,
-}
 
 #[derive(Default)]
 struct Tree {
     /// Where the run is attached: its parent, and its key there.
     parent: Option<(Weak<RunNode>, usize)>,
-    children: Slab<Weak<dyn OpenRun>>,
+    /// Made for the first child.
+    children: Option<Box<Slab<Weak<dyn OpenRun>>>>,
     /// Whether no more children are taken.
     closed: bool,
     /// Waits until the last child is closed.
     waker: Option<Waker>,
+}
+
+impl Tree {
+    fn is_childless(&self) -> bool {
+        self.children.as_ref().is_none_or(|children| children.is_empty())
+    }
 }
 
 impl RunNode {
@@ -85,10 +88,10 @@ impl RunNode {
     /// A run of its parent's trace. It has to be [attached](Self::attach) when it starts.
     pub(crate) fn under(parent: &Self, info: Arc<RunInfo>, reporter: Reporter) -> Self {
         let node = Self::new(info, parent.trace.clone(), reporter, false);
-        if parent.refused.any.load(Ordering::Acquire) {
-            let refused = parent.refused.handlers.with(|handlers| handlers.clone());
-            node.refused.handlers.with(|handlers| *handlers = refused);
-            node.refused.any.store(true, Ordering::Release);
+        if parent.any_refused.load(Ordering::Acquire) {
+            let refused = parent.refused.with(|refused| refused.clone());
+            node.refused.with(|handlers| *handlers = refused);
+            node.any_refused.store(true, Ordering::Release);
         }
         node
     }
@@ -106,11 +109,13 @@ impl RunNode {
             reporter,
             nested,
             answers: None,
-            raised: Raised { any: AtomicBool::new(false), first: Mutex::new(None) },
-            refused: Refused { any: AtomicBool::new(false), handlers: Mutex::new(Vec::new()) },
+            is_raised: AtomicBool::new(false),
+            raised: Mutex::new(None),
+            any_refused: AtomicBool::new(false),
+            refused: Mutex::new(None),
             tree: Mutex::new(Tree::default()),
-            closed: AtomicUsize::new(0),
-            closed_wakers: Mutex::new(WakerSet::default()),
+            closed: AtomicBool::new(false),
+            closed_wakers: Mutex::new(None),
         }
     }
 
@@ -137,11 +142,11 @@ impl RunNode {
     /// Keeps a failure for the emitter, unless one that comes before it is kept.
     pub(crate) fn raise(&self, rank: Rank, error: EmitError) {
         let new = Box::new((rank, error));
-        let replaced = self.raised.first.with(|first| match first {
+        let replaced = self.raised.with(|first| match first {
             Some(known) if known.0 <= rank => Some(new),
             _ => first.replace(new),
         });
-        self.raised.any.store(true, Ordering::Release);
+        self.is_raised.store(true, Ordering::Release);
         // The cause is a handler's.
         drop_quietly(replaced);
     }
@@ -149,7 +154,7 @@ impl RunNode {
     /// Takes the failure that was kept for the emitter.
     #[inline(always)]
     pub(crate) fn take_raised(&self) -> Option<EmitError> {
-        match self.raised.any.load(Ordering::Acquire) {
+        match self.is_raised.load(Ordering::Acquire) {
             true => self.take_first_raised(),
             false => None,
         }
@@ -157,26 +162,30 @@ impl RunNode {
 
     #[cold]
     fn take_first_raised(&self) -> Option<EmitError> {
-        self.raised.any.store(false, Ordering::Release);
-        self.raised.first.with(Option::take).map(|raised| raised.1)
+        self.is_raised.store(false, Ordering::Release);
+        self.raised.with(Option::take).map(|raised| raised.1)
     }
 
     /// The handler gets nothing of the run, nor of any run under it.
     pub(crate) fn refuse(&self, handler: HandlerId) {
-        self.refused.handlers.with(|handlers| handlers.push(handler));
-        self.refused.any.store(true, Ordering::Release);
+        self.refused.with(|refused| refused.get_or_insert_default().push(handler));
+        self.any_refused.store(true, Ordering::Release);
     }
 
     #[inline]
     pub(crate) fn is_refused(&self, handler: HandlerId) -> bool {
-        self.refused.any.load(Ordering::Acquire)
-            && self.refused.handlers.with(|handlers| handlers.contains(&handler))
+        self.any_refused.load(Ordering::Acquire)
+            && self
+                .refused
+                .with(|refused| refused.as_ref().is_some_and(|refused| refused.contains(&handler)))
     }
 
     /// Attaches an open run to its parent. `false` if the parent has ended: then the run is
     /// detached.
     pub(crate) fn attach(&self, parent: &Arc<Self>, run: Weak<dyn OpenRun>) -> bool {
-        let key = parent.tree.with(|tree| (!tree.closed).then(|| tree.children.insert(run)));
+        let key = parent
+            .tree
+            .with(|tree| (!tree.closed).then(|| tree.children.get_or_insert_default().insert(run)));
         if let Some(key) = key {
             self.tree.with(|tree| tree.parent = Some((Arc::downgrade(parent), key)));
         }
@@ -188,8 +197,8 @@ impl RunNode {
         let Some((parent, key)) = self.tree.with(|tree| tree.parent.take()) else { return };
         let Some(parent) = parent.upgrade() else { return };
         let (_child, waker) = parent.tree.with(|tree| {
-            let child = tree.children.try_remove(key);
-            (child, if tree.children.is_empty() { tree.waker.take() } else { None })
+            let child = tree.children.as_mut().and_then(|children| children.try_remove(key));
+            (child, if tree.is_childless() { tree.waker.take() } else { None })
         });
         waker.into_iter().for_each(wake);
     }
@@ -204,12 +213,13 @@ impl RunNode {
     pub(crate) fn close_tree(&self) -> Vec<Arc<dyn OpenRun>> {
         self.tree.with(|tree| {
             tree.closed = true;
-            tree.children.iter().filter_map(|(_, child)| child.upgrade()).collect()
+            let children = tree.children.iter().flat_map(|children| children.iter());
+            children.filter_map(|(_, child)| child.upgrade()).collect()
         })
     }
 
     pub(crate) fn is_childless(&self) -> bool {
-        self.tree.with(|tree| tree.children.is_empty())
+        self.tree.with(|tree| tree.is_childless())
     }
 
     /// Whether the run takes no more children.
@@ -222,7 +232,7 @@ impl RunNode {
         // The waker is user code: it is cloned and dropped outside the lock.
         let waker = cx.waker().clone();
         let (poll, _replaced) = self.tree.with(|tree| {
-            if tree.children.is_empty() {
+            if tree.is_childless() {
                 return (Poll::Ready(()), Some(waker));
             }
             (Poll::Pending, tree.waker.replace(waker))
@@ -232,15 +242,15 @@ impl RunNode {
 
     /// Whether the run was closed by its parent or by a shutdown.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire) != 0
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Closes the run for the work inside it: instrumented futures and streams resolve.
     pub(crate) fn close_work(&self) {
         // First the mark, then the wakers, so that a future that registers later sees the mark.
-        self.closed.swap(1, Ordering::AcqRel);
-        let wakers = self.closed_wakers.with(WakerSet::take);
-        wake_all(wakers);
+        self.closed.swap(true, Ordering::AcqRel);
+        let wakers = self.closed_wakers.with(Option::take);
+        wake_all(wakers.into_iter().flat_map(|mut wakers| wakers.take()));
     }
 
     /// Ready when the run was closed by its parent or by a shutdown.
@@ -249,13 +259,14 @@ impl RunNode {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        let _replaced = self.closed_wakers.with(|wakers| wakers.register(key, waker));
+        let _replaced =
+            self.closed_wakers.with(|wakers| wakers.get_or_insert_default().register(key, waker));
         if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Forgets a waker that [`poll_closed`](Self::poll_closed) registered.
     pub(crate) fn forget_closed(&self, key: &mut WakerKey) {
-        let _waker = self.closed_wakers.with(|wakers| wakers.remove(key));
+        let _waker = self.closed_wakers.with(|wakers| wakers.as_mut()?.remove(key));
     }
 
     pub(crate) fn report(&self, failure: &HandlerFailure) {
@@ -265,6 +276,6 @@ impl RunNode {
 
 impl Drop for RunNode {
     fn drop(&mut self) {
-        drop_quietly(self.raised.first.get_mut().take());
+        drop_quietly(self.raised.get_mut().take());
     }
 }

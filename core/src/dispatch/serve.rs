@@ -45,7 +45,11 @@ impl Drop for Seated {
 const CALLS_PER_POLL: usize = 64;
 
 fn losses(taken: &LaneTaken) -> Losses {
-    Losses { dropped: taken.dropped, refused_runs: taken.refused, coalesced: taken.pieces - 1 }
+    Losses {
+        dropped: taken.dropped as usize,
+        refused_runs: taken.refused,
+        coalesced: taken.pieces as usize - 1,
+    }
 }
 
 /// A sync handler that was taken out of its lane to be called. It goes back on drop.

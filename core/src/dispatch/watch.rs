@@ -37,9 +37,9 @@ impl Lane {
         let _ = catch_unwind(|| self.runtime.spawn_boxed(Box::pin(watch)));
     }
 
-    /// Gives up calls and emitters whose time is up. Returns how long to sleep, or `None` if
-    /// nothing is left to watch.
-    fn look(&self) -> Option<Duration> {
+    /// Gives up calls and emitters whose time is up. Returns when the next one's time is up, or
+    /// `None` if nothing is left to watch.
+    fn look(&self) -> Option<u64> {
         let now = self.now();
         let mut released = LaneReleased::new();
         let mut expired = alloc::vec::Vec::new();
@@ -76,17 +76,20 @@ impl Lane {
             self.meta.fail(kind, cause(), &mailbox.node);
         }
         Self::let_go(released);
-        (next != u64::MAX).then(|| Duration::from_micros(next.saturating_sub(now)))
+        (next != u64::MAX).then_some(next)
     }
 }
 
 async fn watch(lane: Weak<Lane>) {
     loop {
         let Some(strong) = lane.upgrade() else { return };
-        let Some(wait) = strong.look() else { return };
+        let Some(due) = strong.look() else { return };
         let Some(timer) = strong.runtime.timer() else { return };
-        let sleep = timer.sleep(wait);
-        drop(strong);
-        sleep.await;
+        let sleep = timer.sleep(Duration::from_micros(due.saturating_sub(strong.now())));
+        // A sleep begins when it is made. The time may have come before that.
+        if strong.now() < due {
+            drop(strong);
+            sleep.await;
+        }
     }
 }

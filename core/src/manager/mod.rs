@@ -1,6 +1,7 @@
 //! Registration, inheritance, starts, flush and shutdown.
 
 mod dispatcher;
+mod emitter;
 mod flush;
 #[cfg(all(feature = "serde", feature = "std"))]
 mod random_source;

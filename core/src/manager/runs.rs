@@ -13,7 +13,7 @@ use crate::model::error::EmitError;
 use crate::model::event::{
     ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, StartOrigin, ToolStart,
 };
-use crate::model::run_info::{RunId, RunInfo, RunKind};
+use crate::model::run_info::{MoreInfo, RunId, RunInfo, RunKind};
 use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, SendEvent, Start, ToolRun};
 
 macro_rules! starts {
@@ -97,9 +97,10 @@ impl CallbackManager {
         let id = id.unwrap_or_else(|| self.setup.engine.new_run_id());
         let mut info = self.info(RunKind::None, &event.name, id);
         // It is inside what its manager's run is inside, but for handlers it has no parent.
-        info.above_parent = parent.map(|node| {
+        info.more = parent.map(|node| {
             let itself = Some(node.info.id()).filter(|parent| *parent != id);
-            node.info.parents().chain(itself).collect()
+            let above = node.info.parents().chain(itself).collect();
+            Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
         });
         (info.parent_id, info.root_id) = (None, id);
         let nested = is_in_call();
@@ -123,10 +124,14 @@ impl CallbackManager {
         let id = id.unwrap_or_else(|| setup.engine.new_run_id());
         let mut info = self.info(kind, name, id);
         if let Some(origin) = origin {
-            info.traceparent = origin.traceparent.map(Box::new);
             if let Some((parent, root)) = origin.remote_parent {
-                (info.parent_id, info.root_id, info.remote_parent) = (Some(parent), root, true);
-                info.above_parent = (parent != root).then(|| Arc::from([root]));
+                (info.parent_id, info.root_id) = (Some(parent), root);
+                let above_parent = (parent != root).then(|| Arc::from([root]));
+                let more = MoreInfo { above_parent, remote_parent: true, ..MoreInfo::default() };
+                info.more = Some(Box::new(more));
+            }
+            if origin.traceparent.is_some() {
+                info.more().traceparent = origin.traceparent;
             }
         }
         self.open_run(info)
@@ -134,7 +139,7 @@ impl CallbackManager {
 
     fn open_run(&self, info: RunInfo) -> Arc<Run> {
         let setup = &self.setup;
-        let remote = info.remote_parent;
+        let remote = info.has_remote_parent();
         let info = Arc::new(info);
         let nested = is_in_call();
         let reporter = setup.reporter.clone();
@@ -162,10 +167,9 @@ impl CallbackManager {
             name: name.clone(),
             tags: setup.tags.iter().map(|tag| tag.item.clone()).collect(),
             metadata: setup.metadata.clone(),
-            above_parent: parent.and_then(|info| info.above_child()),
-            traceparent: None,
-            remote_parent: false,
-            replayed: false,
+            more: parent.and_then(|info| info.above_child()).map(|above| {
+                Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
+            }),
         }
     }
 }

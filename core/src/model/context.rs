@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::ops::Deref;
 use core::time::Duration;
 
+use super::emitter::Captured;
 #[cfg(feature = "serde")]
 use super::event::is_default;
 use super::run_info::RunInfo;
@@ -19,6 +20,7 @@ pub struct EventContext {
     pub(crate) time: Option<Duration>,
     pub(crate) losses: Losses,
     pub(crate) recorded: Option<Arc<RecordedAt>>,
+    pub(crate) emitter: Captured,
 }
 
 /// Where a replayed event was recorded.
@@ -38,7 +40,14 @@ pub struct RecordedAt {
 
 impl EventContext {
     pub(crate) fn new(run: Arc<RunInfo>) -> Self {
-        Self { run, sequence: None, time: None, losses: Losses::default(), recorded: None }
+        Self {
+            run,
+            sequence: None,
+            time: None,
+            losses: Losses::default(),
+            recorded: None,
+            emitter: Captured(None),
+        }
     }
 
     /// Notes where the event was recorded.

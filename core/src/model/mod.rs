@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod document;
+pub(crate) mod emitter;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod message;

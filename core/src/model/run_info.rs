@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -110,17 +109,26 @@ pub struct RunInfo {
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
     #[cfg_attr(feature = "serde", serde(default))]
-    pub(crate) tags: Vec<String>,
+    pub(crate) tags: Box<[String]>,
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) metadata: Map<String, Value>,
-    /// The runs above the parent, outermost first. `None` if there are none.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    /// Absent for most runs.
+    #[cfg_attr(feature = "serde", serde(flatten, skip_serializing_if = "Option::is_none"))]
+    pub(crate) more: Option<Box<MoreInfo>>,
+}
+
+/// What few runs have.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub(crate) struct MoreInfo {
+    /// The runs above the parent, outermost first.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub(crate) above_parent: Option<Arc<[RunId]>>,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    pub(crate) traceparent: Option<Box<TraceParent>>,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub(crate) traceparent: Option<TraceParent>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub(crate) remote_parent: bool,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub(crate) replayed: bool,
 }
 
@@ -176,34 +184,43 @@ impl RunInfo {
     /// There are at most 128: the outermost and the 127 nearest. Under a remote parent there are
     /// that parent and its outermost run, because the runs between them are not known.
     pub fn parents(&self) -> impl Iterator<Item = RunId> + '_ {
-        self.above_parent.iter().flat_map(|ids| ids.iter().copied()).chain(self.parent_id)
+        self.above_parent().iter().copied().chain(self.parent_id)
     }
 
     /// Returns the W3C trace context that the run's start was given.
     #[must_use]
     pub fn traceparent(&self) -> Option<&TraceParent> {
-        self.traceparent.as_deref()
+        self.more.as_ref()?.traceparent.as_ref()
     }
 
     /// Returns `true` if the parent was given to the run's start as a parent in another process.
     #[must_use]
     pub fn has_remote_parent(&self) -> bool {
-        self.remote_parent
+        self.more.as_ref().is_some_and(|more| more.remote_parent)
     }
 
     /// Returns `true` if the run is replayed from records.
     #[must_use]
     pub fn is_replayed(&self) -> bool {
-        self.replayed
+        self.more.as_ref().is_some_and(|more| more.replayed)
+    }
+
+    fn above_parent(&self) -> &[RunId] {
+        self.more.as_ref().and_then(|more| more.above_parent.as_deref()).unwrap_or_default()
+    }
+
+    /// Sets what few runs have.
+    pub(crate) fn more(&mut self) -> &mut MoreInfo {
+        self.more.get_or_insert_default()
     }
 
     /// The runs above the parent of a run that is inside this one.
     pub(crate) fn above_child(&self) -> Option<Arc<[RunId]>> {
         let parent = self.parent_id?;
-        let Some(above) = &self.above_parent else { return Some(Arc::from([parent])) };
+        let above = self.above_parent();
+        let Some((first, rest)) = above.split_first() else { return Some(Arc::from([parent])) };
         // The outermost run stays, and the one below it goes.
         let skipped = usize::from(above.len() >= MOST_ABOVE);
-        let (first, rest) = above.split_first()?;
         let rest = rest.get(skipped..).unwrap_or_default();
         Some([*first].into_iter().chain(rest.iter().copied()).chain([parent]).collect())
     }

@@ -8,10 +8,12 @@ use super::Epoch;
 
 /// Counts open entries by epoch. `G` is released when all entries up to its epoch are closed.
 pub(crate) struct EpochCounter<G> {
-    /// The number of the first epoch in `epochs`.
+    /// The number of the first epoch in `earlier`, or of the last epoch if there is none.
     first: Epoch,
-    /// The open epochs, oldest first. The last one takes new entries. Empty before the first entry.
-    epochs: VecDeque<Count<G>>,
+    /// The epochs that flushes wait for, oldest first.
+    earlier: VecDeque<Count<G>>,
+    /// The open entries of the last epoch, which takes new ones.
+    last: usize,
 }
 
 struct Count<G> {
@@ -19,82 +21,62 @@ struct Count<G> {
     guards: Vec<G>,
 }
 
-impl<G> Count<G> {
-    const fn new() -> Self {
-        Self { open: 0, guards: Vec::new() }
-    }
-}
-
 impl<G> EpochCounter<G> {
     pub(crate) const fn new() -> Self {
-        Self { first: 0, epochs: VecDeque::new() }
+        Self { first: 0, earlier: VecDeque::new(), last: 0 }
     }
 
     /// Counts an entry in. Returns its epoch.
     pub(crate) fn open(&mut self) -> Epoch {
-        if self.epochs.is_empty() {
-            self.epochs.push_back(Count::new());
-        }
-        let last = self.epochs.len() - 1;
-        self.epochs[last].open += 1;
+        self.last += 1;
         // At most one epoch a waiting flush, so it fits.
-        self.first.wrapping_add(last as Epoch)
+        self.first.wrapping_add(self.earlier.len() as Epoch)
     }
 
     /// Counts an entry of `epoch` out. Guards whose entries are all closed go to `released`.
     pub(crate) fn close(&mut self, epoch: Epoch, released: &mut Vec<G>) {
         let index = epoch.wrapping_sub(self.first) as usize;
-        let Some(count) = self.epochs.get_mut(index) else {
-            debug_assert!(false, "an entry is closed once");
-            return;
-        };
-        count.open -= 1;
-        while let Some(front) = self.epochs.front_mut() {
-            if front.open > 0 {
-                return;
-            }
+        debug_assert!(index <= self.earlier.len(), "an entry is closed once");
+        match self.earlier.get_mut(index) {
+            Some(count) => count.open -= 1,
+            None => self.last -= 1,
+        }
+        while let Some(front) = self.earlier.front_mut().filter(|front| front.open == 0) {
             released.append(&mut front.guards);
-            if self.epochs.len() == 1 {
-                return;
-            }
-            self.epochs.pop_front();
+            self.earlier.pop_front();
             self.first = self.first.wrapping_add(1);
         }
     }
 
     /// The number of open entries.
     pub(crate) fn open_count(&self) -> usize {
-        self.epochs.iter().map(|count| count.open).sum()
+        self.last + self.earlier.iter().map(|count| count.open).sum::<usize>()
     }
 
     /// Keeps `guard` until all entries that are open now are closed. Returns it if there are none.
     pub(crate) fn flush(&mut self, guard: G) -> Option<G> {
-        if self.epochs.iter().all(|count| count.open == 0) {
-            return Some(guard);
+        if self.last > 0 {
+            let open = core::mem::take(&mut self.last);
+            self.earlier.push_back(Count { open, guards: Vec::from([guard]) });
+            return None;
         }
-        let Some(last) = self.epochs.back_mut() else { return Some(guard) };
-        if last.open == 0 {
-            // Nothing has come since the flush before this one, so both wait for the same entries.
-            let index = self.epochs.len() - 2;
-            self.epochs[index].guards.push(guard);
-        } else {
-            last.guards.push(guard);
-            self.epochs.push_back(Count::new());
-        }
+        // Nothing has come since the flush before this one, so both wait for the same entries.
+        let Some(earlier) = self.earlier.back_mut() else { return Some(guard) };
+        earlier.guards.push(guard);
         None
     }
 
     /// Lets all flushes go.
     pub(crate) fn release_all(&mut self, released: &mut Vec<G>) {
-        for count in &mut self.epochs {
+        for count in &mut self.earlier {
             released.append(&mut count.guards);
         }
     }
 
     /// Gives back memory that only a burst of flushes needed.
     pub(crate) fn shrink(&mut self) {
-        if self.epochs.len() <= 1 {
-            self.epochs.shrink_to(1);
+        if self.earlier.is_empty() {
+            self.earlier = VecDeque::new();
         }
     }
 }

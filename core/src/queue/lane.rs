@@ -13,7 +13,7 @@ use slab::Slab;
 
 use super::Epoch;
 use super::epoch::EpochCounter;
-use super::trace::{Chain, Item, Part, TraceQueue};
+use super::trace::{Buffer, Chain, Item, Part, TraceQueue};
 use crate::handler::Overflow;
 
 /// The bounds of a lane.
@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     /// Maximum number of queued events per run, not counting its start and end, nor one event
     /// whose emitter waits for room. Also the maximum number of open runs that were started inside
     /// handlers' calls.
-    pub(crate) capacity: usize,
+    pub(crate) capacity: u32,
     /// Maximum number of open traces.
     pub(crate) open_traces: usize,
     pub(crate) overflow: Overflow,
@@ -38,13 +38,14 @@ pub(crate) struct LaneQueue<I, S, H> {
     by_id: BTreeMap<usize, usize>,
     /// Traces that have something and are not being served, in the order of their turns.
     ready: VecDeque<usize>,
-    /// Traces whose buffers a burst has made large.
-    grown: Vec<usize>,
+    /// The buffer of a trace that has nothing queued, for the next one. So a trace that is idle
+    /// holds none, and an event seldom allocates one.
+    spare: Buffer<I, H>,
     epochs: EpochCounter<H>,
     /// Runs that were refused since the last delivery.
     refused: usize,
     /// Open runs that were started inside calls.
-    nested: usize,
+    nested: u32,
     /// A call has timed out and has not returned: starts, tokens and others are not taken.
     stuck: bool,
 }
@@ -55,15 +56,15 @@ struct Seat<S, H> {
     trace: usize,
     nested: bool,
     /// Queued events that count against the capacity.
-    load: usize,
+    load: u32,
     /// Events that are queued or being handled.
-    open: usize,
+    open: u32,
     chain: Chain,
     /// Events dropped since the run's newest queued event.
-    dropped: usize,
+    dropped: u32,
     /// Events that were just dropped and that the run's next queued event, if there is one, has to
     /// say.
-    carried: usize,
+    carried: u32,
     /// The emitter that waits for room.
     space_waiter: Option<H>,
     /// The emitter of an end that this handler does not want. It waits for the events before it.
@@ -75,12 +76,12 @@ struct Seat<S, H> {
 struct Trace<I, H> {
     id: usize,
     queue: TraceQueue<I, H>,
-    seats: usize,
+    seats: u32,
     /// Whether its turn is coming, or it is being served.
     scheduled: bool,
 }
 
-/// Buffers of up to this many entries are kept while a trace is idle.
+/// A lane that is idle keeps a buffer of up to this many entries.
 const SMALL: usize = 8;
 
 /// What became of an event.
@@ -106,8 +107,8 @@ pub(crate) struct Taken<I, S, H> {
     pub(crate) item: I,
     pub(crate) answer: Option<H>,
     pub(crate) due: u64,
-    pub(crate) pieces: usize,
-    pub(crate) dropped: usize,
+    pub(crate) pieces: u32,
+    pub(crate) dropped: u32,
     pub(crate) refused: usize,
     /// Its failure has been counted already.
     pub(crate) expired: bool,
@@ -136,7 +137,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             traces: Slab::new(),
             by_id: BTreeMap::new(),
             ready: VecDeque::new(),
-            grown: Vec::new(),
+            spare: Buffer::new(),
             epochs: EpochCounter::new(),
             refused: 0,
             nested: 0,
@@ -174,7 +175,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             key
         });
         self.traces[key].seats += 1;
-        self.nested += usize::from(nested);
+        self.nested += u32::from(nested);
         Some(self.seats.insert(Seat {
             shared,
             trace: key,
@@ -243,16 +244,13 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     fn enqueue(&mut self, seat: usize, item: I, answer: Option<H>, due: u64) -> Option<usize> {
         let run = self.seats.get_mut(seat)?;
         let trace = self.traces.get_mut(run.trace)?;
-        run.load += usize::from(item.part().counts());
+        run.load += u32::from(item.part().counts());
         run.open += 1;
         let dropped = core::mem::take(&mut run.dropped);
         let epoch = self.epochs.open();
-        let buffer = trace.queue.buffer_len();
+        trace.queue.use_buffer(&mut self.spare);
         let entry = trace.queue.push(seat, &mut run.chain, item, epoch, dropped);
         (entry.answer, entry.due) = (answer, due);
-        if buffer <= SMALL && trace.queue.buffer_len() > SMALL {
-            self.grown.push(run.trace);
-        }
         if core::mem::replace(&mut trace.scheduled, true) {
             return None;
         }
@@ -322,7 +320,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         for Ticket { seat, epoch, counted } in handled.drain(..) {
             self.epochs.close(epoch, &mut released.holds);
             let Some(run) = self.seats.get_mut(seat) else { continue };
-            run.load -= usize::from(counted);
+            run.load -= u32::from(counted);
             run.open -= 1;
             if run.load <= self.limits.capacity {
                 released.holds.extend(run.space_waiter.take());
@@ -339,6 +337,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             return true;
         }
         served.scheduled = false;
+        served.queue.give_buffer(&mut self.spare);
         self.remove_trace_if_done(trace);
         false
     }
@@ -360,7 +359,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             return;
         }
         let run = self.seats.remove(seat);
-        self.nested -= usize::from(run.nested);
+        self.nested -= u32::from(run.nested);
         released.holds.extend(run.space_waiter);
         released.holds.extend(run.end_waiter);
         released.runs.push(run.shared);

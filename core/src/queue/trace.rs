@@ -55,9 +55,9 @@ pub(super) struct Entry<I, H> {
     /// When the emitter stops waiting, in microseconds of the lane's timer.
     pub(super) due: u64,
     /// How many events it is: more than one if tokens were joined.
-    pub(super) pieces: usize,
+    pub(super) pieces: u32,
     /// Events of the run that were dropped right before it.
-    pub(super) dropped: usize,
+    pub(super) dropped: u32,
     pub(super) epoch: Epoch,
     /// Whether its time is up. Its failure has been counted.
     pub(super) expired: bool,
@@ -65,6 +65,9 @@ pub(super) struct Entry<I, H> {
     previous: u64,
     next: u64,
 }
+
+/// What a queue keeps its entries in.
+pub(super) type Buffer<I, H> = VecDeque<Entry<I, H>>;
 
 /// No entry.
 const NONE: u64 = u64::MAX;
@@ -86,7 +89,7 @@ impl Chain {
 pub(super) struct TraceQueue<I, H> {
     /// The position of the first entry.
     base: u64,
-    entries: VecDeque<Entry<I, H>>,
+    entries: Buffer<I, H>,
     /// How many entries have no item.
     gone: usize,
 }
@@ -100,15 +103,21 @@ impl<I: Item, H> TraceQueue<I, H> {
         self.entries.len() == self.gone
     }
 
-    pub(super) fn buffer_len(&self) -> usize {
-        self.entries.capacity()
+    /// Gives away the buffer of an empty queue, unless `spare` is larger.
+    pub(super) fn give_buffer(&mut self, spare: &mut Buffer<I, H>) {
+        let mut buffer = core::mem::take(&mut self.entries);
+        self.base += buffer.len() as u64;
+        self.gone = 0;
+        buffer.clear();
+        if buffer.capacity() > spare.capacity() {
+            *spare = buffer;
+        }
     }
 
-    pub(super) fn shrink(&mut self) {
-        if self.is_empty() {
-            self.base += self.entries.len() as u64;
-            self.gone = 0;
-            self.entries = VecDeque::new();
+    /// Uses the spare buffer if the queue has none.
+    pub(super) fn use_buffer(&mut self, spare: &mut Buffer<I, H>) {
+        if self.entries.capacity() == 0 {
+            self.entries = core::mem::take(spare);
         }
     }
 
@@ -129,7 +138,7 @@ impl<I: Item, H> TraceQueue<I, H> {
         chain: &mut Chain,
         item: I,
         epoch: Epoch,
-        dropped: usize,
+        dropped: u32,
     ) -> &mut Entry<I, H> {
         let position = self.base + self.entries.len() as u64;
         let mut previous = NONE;
@@ -160,7 +169,7 @@ impl<I: Item, H> TraceQueue<I, H> {
     }
 
     /// Joins a token to the run's last token that accepts it. Returns it if there is none.
-    pub(super) fn coalesce(&mut self, chain: &Chain, item: I, pieces: usize) -> Result<(), I> {
+    pub(super) fn coalesce(&mut self, chain: &Chain, item: I, pieces: u32) -> Result<(), I> {
         let mut position = chain.last;
         let barrier = chain.barrier;
         while let Some(entry) = self.at(position) {
@@ -221,7 +230,7 @@ impl<I: Item, H> TraceQueue<I, H> {
 
     /// Takes the run's oldest token out. Returns it with its pieces and its epoch, and how many
     /// events were dropped if no later token of the run can say so.
-    pub(super) fn evict(&mut self, chain: &mut Chain) -> Option<(I, Epoch, usize)> {
+    pub(super) fn evict(&mut self, chain: &mut Chain) -> Option<(I, Epoch, u32)> {
         let evicted = chain.first;
         let entry = self.at(evicted)?;
         let (next, epoch, seat) = (entry.next, entry.epoch, entry.seat);

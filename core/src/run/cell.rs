@@ -31,11 +31,11 @@ pub(super) struct After {
     pub(super) flushes: Vec<WaitGuard>,
     pub(super) entry: Option<Entry>,
     pub(super) children: Vec<Arc<dyn OpenRun>>,
-    /// What a closed run has no use for. It may keep the run itself, as the place of its emitter.
+    /// What the run has no use for. It may keep the run itself, as the place of its emitter.
     pub(super) unused: Option<Unused>,
 }
 
-type Unused = (Option<Box<FanOut>>, Option<Pin<Box<dyn Carry>>>, Current, Current);
+type Unused = ((Option<Box<FanOut>>, Option<Pin<Box<dyn Carry>>>), Current, Current);
 
 /// What is in a run's cell.
 pub(super) struct Held {
@@ -85,7 +85,7 @@ impl Run {
 
     /// Keeps `guard` until the event in flight is handled, if there is one.
     pub(crate) fn flush(self: &Arc<Self>, guard: WaitGuard) {
-        self.flushes.with(|flushes| flushes.push(guard));
+        self.leave(|requests| requests.flushes.push(guard));
         self.request(FLUSH);
     }
 
@@ -153,10 +153,11 @@ impl Run {
 
     /// Lets flushes go if the run has nothing more to do.
     pub(super) fn release_flushes(&self, state: &mut State, after: &mut After) {
-        let idle = !state.in_flight && state.deferred.is_empty() && state.phase != Phase::Closing;
-        if state.flushed && idle {
+        let idle = !state.in_flight && !state.has_deferred() && state.phase != Phase::Closing;
+        // What was emitted inside the call that has just returned may still be in the inbox.
+        if state.flushed && idle && !self.is_anything_left(state.phase) {
             state.flushed = false;
-            after.flushes = self.flushes.with(core::mem::take);
+            after.flushes = self.take_left(|requests| &mut requests.flushes);
         }
     }
 
@@ -187,7 +188,7 @@ impl Run {
             self.node.detach();
         }
         if let Some(entry) = entry {
-            self.setup.engine.unregister_run(&entry);
+            self.setup.engine.unregister_run(entry, self.node.info.id());
         }
         self.pass_on(flushes);
         if spawn_driver {

@@ -56,8 +56,8 @@ pub(super) fn close_all(mut runs: Vec<Arc<dyn OpenRun>>) {
 
 impl OpenRun for Run {
     fn close_by_parent(self: Arc<Self>, more: &mut Vec<Arc<dyn OpenRun>>) {
-        self.close_request.with(|request| {
-            request.get_or_insert((CloseRequest::Parent, None));
+        self.leave(|requests| {
+            requests.close.get_or_insert((CloseRequest::Parent, None));
         });
         match self.try_cell() {
             Some(mut cell) => {
@@ -75,12 +75,9 @@ impl Run {
     /// Closes the run, if it is open.
     pub(crate) fn close(self: &Arc<Self>, reason: CloseRequest) {
         let place = current();
-        let late = self.close_request.with(|request| match request {
+        let late = self.leave(|requests| match &mut requests.close {
             Some(_) => Some((reason, place)),
-            None => {
-                *request = Some((reason, place));
-                None
-            }
+            request => request.replace((reason, place)),
         });
         // A payload is the user's.
         crate::util::drop_quietly(late);
@@ -97,8 +94,8 @@ impl Run {
 
     /// Notes that all work ends. It counts if nothing has closed the run before.
     pub(crate) fn mark_shut_down(&self) {
-        self.close_request.with(|request| {
-            request.get_or_insert((CloseRequest::Shutdown, None));
+        self.leave(|requests| {
+            requests.close.get_or_insert((CloseRequest::Shutdown, None));
         });
     }
 
@@ -113,12 +110,15 @@ impl Run {
         if state.phase != Phase::Open {
             return;
         }
-        let Some((request, place)) = self.close_request.with(Option::take) else { return };
-        let kind = self.node.info.kind();
-        let stopped = |state: &mut State| match state.raised.take() {
-            Some(failure) => RunError::Stopped(failure),
-            None => RunError::Cancelled,
+        let Some((request, place)) = self.take_left(|requests| &mut requests.close) else {
+            return;
         };
+        let kind = self.node.info.kind();
+        let stopped =
+            |state: &mut State| match state.rare.as_mut().and_then(|rare| rare.raised.take()) {
+                Some(failure) => RunError::Stopped(failure),
+                None => RunError::Cancelled,
+            };
         let event = match request {
             CloseRequest::Ended(event) => event,
             CloseRequest::Panicked(message) => {
@@ -151,6 +151,7 @@ impl Run {
         mut event: Box<Event>,
         place: Current,
     ) {
+        self.capture_at_end(state);
         // What was emitted before the end comes before it.
         self.empty_inbox(state, after);
         state.phase = Phase::Closing;
@@ -161,15 +162,16 @@ impl Run {
             event.set_open_children(children.len());
         }
         after.children.extend(children);
-        state.end = Some((event, place));
+        state.rare().end = Some((event, place));
     }
 
     /// Whether a run that closes has nothing to wait for and its end concerns no handler.
     pub(super) fn ends_unheard(&self, state: &mut State) -> bool {
-        let Some((end, _)) = &state.end else { return false };
-        let nothing_open = !state.in_flight && state.deferred.is_empty();
-        let unheard = !self.setup.wants(end.kind())
-            && state.fan_out.as_ref().is_none_or(|fan_out| !fan_out.has_seats());
+        let Some((end, _)) = state.rare.as_ref().and_then(|rare| rare.end.as_ref()) else {
+            return false;
+        };
+        let nothing_open = !state.in_flight && !state.has_deferred();
+        let unheard = !self.setup.wants(end.kind()) && !state.has_seats();
         nothing_open && (unheard || !state.started) && self.node.is_childless()
     }
 
@@ -177,16 +179,8 @@ impl Run {
     pub(super) fn finish(&self, state: &mut State, after: &mut After) {
         state.phase = Phase::Closed;
         (state.driven, state.driven_by_end) = (false, false);
-        if let Some(fan_out) = &mut state.fan_out {
-            fan_out.add_counts();
-            fan_out.leave_lanes();
-        }
-        after.unused = Some((
-            state.fan_out.take(),
-            state.carrier.take(),
-            state.emitter.take(),
-            state.inside.take(),
-        ));
+        state.put_away(after);
+        state.seats.leave(&self.setup);
         after.entry = state.entry.take();
         after.finished = true;
         after.wake_emitter = true;
@@ -203,7 +197,7 @@ impl Run {
             return;
         }
         // What is in flight reports itself when the run is dropped. The end reports here.
-        if let Some((end, _place)) = state.end.take() {
+        if let Some((end, _place)) = state.rare().end.take() {
             for handler in self.setup.handlers().filter(|handler| handler.meta.wants(end.kind())) {
                 handler.meta.fail(end.kind(), FailureCause::RuntimeGone, &self.node);
             }

@@ -39,7 +39,7 @@ impl Run {
             return Err(EmitError::TooDeep);
         }
         let event = (event, current());
-        self.inbox.with(|inbox| inbox.push_back(event));
+        self.leave(|requests| requests.inbox.push_back(event));
         self.request(INBOX);
         Ok(())
     }
@@ -47,14 +47,15 @@ impl Run {
     /// Takes what was left to the task that holds the cell.
     #[cold]
     pub(super) fn empty_inbox(&self, state: &mut State, after: &mut After) {
-        for event in self.inbox.with(core::mem::take) {
+        for event in self.take_left(|requests| &mut requests.inbox) {
             self.push_deferred(state, after, event);
         }
     }
 
     fn push_deferred(&self, state: &mut State, after: &mut After, event: (PendingEvent, Current)) {
         let late = state.ends || matches!(state.phase, Phase::NotStarted | Phase::Closed);
-        if late || state.deferred.len() >= MOST_DEFERRED {
+        let deferred = state.rare.as_ref().map_or(0, |rare| rare.deferred.len());
+        if late || deferred >= MOST_DEFERRED {
             let kind = event.0.kind();
             for handler in self.setup.handlers().filter(|handler| handler.meta.wants(kind)) {
                 crate::dispatch::count(&handler.meta.counters.dropped, 1);
@@ -62,7 +63,7 @@ impl Run {
             drop_quietly(event);
             return;
         }
-        state.deferred.push_back(event);
+        state.rare().deferred.push_back(event);
         if !state.driven {
             state.driven = true;
             after.spawn_driver = true;

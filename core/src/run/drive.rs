@@ -3,14 +3,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::task::{Context, Poll, ready};
-use core::time::Duration;
 
 use super::cell::Held;
 use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{FrameKind, Here, Place, current, here, is_handling, is_in_call, tick};
 use crate::model::error::EmitError;
 use crate::model::event::EventKind;
-use crate::model::result::LlmChunk;
 use crate::model::run_info::RunKind;
 use crate::util::drop_quietly;
 
@@ -93,7 +91,7 @@ impl Run {
             }
             Stage::New => {}
         }
-        if cell.in_flight || !cell.deferred.is_empty() {
+        if cell.in_flight || cell.has_deferred() {
             if cell.phase != Phase::Open {
                 // The run's end may wait for the call that this emitter is in.
                 emit.stage = Stage::Done;
@@ -112,7 +110,7 @@ impl Run {
         emit.stage = Stage::Done;
         match self.accept(cell, &mut emit.event) {
             Acceptance::InFlight(sequence) => {
-                cell.awaited = Some(sequence);
+                cell.awaited = true;
                 emit.stage = Stage::Accepted(sequence);
             }
             Acceptance::Ignored => return Poll::Ready(Ok(())),
@@ -127,8 +125,11 @@ impl Run {
     #[inline(always)]
     fn answer(&self, cell: &mut Held, outcome: Outcome) -> Result<(), EmitError> {
         match outcome {
-            Ok(()) if cell.kept.is_some() => cell.kept.take().map_or(Ok(()), |error| Err(*error)),
-            outcome => outcome.map_err(|error| *error),
+            Ok(()) => match &mut cell.rare {
+                None => Ok(()),
+                Some(rare) => rare.kept.take().map_or(Ok(()), |error| Err(*error)),
+            },
+            Err(error) => Err(*error),
         }
     }
 
@@ -140,7 +141,7 @@ impl Run {
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if cell.driven || remote || !cell.deferred.is_empty() {
+        if cell.driven || remote || cell.has_deferred() {
             self.wait_for_driver(cell, cx);
             return Poll::Pending;
         }
@@ -174,7 +175,11 @@ impl Run {
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
-        if let Some((_, outcome)) = cell.outcome.take_if(|(number, _)| *number == sequence) {
+        let kept = cell
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.outcome.take_if(|(number, _)| *number == sequence));
+        if let Some((_, outcome)) = kept {
             return Poll::Ready(outcome);
         }
         if !cell.in_flight {
@@ -239,45 +244,29 @@ impl Run {
         let (kind, timed) = match &*event {
             PendingEvent::Token(token) => {
                 if state.keeps_partial {
-                    self.add_partial(state, token.token.as_str(), token.chunk.as_deref());
+                    let limit =
+                        if state.keeps_result { usize::MAX } else { self.setup.partial_limit };
+                    state.partial.get_or_insert_default().push(token, limit);
                 }
+                state.streams = true;
                 (EventKind::LlmNewToken, state.token_times)
             }
             event => {
                 let kind = event.kind();
                 state.started |= kind.is_start();
+                state.streams = false;
                 (kind, kind.is_start() || state.token_times)
             }
         };
         if state.kinds & kind.bit() == 0 {
             return Acceptance::Ignored;
         }
-        if state.raised.is_some() {
-            drop_quietly(state.raised.take());
+        if let Some(rare) = &mut state.rare {
+            drop_quietly(rare.raised.take());
         }
         let sequence = state.sequence;
         self.begin(state, event, timed, here);
         Acceptance::InFlight(sequence)
-    }
-
-    #[inline(always)]
-    fn add_partial(&self, state: &mut State, text: &str, chunk: Option<&LlmChunk>) {
-        let more = match chunk {
-            None => text.len(),
-            Some(chunk) => text.len() + chunk.reasoning.len() + chunk.refusal.len(),
-        };
-        let bytes = state.partial_bytes.saturating_add(more);
-        if bytes > self.setup.partial_limit && !state.keeps_result {
-            return;
-        }
-        state.partial_bytes = bytes;
-        match chunk {
-            Some(chunk) => state.partial.push_chunk(chunk),
-            None => match state.partial.generations.first_mut() {
-                Some(generation) => generation.text.push_str(text),
-                None => state.partial.push_text(text),
-            },
-        }
     }
 
     /// Puts an event in flight.
@@ -298,7 +287,7 @@ impl Run {
         };
         state.sequence += 1;
         let mut time = None;
-        if state.stamp.is_some() || self.node.info.is_replayed() {
+        if state.rare.is_some() && self.is_stamped(state) {
             time = self.apply_stamp(state, event.kind());
         } else if timed {
             time = self.setup.engine.clock.now();
@@ -306,22 +295,12 @@ impl Run {
         if here.moved || state.inside.is_none() {
             self.move_emitter(state);
         }
+        if self.setup.emitter_context.is_some() {
+            self.capture(state);
+        }
         let Some(fan_out) = &mut state.fan_out else { return };
         fan_out.load(event, sequence, time, here.in_call);
         state.in_flight = true;
-    }
-
-    /// The event has the time that it was given, and may be replayed.
-    #[cold]
-    fn apply_stamp(&self, state: &mut State, kind: EventKind) -> Option<Duration> {
-        let stamp = state.stamp.take_if(|stamp| stamp.kind == kind);
-        let Some(fan_out) = &mut state.fan_out else { return None };
-        let Some(stamp) = stamp else {
-            fan_out.set_recorded(None);
-            return self.setup.engine.clock.now();
-        };
-        fan_out.set_recorded(stamp.recorded);
-        stamp.time
     }
 
     /// The emitter is somewhere else than at the run's last event.
@@ -369,7 +348,7 @@ impl Run {
     pub(super) fn complete(self: &Arc<Self>, state: &mut Held, error: Option<&EmitError>) {
         state.in_flight = false;
         if let Some(EmitError::Raised(failure)) = error {
-            drop_quietly(state.raised.replace(failure.clone()));
+            drop_quietly(state.rare().raised.replace(failure.clone()));
         }
         // Code that has taken the handlers' place along is in no call from here on.
         if !state.inside.as_ref().is_some_and(Place::is_unshared) {
@@ -377,9 +356,18 @@ impl Run {
                 place.end_call();
             }
         }
-        if state.flushed {
-            let (state, after) = state.parts();
-            self.release_flushes(state, after);
+        if state.flushed || !state.streams {
+            self.put_away(state);
         }
+    }
+
+    /// The run may be idle for a while. It keeps the place of its event in flight for tokens only.
+    #[cold]
+    fn put_away(&self, held: &mut Held) {
+        let (state, after) = held.parts();
+        if !state.streams {
+            state.put_away(after);
+        }
+        self.release_flushes(state, after);
     }
 }

@@ -32,26 +32,27 @@ impl Run {
                 let outcome = ready!(self.poll_in_flight(cell, cx));
                 self.complete(cell, outcome.as_ref().err().map(|error| &**error));
                 if cell.ends {
-                    cell.end_outcome = Some(outcome.clone());
+                    cell.rare().end_outcome = Some(outcome.clone());
                     let (state, after) = cell.parts();
                     self.finish(state, after);
                     return Poll::Ready(outcome);
                 }
-                if cell.awaited == Some(sequence) {
-                    drop_quietly(cell.outcome.replace((sequence, outcome)));
+                if core::mem::take(&mut cell.awaited) {
+                    drop_quietly(cell.rare().outcome.replace((sequence, outcome)));
                     cell.parts().1.wake_emitter = true;
                 } else if let Err(error) = outcome {
-                    drop_quietly(cell.kept.replace(error));
+                    drop_quietly(cell.rare().kept.replace(error));
                 }
-            } else if let Some((mut event, place)) = cell.deferred.pop_front() {
+            } else if let Some((mut event, place)) = cell.pop_deferred() {
                 let _place = enter(place);
+                cell.awaited = false;
                 let _ = self.accept_open(cell, &mut event);
                 drop_quietly(event);
             } else if cell.phase == Phase::Closing {
                 ready!(self.node.poll_childless(cx));
                 let (state, after) = cell.parts();
                 self.empty_inbox(state, after);
-                if !cell.deferred.is_empty() {
+                if cell.has_deferred() {
                     continue;
                 }
                 if !self.accept_end(cell) {
@@ -74,7 +75,7 @@ impl Run {
 
     /// Numbers the decided end and puts it in flight. `false` if it concerns no handler.
     fn accept_end(self: &Arc<Self>, state: &mut State) -> bool {
-        let Some((mut event, place)) = state.end.take() else { return false };
+        let Some((mut event, place)) = state.rare().end.take() else { return false };
         let _place = enter(place);
         self.refresh_interest(state);
         self.enable_all();
@@ -82,22 +83,22 @@ impl Run {
         let recorded = state.is_recorded(event.kind());
         match &mut *event {
             _ if recorded => {}
-            Event::LlmEnd(end) if end.of_tokens => end.result = core::mem::take(&mut state.partial),
+            Event::LlmEnd(end) if end.of_tokens => end.result = state.take_partial(),
             Event::LlmError(error) if error.partial.generations.is_empty() => {
-                error.partial = core::mem::take(&mut state.partial);
+                error.partial = state.take_partial();
             }
             Event::ToolError(ToolError { tool_call_id: id @ None, .. })
             | Event::ToolEnd(ToolEnd { tool_call_id: id @ None, .. }) => {
-                *id = state.tool_call_id.take();
+                *id = state.rare().tool_call_id.take();
             }
             _ => {}
         }
-        let seated = state.fan_out.as_ref().is_some_and(|fan_out| fan_out.has_seats());
+        let seated = state.has_seats();
         if !state.started || (state.kinds & event.kind().bit() == 0 && !seated) {
             drop_quietly(event);
             return false;
         }
-        state.ends = true;
+        (state.ends, state.awaited) = (true, false);
         let here = here(&state.emitter);
         self.begin(state, &mut PendingEvent::Other(event), true, here);
         true

@@ -276,7 +276,8 @@ impl Run {
 
     fn poll_end_outcome(&self, cell: &mut Held, cx: &mut Context<'_>) -> Poll<Outcome> {
         if cell.phase == Phase::Closed {
-            return Poll::Ready(cell.end_outcome.take().unwrap_or(Ok(())));
+            let outcome = cell.rare.as_mut().and_then(|rare| rare.end_outcome.take());
+            return Poll::Ready(outcome.unwrap_or(Ok(())));
         }
         // The cell is held, so the run cannot end before the waker is registered.
         self.emitter.register(cx.waker());

@@ -46,9 +46,11 @@ enum Phase {
 }
 
 /// An open run's entry in the registry.
+#[derive(Clone, Copy)]
 pub(super) struct Entry {
-    key: usize,
-    chosen_id: Option<RunId>,
+    key: u32,
+    /// Whether the caller has chosen the run's id.
+    chosen: bool,
 }
 
 impl Engine {
@@ -127,7 +129,8 @@ impl Engine {
             if let Some(id) = chosen_id {
                 registry.chosen_ids.insert(id, key);
             }
-            Ok(Entry { key, chosen_id })
+            // More runs than that are not open at a time.
+            Ok(Entry { key: key as u32, chosen: chosen_id.is_some() })
         })
     }
 
@@ -140,11 +143,11 @@ impl Engine {
         })
     }
 
-    pub(super) fn unregister_run(&self, entry: &Entry) {
+    pub(super) fn unregister_run(&self, entry: Entry, id: RunId) {
         let (_run, waiting) = self.registry.with(|registry| {
-            let run = registry.runs.try_remove(entry.key);
-            if let Some(id) = &entry.chosen_id {
-                registry.chosen_ids.remove(id);
+            let run = registry.runs.try_remove(entry.key as usize);
+            if entry.chosen {
+                registry.chosen_ids.remove(&id);
             }
             (run, registry.runs.is_empty().then(|| registry.waiting.take()))
         });

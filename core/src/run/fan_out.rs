@@ -15,11 +15,11 @@ use core::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::round::{Accepted, Tally, finish, timeout_of};
+use super::seats::Seats;
 use super::state::{PendingEvent, Run};
-use crate::dispatch::{
-    Asked, Call, Current, Envelope, LaneEvent, LaneSeat, Swapped, Target, ask_async,
-};
+use crate::dispatch::{Asked, Call, Current, Envelope, LaneEvent, Swapped, Target, ask_async};
 use crate::model::context::{EventContext, RecordedAt};
+use crate::model::emitter::Captured;
 use crate::model::error::FailureCause;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
@@ -31,11 +31,9 @@ pub(crate) struct FanOut {
     /// Whether it is the run's last event.
     last: bool,
     tally: Tally,
-    /// The run's seat in the lane of each handler that has one.
-    seats: Box<[LaneSeat]>,
-    /// Where the emitter is, and where it was when the run was admitted to its lanes.
+    pub(super) seats: Seats,
+    /// Where the emitter is.
     emitter: Current,
-    admitted: Option<Current>,
     /// Whether the emitter is inside a handler's call.
     in_call: bool,
     /// How far the event has come.
@@ -56,7 +54,7 @@ enum Progress {
 }
 
 impl FanOut {
-    pub(super) fn new(run: &Run) -> Self {
+    pub(super) fn new(run: &Run, seats: Seats) -> Self {
         Self {
             at: Accepted {
                 node: run.node.clone(),
@@ -66,9 +64,8 @@ impl FanOut {
             },
             last: false,
             tally: Tally::new(run.setup.handler_count()),
-            seats: run.setup.lanes.iter().map(|_| LaneSeat::default()).collect(),
+            seats,
             emitter: None,
-            admitted: None,
             in_call: false,
             progress: Progress::Idle,
         }
@@ -105,6 +102,10 @@ impl FanOut {
         self.last = self.at.event.kind().is_end() || self.at.node.info.kind() == RunKind::None;
     }
 
+    pub(super) fn captured(&mut self) -> &mut Captured {
+        &mut self.at.cx.emitter
+    }
+
     pub(super) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
         self.at.cx.set_recorded(recorded);
     }
@@ -116,20 +117,6 @@ impl FanOut {
 
     pub(super) fn add_counts(&mut self) {
         self.tally.add_to(&self.at.setup);
-    }
-
-    /// Whether the run has a seat in any lane.
-    pub(super) fn has_seats(&self) -> bool {
-        self.seats.iter().any(LaneSeat::is_taken)
-    }
-
-    /// No more events will come.
-    pub(super) fn leave_lanes(&mut self) {
-        for (number, seat) in self.at.setup.lanes.iter().zip(&mut self.seats) {
-            if let Some(lane) = self.at.setup.handler(*number).and_then(|handler| handler.lane()) {
-                lane.leave(seat, None);
-            }
-        }
     }
 
     /// Asks the inline handlers, as long as they are sync and no other call has them. Whether all
@@ -155,16 +142,17 @@ impl FanOut {
 
     /// Queues the event in the lanes.
     fn push_to_lanes(&mut self) {
-        let Self { at, seats, emitter, admitted, in_call, last, .. } = self;
+        let Self { at, seats, emitter, in_call, last, .. } = self;
         let Accepted { node, setup, event, cx } = at;
         let kind = event.kind();
-        let admitted = admitted.get_or_insert_with(|| emitter.clone());
+        let (seats, admitted) = seats.at(setup, emitter);
         let mut lane_event = LaneEvent {
             node,
             event,
             sequence: cx.sequence,
             time: cx.time,
             recorded: &cx.recorded,
+            captured: &cx.emitter,
             emitter,
             admitted,
             in_call: *in_call,
@@ -211,7 +199,8 @@ impl Drop for FanOut {
     /// Dropped with its event, because its runtime is gone: reports the handlers that it has not
     /// reached.
     fn drop(&mut self) {
-        let Self { at: Accepted { node, setup, event, .. }, progress, .. } = self;
+        let Self { at: Accepted { node, setup, event, .. }, seats, progress, .. } = self;
+        seats.leave(setup);
         let kind = event.kind();
         let report = |numbers: &[usize]| {
             for handler in numbers.iter().filter_map(|number| setup.handler(*number)) {
@@ -295,6 +284,7 @@ async fn ask_inline(this: &mut FanOut) {
                         sequence: cx.sequence,
                         time: cx.time,
                         recorded: cx.recorded.clone(),
+                        captured: cx.emitter.clone(),
                         emitter: None,
                     };
                     slot.defer(handler, node, Arc::new(envelope), emitter.clone());

@@ -13,10 +13,13 @@ mod emit;
 mod engine;
 mod fan_out;
 mod handle;
+mod partial;
 #[cfg(feature = "serde")]
 mod replayed;
 mod round;
+mod seats;
 mod setup;
+mod stamped;
 mod start;
 mod state;
 mod until_closed;

@@ -28,7 +28,7 @@ impl Run {
                 return Poll::Pending;
             };
             cell.sequence = sequence.unwrap_or(cell.sequence);
-            let old = core::mem::replace(&mut cell.stamp, stamp.take());
+            let old = core::mem::replace(&mut cell.rare().stamp, stamp.take());
             drop(cell);
             drop_quietly(old);
             Poll::Ready(())
@@ -44,7 +44,7 @@ impl Run {
 
     /// Whether the run is replayed, and its replay was given up.
     pub(crate) fn is_given_up(self: &Arc<Self>) -> bool {
-        let closing = self.close_request.with(|request| request.is_some());
+        let closing = self.is_close_requested();
         self.node.info.is_replayed()
             && (closing || self.try_cell().is_some_and(|cell| cell.phase != Phase::Open))
     }

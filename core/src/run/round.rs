@@ -94,7 +94,9 @@ impl Accepted {
             // Panics are caught for all handlers at once, and the round goes on after one.
             let stop = catch_unwind(|| {
                 let known = if known { None } else { Some((&mut *tally, &mut all_known)) };
-                self.ask_from(&mut next, known, place.as_mut(), &mut answer, task)
+                self.cx.within_emitter(|| {
+                    self.ask_from(&mut next, known, place.as_mut(), &mut answer, task)
+                })
             });
             if let (Ok(Stop::Done), 0) = (&stop, begun) {
                 tally.by_all += usize::from(known);

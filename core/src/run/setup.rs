@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use crate::dispatch::{Registered, Reporter, RunNode, Scope, Target};
+use crate::model::emitter::EmitterContext;
 use crate::model::event::EventKind;
 
 /// Shared with the runs that started with it. Copied when it is changed after that.
@@ -32,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) detached: bool,
     /// Maximum size in bytes of the text that is kept of a run.
     pub(crate) partial_limit: usize,
+    pub(crate) emitter_context: Option<Arc<dyn EmitterContext>>,
 }
 
 #[derive(Clone)]
@@ -58,6 +60,7 @@ impl Setup {
             parent: None,
             detached: false,
             partial_limit: PARTIAL_LIMIT,
+            emitter_context: None,
         }
     }
 
@@ -68,6 +71,7 @@ impl Setup {
             parent: self.parent.clone(),
             detached: self.detached,
             partial_limit: self.partial_limit,
+            emitter_context: self.emitter_context.clone(),
             ..Self::new(self.engine.clone())
         }
     }

@@ -15,7 +15,7 @@ use super::handle::{Owner, RunHandle};
 use super::state::{PendingEvent, Phase, Run, Stamp};
 use crate::dispatch::{OpenRun, is_too_deep};
 use crate::model::error::EmitError;
-use crate::model::event::Event;
+use crate::model::event::{Event, ToolStart};
 use crate::model::run_info::{RunId, RunKind};
 
 /// Starts a run. Ready with the run when all awaited handlers have handled its start.
@@ -61,7 +61,7 @@ impl<R> Start<R> {
             let stamp = Stamp { kind: event.kind(), time, recorded: None };
             // Nothing else has the run yet, so the cell is free.
             if let Some(mut cell) = handle.run().try_cell() {
-                cell.stamp = Some(Box::new(stamp));
+                cell.rare().stamp = Some(Box::new(stamp));
             }
         }
         self
@@ -210,8 +210,10 @@ impl Run {
             entry = Some(self.setup.engine.register_run(self, nested, chosen_id)?);
         }
         self.open(entry)?;
-        if let (Event::ToolStart(start), Some(mut cell)) = (start, self.try_cell()) {
-            cell.tool_call_id.clone_from(&start.tool_call_id);
+        if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
+            if let Some(mut cell) = self.try_cell() {
+                cell.rare().tool_call_id = Some(id.clone());
+            }
         }
         Ok(())
     }
@@ -236,7 +238,7 @@ impl Run {
         }
         // A parent or a shutdown may have asked for the close meanwhile.
         drop(cell);
-        if self.close_request.with(|request| request.is_some()) {
+        if self.is_close_requested() {
             self.request(super::state::CLOSE);
         }
         Ok(())

@@ -13,13 +13,16 @@ use core::time::Duration;
 
 use try_lock::TryLock;
 
-use super::cell::Held;
+use super::cell::{After, Held};
 use super::close::{CloseRequest, Closed};
 use super::engine::Entry;
 use super::fan_out::{Carry, FanOut, carrier};
+use super::partial::Partial;
+use super::seats::Seats;
 use super::setup::Setup;
-use crate::dispatch::{Current, RunNode, Scope, interest_changes};
+use crate::dispatch::{Current, RunNode, Scope, Ticks, interest_changes};
 use crate::model::context::RecordedAt;
+use crate::model::emitter::Captured;
 use crate::model::error::{EmitError, HandlerFailure};
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
@@ -81,14 +84,27 @@ pub(crate) struct Run {
     pub(super) emitter: AtomicWaker,
     /// The driving task, while it waits for the cell.
     pub(super) driver: AtomicWaker,
-    /// Kept until the event in flight is handled.
-    pub(super) flushes: Mutex<Vec<WaitGuard>>,
-    pub(super) close_request: Mutex<Option<(CloseRequest, Current)>>,
-    /// Events that were emitted inside a handler's call while the cell was held, perhaps by the
-    /// task that makes that call.
-    pub(super) inbox: Mutex<VecDeque<(PendingEvent, Current)>>,
+    /// What the bits of the word are about. Most of the time there is nothing.
+    requests: Mutex<Option<Box<Requests>>>,
     /// It is only ever tried and never waited for, so user code may run while it is held.
     pub(super) cell: TryLock<Held>,
+}
+
+/// What others leave to the holder of the cell.
+#[derive(Default)]
+pub(super) struct Requests {
+    pub(super) close: Option<(CloseRequest, Current)>,
+    /// Kept until the event in flight is handled.
+    pub(super) flushes: Vec<WaitGuard>,
+    /// Events that were emitted inside a handler's call while the cell was held, perhaps by the
+    /// task that makes that call.
+    pub(super) inbox: VecDeque<(PendingEvent, Current)>,
+}
+
+impl Requests {
+    fn is_empty(&self) -> bool {
+        self.close.is_none() && self.flushes.is_empty() && self.inbox.is_empty()
+    }
 }
 
 /// Bits of the word.
@@ -129,30 +145,21 @@ pub(super) struct State {
     /// Where the run's emitter was at its last event, and the handlers' place for it.
     pub(super) emitter: Current,
     pub(super) inside: Current,
-    /// Events that were emitted inside a handler's call for an event of this run.
-    pub(super) deferred: VecDeque<(PendingEvent, Current)>,
-    /// The event whose outcome its emitter waits for.
-    pub(super) awaited: Option<u64>,
-    /// What came of an event that another task drove, for its emitter.
-    pub(super) outcome: Option<(u64, Outcome)>,
-    /// What came of the last event, for an `End` that waits for another task.
-    pub(super) end_outcome: Option<Outcome>,
-    /// What was raised by the last event. If the owner gives up now, this stopped the run.
-    pub(super) raised: Option<Box<HandlerFailure>>,
-    /// What an event has raised that was emitted inside a call. The next emit returns it.
-    pub(super) kept: Option<Box<EmitError>>,
-    /// The last event, once it is decided, and where that was.
-    pub(super) end: Option<(Box<Event>, Current)>,
+    /// The run's seats in its lanes, while there is no fan-out.
+    pub(super) seats: Seats,
+    /// Whether the emitter of the event in flight waits for its outcome.
+    pub(super) awaited: bool,
+    /// What few runs have, or have at their end only.
+    pub(super) rare: Option<Box<Rare>>,
+    /// Whether the event in flight is a token. Then the next one probably is one, too.
+    pub(super) streams: bool,
     /// Whether the event in flight is the last one.
     pub(super) ends: bool,
     pub(super) closed: Closed,
-    pub(super) partial: LlmResult,
-    /// The size of the partial result's text.
-    pub(super) partial_bytes: usize,
+    /// Made for the first token that is kept.
+    pub(super) partial: Option<Box<Partial>>,
     /// Whether the partial result is the run's result, and so is kept whole.
     pub(super) keeps_result: bool,
-    /// A tool's error names the call that its start named.
-    pub(super) tool_call_id: Option<String>,
     pub(super) entry: Option<Entry>,
     /// The kinds that handlers want, and whether tokens carry their time.
     pub(super) kinds: u32,
@@ -163,15 +170,72 @@ pub(super) struct State {
     changes: usize,
     /// Flushes wait for the event in flight.
     pub(super) flushed: bool,
-    pub(super) ticks: u32,
+    pub(super) ticks: Ticks,
+}
+
+/// What few runs have, or have at their end only.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// What was raised by the last event. If the owner gives up now, this stopped the run.
+    pub(super) raised: Option<Box<HandlerFailure>>,
+    /// What an event has raised that was emitted inside a call. The next emit returns it.
+    pub(super) kept: Option<Box<EmitError>>,
+    /// Events that were emitted inside a handler's call for an event of this run.
+    pub(super) deferred: VecDeque<(PendingEvent, Current)>,
+    /// What came of an event that another task drove, for its emitter.
+    pub(super) outcome: Option<(u64, Outcome)>,
+    /// What came of the last event, for an `End` that waits for another task.
+    pub(super) end_outcome: Option<Outcome>,
+    /// The last event, once it is decided, and where that was.
+    pub(super) end: Option<(Box<Event>, Current)>,
+    /// A tool's error names the call that its start named.
+    pub(super) tool_call_id: Option<String>,
     pub(super) stamp: Option<Box<Stamp>>,
+    /// What was in force where the end was decided.
+    pub(super) captured: Captured,
 }
 
 impl State {
     /// Whether the next event of that kind is replayed from a record.
     pub(super) fn is_recorded(&self, kind: EventKind) -> bool {
-        let stamp = self.stamp.as_ref().filter(|stamp| stamp.kind == kind);
-        stamp.is_some_and(|stamp| stamp.recorded.is_some())
+        let stamp = self.rare.as_ref().and_then(|rare| rare.stamp.as_ref());
+        stamp.is_some_and(|stamp| stamp.kind == kind && stamp.recorded.is_some())
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Whether events wait that were emitted inside a handler's call.
+    #[inline(always)]
+    pub(super) fn has_deferred(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.deferred.is_empty())
+    }
+
+    /// Puts away what carries events, and forgets where the emitter was. The counts are added to
+    /// those of the handlers.
+    pub(super) fn put_away(&mut self, after: &mut After) {
+        if let Some(fan_out) = &mut self.fan_out {
+            fan_out.add_counts();
+            self.seats = core::mem::take(&mut fan_out.seats);
+        }
+        if self.fan_out.is_some() || self.carrier.is_some() {
+            let carried = (self.fan_out.take(), self.carrier.take());
+            after.unused = Some((carried, self.emitter.take(), self.inside.take()));
+        }
+    }
+
+    pub(super) fn take_partial(&mut self) -> LlmResult {
+        self.partial.take().map(|partial| partial.into_result()).unwrap_or_default()
+    }
+
+    pub(super) fn pop_deferred(&mut self) -> Option<(PendingEvent, Current)> {
+        self.rare.as_mut()?.deferred.pop_front()
+    }
+
+    /// Whether the run has a seat in any lane.
+    pub(super) fn has_seats(&self) -> bool {
+        self.fan_out.as_ref().map_or(&self.seats, |fan_out| &fan_out.seats).is_any_taken()
     }
 }
 
@@ -185,9 +249,7 @@ impl Run {
             word: AtomicUsize::new(0),
             emitter: AtomicWaker::new(),
             driver: AtomicWaker::new(),
-            flushes: Mutex::new(Vec::new()),
-            close_request: Mutex::new(None),
-            inbox: Mutex::new(VecDeque::new()),
+            requests: Mutex::new(None),
             cell: TryLock::new(Held {
                 after: None,
                 state: State {
@@ -201,30 +263,51 @@ impl Run {
                     carrier: None,
                     emitter: None,
                     inside: None,
-                    deferred: VecDeque::new(),
-                    awaited: None,
-                    outcome: None,
-                    end_outcome: None,
-                    raised: None,
-                    kept: None,
-                    end: None,
+                    seats: Seats::default(),
+                    awaited: false,
+                    rare: None,
+                    streams: false,
                     ends: false,
                     closed: Closed::Owner,
-                    partial: LlmResult::new(),
-                    partial_bytes: 0,
+                    partial: None,
                     keeps_result: false,
-                    tool_call_id: None,
                     entry: None,
                     kinds: 0,
                     token_times: false,
                     keeps_partial: false,
                     changes: 0,
                     flushed: false,
-                    ticks: 0,
-                    stamp: None,
+                    ticks: Ticks::default(),
                 },
             }),
         })
+    }
+
+    /// Leaves something for the holder of the cell, who learns of it from the word.
+    pub(super) fn leave<O>(&self, leave: impl FnOnce(&mut Requests) -> O) -> O {
+        self.requests.with(|requests| leave(requests.get_or_insert_default()))
+    }
+
+    /// Whether the holder of the cell has still to be told of an event or of a close.
+    pub(super) fn is_anything_left(&self, phase: Phase) -> bool {
+        let is_left = |left: &Requests| {
+            !left.inbox.is_empty() || (left.close.is_some() && phase == Phase::Open)
+        };
+        self.requests.with(|left| left.as_ref().is_some_and(|left| is_left(left)))
+    }
+
+    pub(super) fn is_close_requested(&self) -> bool {
+        self.requests.with(|left| left.as_ref().is_some_and(|requests| requests.close.is_some()))
+    }
+
+    /// Takes what was left.
+    pub(super) fn take_left<T: Default>(&self, of: impl FnOnce(&mut Requests) -> &mut T) -> T {
+        let (taken, _unused) = self.requests.with(|slot| {
+            let Some(requests) = slot else { return (T::default(), None) };
+            let taken = core::mem::take(of(requests));
+            (taken, if requests.is_empty() { slot.take() } else { None })
+        });
+        taken
     }
 
     /// Whether an event of `kind` makes a difference.
@@ -265,11 +348,12 @@ impl Run {
         }
     }
 
-    /// Makes the carrier and the fan-out, at the run's first event.
+    /// Makes the carrier and the fan-out.
     #[cold]
     pub(super) fn prepare(&self, state: &mut State) {
         if state.carrier.is_none() {
-            state.fan_out = Some(Box::new(FanOut::new(self)));
+            let seats = core::mem::take(&mut state.seats);
+            state.fan_out = Some(Box::new(FanOut::new(self, seats)));
             state.carrier = Some(carrier());
         }
     }
@@ -297,24 +381,19 @@ impl Drop for Run {
         // Only if its runtime is gone: else it has finished.
         let Some(mut state) = self.cell.try_lock() else { return };
         let (entry, fan_out) = (state.entry.take(), state.fan_out.take());
-        let rest = (state.carrier.take(), state.end.take(), core::mem::take(&mut state.deferred));
-        let outcomes = (state.outcome.take(), state.end_outcome.take());
-        let failures = (state.raised.take(), state.kept.take());
+        let mut seats = core::mem::take(&mut state.seats);
+        let rest = (state.carrier.take(), state.rare.take());
         let places = (state.emitter.take(), state.inside.take());
-        let inbox = self.inbox.with(core::mem::take);
+        let requests = self.requests.with(Option::take);
         drop(state);
         drop_quietly(rest);
-        drop_quietly(inbox);
-        drop_quietly(outcomes);
-        drop_quietly(failures);
-        if let Some(mut fan_out) = fan_out {
-            fan_out.leave_lanes();
-            drop_quietly(fan_out);
-        }
+        drop_quietly(requests);
+        drop_quietly(fan_out);
+        seats.leave(&self.setup);
         drop_quietly(places);
         self.node.detach();
         if let Some(entry) = entry {
-            self.setup.engine.unregister_run(&entry);
+            self.setup.engine.unregister_run(entry, self.node.info.id());
         }
     }
 }

@@ -32,6 +32,7 @@ mod promises;
 mod quickstart;
 mod readme;
 mod records_are_replayed;
+mod runs_as_spans;
 mod streams_with_callbacks;
 mod testkit;
 mod the_scene;

@@ -297,7 +297,7 @@ impl Replayer {
         }
         self.counts.replayed += 1;
         let mut info = info_of(&record);
-        info.above_parent =
+        info.more().above_parent =
             record.about.as_ref().map(|about| about.parents.iter().copied().collect());
         (info.parent_id, info.root_id) = (None, record.run);
         let run = self.make_run(info, Some(record.run));

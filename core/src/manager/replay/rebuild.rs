@@ -11,7 +11,7 @@ use crate::model::event::{
     ChainStart, ChatModelStart, Event, EventKind, LlmStart, RetrieverStart, ToolStart,
 };
 use crate::model::record::{About, EventRecord};
-use crate::model::run_info::{RunInfo, RunKind};
+use crate::model::run_info::{MoreInfo, RunInfo, RunKind};
 
 /// Whether a run of that kind may have an event of that kind.
 pub(super) fn fits(event: EventKind, run: RunKind) -> bool {
@@ -52,12 +52,14 @@ pub(super) fn info_of(record: &EventRecord) -> RunInfo {
             _ if record.kind == EventKind::CustomEvent.method() => Arc::from(""),
             _ => about.name.clone(),
         },
-        tags: about.tags.clone(),
+        tags: about.tags.clone().into(),
         metadata: about.metadata.clone(),
-        above_parent: (!above.is_empty()).then(|| above.into()),
-        traceparent: about.traceparent.map(Box::new),
-        remote_parent: about.remote_parent,
-        replayed: true,
+        more: Some(Box::new(MoreInfo {
+            above_parent: (!above.is_empty()).then(|| above.into()),
+            traceparent: about.traceparent,
+            remote_parent: about.remote_parent,
+            replayed: true,
+        })),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::message::{ContentPart, Message, Role, ToolCall};
 use crate::model::result::{
     Generation, LlmChunk, LlmResult, TokenLogprob, TokenUsage, ToolCallChunk,
 };
-use crate::model::run_info::RunInfo;
+use crate::model::run_info::{MoreInfo, RunInfo};
 
 fn id(number: u8) -> RunId {
     RunId::from_bytes([number; 16])
@@ -30,15 +30,14 @@ fn context(kind: RunKind) -> EventContext {
         root_id: id(1),
         kind,
         name: "run".into(),
-        tags: Vec::from(["a".into()]),
+        tags: Box::from(["a".into()]),
         metadata: json!({ "user": 7 }).as_object().cloned().unwrap_or_default(),
-        above_parent: Some([id(1)].into()),
-        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-            .parse()
-            .ok()
-            .map(Box::new),
-        remote_parent: true,
-        replayed: false,
+        more: Some(Box::new(MoreInfo {
+            above_parent: Some([id(1)].into()),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
+            remote_parent: true,
+            replayed: false,
+        })),
     };
     let mut cx = EventContext::new(Arc::new(info));
     (cx.sequence, cx.time) = (Some(4), Some(Duration::from_nanos(1_700_000_000_000_000_999)));
@@ -265,7 +264,7 @@ fn records_of_a_trace_are_numbered_until_its_last_run_has_ended() {
 fn a_replayed_event_keeps_its_source_and_number() {
     let mut recorder = Recorder::new("here");
     let mut cx = context(RunKind::Chain);
-    Arc::make_mut(&mut cx.run).replayed = true;
+    Arc::make_mut(&mut cx.run).more().replayed = true;
     let event: Event = Text::new("t").into();
     assert!(recorder.record(&event, &cx).is_none(), "the replay has made it up");
     let losses = Losses { dropped: 1, ..Losses::default() };

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{LaneQueue, Released, SMALL};
-use crate::queue::trace::{Chain, Entry, Item};
+use crate::queue::trace::{Buffer, Chain, Entry, Item};
 
 /// What is given up because a call has timed out and has not returned.
 pub(crate) struct GivenUp<I, S, H> {
@@ -23,17 +23,9 @@ pub(crate) struct Abandoned<I, S, H> {
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// The lane is idle: gives back the memory that only a burst needed.
     pub(crate) fn shrink(&mut self) {
-        let traces = &mut self.traces;
-        self.grown.retain(|trace| match traces.get_mut(*trace) {
-            Some(trace) if trace.queue.is_empty() => {
-                trace.queue.shrink();
-                false
-            }
-            // Its events are still to be handled.
-            Some(_) => true,
-            None => false,
-        });
-        self.grown.shrink_to_fit();
+        if self.spare.capacity() > SMALL {
+            self.spare = Buffer::new();
+        }
         self.epochs.shrink();
         if self.ready.is_empty() {
             self.ready.shrink_to(SMALL);
@@ -59,7 +51,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 }
                 run.load -= 1;
                 run.open -= 1;
-                run.carried += entry.dropped + usize::from(!entry.expired) * entry.pieces;
+                run.carried += entry.dropped + u32::from(!entry.expired) * entry.pieces;
                 run.chain = Chain::new();
                 gone += 1;
                 self.epochs.close(entry.epoch, holds);
@@ -151,7 +143,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 let Some(run) = self.seats.get_mut(entry.seat) else { continue };
                 let Some(item) = entry.item else { continue };
                 self.epochs.close(entry.epoch, &mut released.holds);
-                run.load -= usize::from(item.part().counts());
+                run.load -= u32::from(item.part().counts());
                 run.open -= 1;
                 run.chain = Chain::new();
                 released.holds.extend(run.space_waiter.take());

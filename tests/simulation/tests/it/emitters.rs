@@ -239,7 +239,7 @@ impl Emitter {
                 std::future::pending::<()>().await;
             }
             history.intend(&run, end);
-            fails.then(|| Err("broken"))
+            fails.then_some(Err("broken"))
         };
         let chunks = stream::iter(1..=tokens).map(|number| Ok(token(number)));
         let last = stream::once_future(last).filter_map(|last| last);

@@ -248,7 +248,7 @@ impl Handler<'_> {
         let plan = self.plan;
         let late = plan.timeout.is_some() && plan.is_lane();
         // An event that is emitted in a call never waits for room.
-        let crowded = nested && !(plan.is_in_place() && !plan.sync);
+        let crowded = nested && (plan.sync || !plan.is_in_place());
         let may_lose = |what: What| match what {
             What::Token { .. } => plan.may_drop_token() || crowded || late,
             What::Other(_) | What::Only => plan.may_drop_other() || crowded || late,

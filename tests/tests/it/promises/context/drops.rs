@@ -110,8 +110,8 @@ on_every_runtime! {
         let mut inside = boxed(guarded(log.clone(), "in_run").in_run(&run));
         poll_often(&mut inside).await;
         drop(inside);
-        let carries = async { boxed(guarded(log.clone(), "in_current_run").in_current_run()) };
-        let mut carried = carries.in_run(&run).await;
+        let carries = async { Some(boxed(guarded(log.clone(), "in_current_run").in_current_run())) };
+        let mut carried = carries.in_run(&run).await.unwrap();
         poll_often(&mut carried).await;
         drop(carried);
         assert_eq!(log.lines(), [

@@ -32,11 +32,13 @@ async fn allocations(rt: &Rt, size: usize, work: impl AsyncFn(&CallbackManager, 
     counted.allocations().await - before
 }
 
-/// Asserts that eight times as much takes about eight times as many allocations.
+/// Asserts that eight times as much takes about eight times as many allocations: at most twice
+/// that, because the number of tasks that serve a queue depends on the threads. Quadratic work takes
+/// eight times that.
 async fn assert_linear(rt: &Rt, size: usize, work: impl AsyncFn(&CallbackManager, usize)) {
     let small = allocations(rt, size, &work).await;
     let large = allocations(rt, size * 8, &work).await;
-    assert!(large <= small * 8 * 5 / 4, "{small} allocations for {size}, {large} for 8 times that");
+    assert!(large <= small * 8 * 2, "{small} allocations for {size}, {large} for 8 times that");
 }
 
 on_every_runtime! {

@@ -18,8 +18,8 @@ on_every_runtime! {
         for mut run in open {
             run.on_text("a").await.unwrap();
             run.end(json!(1)).await.unwrap();
+            callbacks.flush().await.unwrap();
         }
-        callbacks.flush().await.unwrap();
         assert_eq!(log.lines(), [
             "one: chain_start: 0", "two: chain_start: 0",
             "one: text: a", "one: chain_end: 1", "two: text: a", "two: chain_end: 1",
