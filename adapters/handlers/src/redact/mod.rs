@@ -1,0 +1,238 @@
+//! Secrets, out of sight of a handler.
+
+mod events;
+mod rules;
+mod stream;
+mod tokens;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use rappel_core::{
+    CallbackHandler, Event, EventContext, EventKind, HandlerOptions, HandlerResult, Interest,
+    RunId, RunKind, SendHandler,
+};
+
+pub use self::rules::PatternError;
+use self::rules::Rules;
+use self::tokens::Tokens;
+use crate::Suited;
+use crate::call::Inner;
+
+/// Passes a handler copies of the events without secrets: what matches a pattern, and the values of
+/// JSON keys.
+///
+/// Other handlers get the events as they are.
+///
+/// ```
+/// use rappel_handlers::{JsonLines, Redact, With};
+/// use rappel_threads::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let lines = Redact::new(JsonLines::to(std::io::sink()))
+///     .keys(["api_key", "password", "authorization"])
+///     .pattern(r"sk-[A-Za-z0-9_-]{20,200}")?
+///     .secret("correct horse battery staple");
+/// let callbacks = CallbackManager::new(Threads::new()).with(lines);
+/// # let _ = callbacks;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Where secrets are found
+/// **Patterns** are found in each text of an event: prompts, messages, inputs, outputs, results and
+/// partial results, reasoning, refusals, tool calls, log probabilities, documents, errors and their
+/// causes, the causes of retries, custom data, and names. In JSON they are also found in numbers and
+/// in keys.
+///
+/// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of documents,
+/// custom data, and other fields of the provider. They are also found in a text that is a JSON object
+/// or list, as the arguments of a tool call are. If such a text is cut off or is no JSON after all,
+/// and has the key, all of it is masked. Case, `_` and `-` make no difference: `api_key` is `apiKey`. The value is masked,
+/// whatever its type.
+///
+/// A match is replaced by `[redacted]`, or by the text of [`mask`](Self::mask). Matches that overlap
+/// are masked together.
+///
+/// # Tokens
+/// A secret may straddle tokens. So the text of a run is held back by one byte less than the longest
+/// match of any pattern. The rest comes with the chunk that has the finish reason, or in a token of
+/// its own before the end of the run. That token has the number of the last token. A token of which
+/// nothing can go out is not passed. [`without_tokens`](Self::without_tokens) passes none.
+///
+/// Reasoning, refusals and the arguments of tool calls are held back in the same way. With keys, the
+/// arguments of a call are held back until they are complete, up to 1 MiB. Log probabilities and
+/// [`extra`](rappel_core::LlmChunk::extra) are left out of chunks. They are in the result.
+///
+/// # Errors of runs
+/// An error is replaced by one with the same messages and causes, without secrets. Its type is gone:
+/// [`RunError::cause`](rappel_core::RunError::cause) returns `None`.
+///
+/// # Names, tags and metadata of runs
+/// These are not masked: they belong to the run, which all handlers share. If they have a secret, the
+/// handler gets no event of the run, and fails once with [`WithheldError`].
+///
+/// # What it does not find
+/// A secret that is spread over several messages, several events other than tokens, or several
+/// values of a JSON list. A secret in another encoding: Base64, or the escapes of JSON in a text.
+///
+/// # Delivery
+/// [`With::with`](crate::With::with) registers it as the handler inside it. It copies each event, so
+/// it costs more than the handlers that borrow them.
+///
+/// # Failures
+/// Those of the handler inside it, and [`WithheldError`].
+///
+/// # Memory
+/// For each open run the text that is held back.
+pub struct Redact<H> {
+    inner: Inner<H>,
+    rules: Rules,
+    runs: HashMap<RunId, OpenRun>,
+}
+
+/// What is kept of a run from its first event to its last.
+#[derive(Default)]
+struct OpenRun {
+    is_withheld: bool,
+    tokens: Tokens,
+    last: Option<EventContext>,
+}
+
+/// The name, the tags or the metadata of a run have a secret, so its events are not passed on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the run's name, tags or metadata have a secret, so its events are withheld")]
+#[non_exhaustive]
+pub struct WithheldError;
+
+impl<H: CallbackHandler> Redact<H> {
+    /// Passes copies of the events. Add patterns and keys.
+    pub fn new(inner: H) -> Self {
+        Self { inner: Inner::new(inner), rules: Rules::new(), runs: HashMap::new() }
+    }
+
+    /// Adds a regular expression of the crate [`regex`](https://docs.rs/regex).
+    ///
+    /// # Errors
+    /// If it is not one, if its matches may have any length or be empty, or if it looks around the
+    /// match (`^`, `$`, `\b`).
+    pub fn pattern(mut self, pattern: &str) -> Result<Self, PatternError> {
+        self.rules.add_pattern(pattern)?;
+        Ok(self)
+    }
+
+    /// Adds a text that is a secret. The empty text is ignored.
+    #[must_use]
+    pub fn secret(mut self, secret: &str) -> Self {
+        // Any text that is not empty has a bounded pattern.
+        let _ = self.rules.add_pattern(&regex::escape(secret));
+        self
+    }
+
+    /// Adds keys of JSON objects whose values are secrets.
+    #[must_use]
+    pub fn keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        keys.into_iter().for_each(|key| self.rules.add_key(key.as_ref()));
+        self
+    }
+
+    /// Sets what a secret is replaced by. The default is `[redacted]`.
+    #[must_use]
+    pub fn mask(mut self, mask: impl Into<String>) -> Self {
+        self.rules.mask = mask.into();
+        self
+    }
+
+    /// Passes no tokens, so that nothing needs to be held back.
+    #[must_use]
+    pub fn without_tokens(mut self) -> Self {
+        self.inner.interest = self.inner.interest.without(EventKind::LlmNewToken);
+        self
+    }
+
+    /// Whether the run's events are withheld. The first time it is an error.
+    fn check(&mut self, cx: &EventContext) -> Result<bool, WithheldError> {
+        // A custom event on a manager has the id of a run, and tags of its own.
+        let is_run = cx.kind() != RunKind::None;
+        if let (true, Some(run)) = (is_run, self.runs.get(&cx.id())) {
+            return Ok(run.is_withheld);
+        }
+        let is_withheld = self.rules.finds(cx.name(), cx.tags(), cx.metadata());
+        if is_run {
+            self.runs.insert(cx.id(), OpenRun { is_withheld, ..OpenRun::default() });
+        }
+        if is_withheld { Err(WithheldError) } else { Ok(false) }
+    }
+
+    fn pass(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        match event {
+            Event::LlmNewToken(token) => {
+                let run = self.runs.entry(cx.id()).or_default();
+                let next = run.tokens.next(token, &self.rules);
+                run.last = Some(cx.clone());
+                next.map_or(Ok(()), |token| self.inner.call(&token.into(), cx))
+            }
+            event => {
+                let rest = if event.kind().is_end() { self.rest(cx) } else { Ok(()) };
+                let copy = match self.inner.wants(event.kind()) {
+                    true => self.rules.event(event),
+                    false => None,
+                };
+                rest.and(copy.map_or(Ok(()), |copy| self.inner.call(&copy, cx)))
+            }
+        }
+    }
+
+    /// Passes the text that is held back, before the end of the run.
+    fn rest(&mut self, cx: &EventContext) -> HandlerResult {
+        let Some(run) = self.runs.remove(&cx.id()) else { return Ok(()) };
+        let Some(last) = run.last else { return Ok(()) };
+        let mut result = Ok(());
+        for token in run.tokens.finish(&self.rules) {
+            let called = self.inner.call(&token.into(), &last);
+            result = result.and(called);
+        }
+        result
+    }
+}
+
+impl<H: CallbackHandler> CallbackHandler for Redact<H> {
+    fn name(&self) -> &str {
+        self.inner.handler.name()
+    }
+
+    fn interest(&self) -> Interest {
+        crate::call::starts_and_ends() | self.inner.interest
+    }
+
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        match self.check(cx) {
+            Ok(false) => self.pass(event, cx),
+            withheld => {
+                if event.kind().is_end() {
+                    self.runs.remove(&cx.id());
+                }
+                Ok(withheld.map(|_| ())?)
+            }
+        }
+    }
+}
+
+impl<H: Suited> Suited for Redact<H>
+where
+    Self: SendHandler,
+{
+    fn options(&self) -> HandlerOptions {
+        self.inner.handler.options()
+    }
+}
+
+impl<H> fmt::Debug for Redact<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The patterns may be the secrets themselves.
+        f.debug_struct("Redact")
+            .field("patterns", &self.rules.patterns.len())
+            .field("open_runs", &self.runs.len())
+            .finish_non_exhaustive()
+    }
+}

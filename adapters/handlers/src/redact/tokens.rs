@@ -1,0 +1,173 @@
+//! Tokens without secrets, which may straddle them.
+
+use std::collections::BTreeMap;
+
+use rappel_core::{LlmChunk, LlmNewToken, Map, ToolCallChunk};
+
+use super::rules::Rules;
+use super::stream::Stream;
+
+/// Maximum number of choices of a run, and of tool calls of a choice. Their numbers come from
+/// servers. What is above is counted as the last, as in a result.
+const MOST_CHOICES: u32 = 128;
+const MOST_CALLS: u32 = 1024;
+
+/// Maximum size of a tool call's arguments that are held back as a whole, in bytes.
+const MOST_ARGUMENTS: usize = 1 << 20;
+
+/// The texts of an open run.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    choices: BTreeMap<u32, Choice>,
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    text: Stream,
+    /// The text of chunks, which may differ from that of tokens.
+    chunk_text: Stream,
+    reasoning: Stream,
+    refusal: Stream,
+    calls: BTreeMap<u32, Call>,
+    has_chunks: bool,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    name: Stream,
+    arguments: Stream,
+    /// The arguments as a whole, if keys are to be found in them.
+    json: String,
+    /// There were too many arguments, so they are not delivered.
+    is_cut: bool,
+}
+
+impl Tokens {
+    /// The token with what can go out. `None` if that is nothing.
+    pub(super) fn next(&mut self, token: &LlmNewToken, rules: &Rules) -> Option<LlmNewToken> {
+        let number = token.choice().min(MOST_CHOICES - 1);
+        let choice = self.choices.entry(number).or_default();
+        let mut text = choice.text.push(&token.token, rules);
+        let Some(chunk) = &token.chunk else {
+            return (!text.is_empty()).then(|| LlmNewToken::new(text));
+        };
+        choice.has_chunks = true;
+        let ends = chunk.finish_reason.is_some();
+        let mut out = choice.chunk(chunk, rules);
+        if ends {
+            text.push_str(&choice.text.finish(rules));
+            choice.finish_chunk(&mut out, rules);
+        }
+        let mut token = LlmNewToken::from(out);
+        token.token = text.into();
+        has_something(&token).then_some(token)
+    }
+
+    /// What is left at the end of the run.
+    pub(super) fn finish(self, rules: &Rules) -> Vec<LlmNewToken> {
+        let rest = self.choices.into_iter().map(|(index, mut choice)| {
+            let text = choice.text.finish(rules);
+            if !choice.has_chunks {
+                return LlmNewToken::new(text);
+            }
+            let mut chunk = LlmChunk::default().with_index(index);
+            choice.finish_chunk(&mut chunk, rules);
+            let mut token = LlmNewToken::from(chunk);
+            token.token = text.into();
+            token
+        });
+        rest.filter(has_something).collect()
+    }
+}
+
+impl Choice {
+    fn chunk(&mut self, chunk: &LlmChunk, rules: &Rules) -> LlmChunk {
+        let mut out = chunk.clone();
+        out.text = self.chunk_text.push(&chunk.text, rules).into();
+        out.reasoning = self.reasoning.push(&chunk.reasoning, rules).into();
+        out.refusal = self.refusal.push(&chunk.refusal, rules).into();
+        let calls = chunk.tool_calls.iter().filter_map(|call| self.call(call, rules));
+        out.tool_calls = calls.collect();
+        // These are joined over chunks, so that one chunk does not show what is in them.
+        out.logprobs = Vec::new();
+        out.extra = Map::new();
+        rules.finish_reason(&mut out.finish_reason);
+        rules.usage(&mut out.usage);
+        rules.option(&mut out.model_name);
+        rules.map(&mut out.llm_output);
+        out
+    }
+
+    fn call(&mut self, chunk: &ToolCallChunk, rules: &Rules) -> Option<ToolCallChunk> {
+        let index = chunk.index.min(MOST_CALLS - 1);
+        let call = self.calls.entry(index).or_default();
+        let mut name =
+            chunk.name.as_deref().map_or_else(String::new, |it| call.name.push(it, rules));
+        if !chunk.arguments.is_empty() {
+            name.push_str(&call.name.finish(rules));
+        }
+        let arguments = call.push(&chunk.arguments, rules);
+        let mut out = ToolCallChunk::new(chunk.index, arguments);
+        out.id.clone_from(&chunk.id);
+        rules.option(&mut out.id);
+        out.name = (!name.is_empty()).then_some(name);
+        (out.id.is_some() || out.name.is_some() || !out.arguments.is_empty()).then_some(out)
+    }
+
+    /// Adds all that is held back to a chunk.
+    fn finish_chunk(&mut self, out: &mut LlmChunk, rules: &Rules) {
+        let join =
+            |known: &str, stream: &mut Stream| (known.to_owned() + &stream.finish(rules)).into();
+        out.text = join(&out.text, &mut self.chunk_text);
+        out.reasoning = join(&out.reasoning, &mut self.reasoning);
+        out.refusal = join(&out.refusal, &mut self.refusal);
+        for (index, call) in &mut self.calls {
+            let (name, arguments) = (call.name.finish(rules), call.finish(rules));
+            if name.is_empty() && arguments.is_empty() {
+                continue;
+            }
+            let mut rest = ToolCallChunk::new(*index, arguments);
+            rest.name = (!name.is_empty()).then_some(name);
+            out.tool_calls.push(rest);
+        }
+    }
+}
+
+impl Call {
+    fn push(&mut self, arguments: &str, rules: &Rules) -> String {
+        if !rules.has_keys() {
+            return self.arguments.push(arguments, rules);
+        }
+        if self.json.len() + arguments.len() > MOST_ARGUMENTS {
+            self.is_cut = true;
+            self.json = String::new();
+        }
+        if !self.is_cut {
+            self.json.push_str(arguments);
+        }
+        String::new()
+    }
+
+    fn finish(&mut self, rules: &Rules) -> String {
+        if self.is_cut {
+            self.is_cut = false;
+            return rules.mask.clone();
+        }
+        let json = std::mem::take(&mut self.json);
+        self.arguments.finish(rules) + &rules.text(&json)
+    }
+}
+
+fn has_something(token: &LlmNewToken) -> bool {
+    let chunk = token.chunk.as_ref();
+    !token.token.is_empty()
+        || chunk.is_some_and(|chunk| {
+            let texts = [&chunk.text, &chunk.reasoning, &chunk.refusal];
+            texts.iter().any(|text| !text.is_empty())
+                || !chunk.tool_calls.is_empty()
+                || !chunk.llm_output.is_empty()
+                || chunk.finish_reason.is_some()
+                || chunk.usage.is_some()
+                || chunk.model_name.is_some()
+        })
+}

@@ -1,0 +1,474 @@
+//! Secrets are in nothing that the handler gets, wherever they are and however they are split.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rappel_core::prelude::*;
+use rappel_core::record::Recorder;
+use rappel_core::{
+    Content, ContentPart, FinishReason, Generation, Map, TokenLogprob, ToolCall, ToolCallChunk,
+    TopLogprob, Value, json,
+};
+use rappel_handlers::{JsonLines, PatternError, Redact, StreamingStdout, With};
+
+use crate::support::{Text as Output, callbacks, on_runtimes, with_failures};
+
+/// A marked secret, which is in nothing but what a test puts it into.
+const SECRET: &str = "sk-märkéd-7f3a91";
+const MASK: &str = "[redacted]";
+
+/// Everything that a handler got: the JSON of each event, its `Debug`, and the joined texts.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    events: Vec<String>,
+    joined: BTreeMap<String, String>,
+    recorder: Option<Recorder>,
+}
+
+impl State {
+    fn join(&mut self, what: impl Into<String>, text: &str) {
+        self.joined.entry(what.into()).or_default().push_str(text);
+    }
+}
+
+impl CallbackHandler for Seen {
+    fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
+        let mut state = self.0.lock().unwrap();
+        let recorder = state.recorder.get_or_insert_with(|| Recorder::new("test"));
+        let record = recorder.record(event, cx).unwrap();
+        let text = serde_json::to_string(&record)? + &format!("\n{event:?}\n{cx:?}");
+        state.events.push(text);
+        if let Event::LlmNewToken(token) = event {
+            state.join("token", &token.token);
+            let Some(chunk) = &token.chunk else { return Ok(()) };
+            state.join("text", &chunk.text);
+            state.join("reasoning", &chunk.reasoning);
+            state.join("refusal", &chunk.refusal);
+            for call in &chunk.tool_calls {
+                state.join(format!("arguments {}", call.index), &call.arguments);
+                state.join(format!("name {}", call.index), call.name.as_deref().unwrap_or(""));
+            }
+            for logprob in &chunk.logprobs {
+                state.join("logprobs", &logprob.token);
+            }
+            for (key, value) in &chunk.extra {
+                state.join(format!("extra {key}"), value.as_str().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn joined(&self, what: &str) -> String {
+        self.0.lock().unwrap().joined.get(what).cloned().unwrap_or_default()
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().events.len()
+    }
+
+    #[track_caller]
+    fn assert_clean(&self, place: &str) {
+        let state = self.0.lock().unwrap();
+        for text in state.events.iter().chain(state.joined.values()) {
+            assert!(!text.contains(SECRET), "{place}: {text}");
+            // Nor its first half or its second.
+            for part in ["sk-mär", "7f3a91"] {
+                assert!(!text.contains(part), "{place}: {text}");
+            }
+        }
+        assert!(!state.events.is_empty(), "{place}");
+    }
+}
+
+fn redact(seen: &Seen) -> Redact<Seen> {
+    let pattern = "sk-[a-zäé]{3,20}-[0-9a-f]{6}";
+    Redact::new(seen.clone()).pattern(pattern).unwrap().secret("another secret")
+}
+
+fn value() -> Value {
+    json!({"list": ["x", {"deep": format!("is {SECRET}.")}], SECRET: 1})
+}
+
+fn map() -> Map<String, Value> {
+    value().as_object().unwrap().clone()
+}
+
+fn text() -> String {
+    format!("it is {SECRET}, {SECRET}")
+}
+
+fn message() -> Message {
+    let (first, second) = SECRET.split_at(6);
+    let parts = vec![
+        ContentPart::text(format!("it is {first}")),
+        ContentPart::text(format!("{second}!")),
+        ContentPart::image_url(format!("https://example.com/?key={SECRET}")).with_detail(SECRET),
+    ];
+    Message::new(Role::Ai, Content::Parts(parts)).with_name(SECRET).with_tool_calls([call()])
+}
+
+fn call() -> ToolCall {
+    let mut call = ToolCall::new(SECRET, value().to_string()).with_id(SECRET);
+    call.extra = map();
+    call
+}
+
+fn result() -> LlmResult {
+    let mut generation = Generation::new(text()).with_tool_calls([call()]);
+    generation.reasoning = text();
+    generation.refusal = text();
+    generation.finish_reason = Some(FinishReason::Other(SECRET.into()));
+    generation.extra = map();
+    generation.logprobs = vec![
+        TokenLogprob::new(SECRET, -0.1),
+        TokenLogprob::new("x", -0.1).with_top_logprobs([TopLogprob::new(SECRET, -1.0)]),
+    ];
+    let mut usage = TokenUsage::new(1, 1);
+    usage.extra = map();
+    LlmResult::new()
+        .with_generation(generation)
+        .with_usage(usage)
+        .with_model_name(SECRET)
+        .with_llm_output(value())
+}
+
+#[derive(Debug)]
+struct Broken(Option<Box<Broken>>);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&text())
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.as_ref().map(|cause| &**cause as _)
+    }
+}
+
+fn error() -> Broken {
+    Broken(Some(Box::new(Broken(None))))
+}
+
+on_runtimes! {
+    async fn a_secret_in_any_place_of_any_event_is_masked(callbacks) {
+        let seen = Seen::default();
+        let callbacks = callbacks.with_handler(redact(&seen));
+        let mut start = ChatModelStart::new("m", vec![message()]).with_invocation_params(map());
+        start.provider = Some(SECRET.into());
+        start.server_address = Some(SECRET.into());
+        let mut run = callbacks.on_chat_model_start(start).await.unwrap();
+        run.on_retry(Retry::new(1, error(), Duration::ZERO)).await.unwrap();
+        run.end(result()).await.unwrap();
+
+        let start = LlmStart::new("m", text()).with_invocation_params(map());
+        let mut run = callbacks.on_llm_start(start).await.unwrap();
+        run.on_llm_new_token(text()).await.unwrap();
+        run.fail(error()).await.unwrap();
+
+        let mut chain = callbacks.on_chain_start(ChainStart::new("c", value())).await.unwrap();
+        chain.on_text(text()).await.unwrap();
+        chain.on_agent_action(AgentAction::new(SECRET, value(), text())).await.unwrap();
+        chain.on_agent_finish(AgentFinish::new(value(), text())).await.unwrap();
+        chain.on_custom_event(CustomEvent::new("custom", value())).await.unwrap();
+        let mut start = ToolStart::new("t", text())
+            .with_inputs(value())
+            .with_description(text())
+            .with_tool_call_id(SECRET);
+        start.tool_type = Some(SECRET.into());
+        let tool = chain.child().on_tool_start(start).await.unwrap();
+        tool.end(value()).await.unwrap();
+        let tool = chain.child().on_tool_start(ToolStart::new("t", "")).await.unwrap();
+        tool.fail(RunError::panicked(text())).await.unwrap();
+        let retriever = chain.child().on_retriever_start(RetrieverStart::new("r", text())).await;
+        let document = Document::new(text()).with_metadata(map()).with_id(SECRET);
+        retriever.unwrap().end(vec![document]).await.unwrap();
+        let retriever = chain.child().on_retriever_start(RetrieverStart::new("r", text())).await;
+        retriever.unwrap().fail(error()).await.unwrap();
+        chain.end(value()).await.unwrap();
+        seen.assert_clean("all events");
+        assert!(seen.count() >= 19, "{}", seen.count());
+        let state = seen.0.lock().unwrap();
+        assert!(state.events.iter().all(|event| event.contains(MASK) || !event.contains("it is")));
+    }
+
+    async fn a_secret_in_a_stopped_run_is_masked(callbacks) {
+        let seen = Seen::default();
+        let (callbacks, _failures) = with_failures(callbacks);
+        let gate = rappel_handlers::Gate::new(async |_event, _cx| Err(text().into()));
+        let callbacks = callbacks.with(gate).with_handler(redact(&seen));
+        assert!(callbacks.on_llm_start(LlmStart::new("m", "")).await.is_err());
+        callbacks.flush().await.unwrap();
+        seen.assert_clean("stopped");
+        assert_eq!(seen.count(), 2);
+    }
+
+    async fn other_handlers_get_the_events_as_they_are(callbacks) {
+        let (seen, out) = (Seen::default(), Output::default());
+        let callbacks =
+            callbacks.with_handler(redact(&seen)).with(StreamingStdout::to(out.clone()));
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.on_llm_new_token(text()).await.unwrap();
+        run.end(text()).await.unwrap();
+        assert_eq!(out.get(), text());
+        seen.assert_clean("tokens");
+    }
+}
+
+/// The pieces of a text with one secret: split at every byte that begins a character, in two and, if
+/// `twice`, in three, and as single characters.
+fn splits(twice: bool) -> Vec<Vec<String>> {
+    let text = format!("it is {SECRET}!");
+    let ends: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+    let mut all = vec![text.chars().map(String::from).collect()];
+    for first in &ends {
+        for second in ends.iter().filter(|second| first <= second) {
+            if twice || *second == text.len() {
+                let pieces = [&text[..*first], &text[*first..*second], &text[*second..]];
+                all.push(pieces.map(str::to_owned).into());
+            }
+        }
+    }
+    all
+}
+
+/// Streams the pieces, and ends the run in one of three ways.
+fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
+    let pieces = splits(what == "token").into_iter();
+    let endings = pieces.flat_map(|pieces| (0..3).map(move |ending| (ending, pieces.clone())));
+    let base = callbacks();
+    for (ending, pieces) in endings {
+        let seen = Seen::default();
+        let callbacks = base.clone().with_handler(redact(&seen));
+        futures_executor::block_on(async {
+            let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            for piece in &pieces {
+                run.on_llm_new_token(chunk(piece.clone())).await.unwrap();
+            }
+            match ending {
+                0 => run.end("").await.unwrap(),
+                1 => {
+                    let last = LlmChunk::new("").with_finish_reason("stop");
+                    run.on_llm_new_token(last).await.unwrap();
+                    run.end("").await.unwrap();
+                }
+                _ => {
+                    drop(run);
+                    callbacks.flush().await.unwrap();
+                }
+            }
+        });
+        seen.assert_clean(&format!("{place} {pieces:?}"));
+        if !what.is_empty() {
+            assert_eq!(seen.joined(what), format!("it is {MASK}!"), "{place} {pieces:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_may_straddle_tokens() {
+    stream(LlmNewToken::new, "tokens", "token");
+}
+
+#[test]
+fn a_secret_may_straddle_chunks_of_text_reasoning_and_refusal() {
+    stream(|piece| LlmChunk::new(piece).into(), "text", "token");
+    stream(|piece| LlmChunk::new(piece).into(), "text", "text");
+    stream(|piece| LlmChunk::from_reasoning(piece).into(), "reasoning", "reasoning");
+    stream(|piece| LlmChunk::from_refusal(piece).into(), "refusal", "refusal");
+    stream(|piece| LlmChunk::new(piece).with_index(3).into(), "choice", "token");
+}
+
+#[test]
+fn a_secret_may_straddle_chunks_of_tool_calls() {
+    let call = |piece| ToolCallChunk::new(2, piece);
+    let chunk = |piece| LlmChunk::default().with_tool_calls([call(piece)]).into();
+    stream(chunk, "arguments", "arguments 2");
+    let call = |piece: String| ToolCallChunk::new(1, "").with_name(piece).with_id(SECRET);
+    let chunk = |piece| LlmChunk::default().with_tool_calls([call(piece)]).into();
+    stream(chunk, "name", "name 1");
+}
+
+#[test]
+fn a_secret_may_straddle_log_probabilities_and_other_fields_of_chunks() {
+    // With so much text that each chunk is passed at once.
+    let chunk = |piece: String| {
+        let mut chunk = LlmChunk::new("x".repeat(100));
+        let bytes = piece.clone().into_bytes();
+        chunk.logprobs = vec![TokenLogprob::new(piece, -0.5).with_bytes(bytes)];
+        chunk.into()
+    };
+    stream(chunk, "logprobs", "");
+    let chunk = |piece: String| {
+        let mut chunk = LlmChunk::new("x".repeat(100));
+        chunk.extra = Map::from_iter([("thought".into(), json!(piece))]);
+        chunk.into()
+    };
+    stream(chunk, "extra", "");
+    let chunk = |_| {
+        let mut chunk = LlmChunk::new("").with_usage(TokenUsage::new(1, 1)).with_model_name(SECRET);
+        chunk.llm_output = map();
+        chunk.into()
+    };
+    stream(chunk, "llm_output", "");
+}
+
+#[test]
+fn a_secret_may_straddle_the_log_probabilities_of_a_result() {
+    let bytes = format!("it is {SECRET}!").into_bytes();
+    for split in 0..=bytes.len() {
+        let pieces = [&bytes[..split], &bytes[split..]];
+        let tokens = pieces.map(|piece| {
+            let text = String::from_utf8_lossy(piece);
+            TokenLogprob::new(text, -0.5).with_bytes(piece)
+        });
+        let mut generation = Generation::new("");
+        generation.logprobs = tokens.into();
+        let seen = Seen::default();
+        let callbacks = callbacks().with_handler(redact(&seen));
+        futures_executor::block_on(async {
+            let run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            run.end(LlmResult::new().with_generation(generation)).await.unwrap();
+        });
+        let end = seen.0.lock().unwrap().events[1].clone();
+        let inside = (7..6 + SECRET.len()).contains(&split);
+        assert_eq!(end.contains("\"bytes\":["), !inside, "split at {split}");
+        seen.assert_clean(&format!("split at {split}"));
+    }
+}
+
+#[test]
+fn values_of_keys_are_masked_in_json_and_in_texts_that_are_json() {
+    let seen = Seen::default();
+    let keys = Redact::new(seen.clone()).keys(["api_key", "pin"]);
+    let callbacks = callbacks().with_handler(keys);
+    let value = json!({"apiKey": SECRET, "API-KEY": [SECRET], "x": [{"pin": 1234}], "pin": null});
+    futures_executor::block_on(async {
+        let start = ToolStart::new("t", value.to_string()).with_inputs(value.clone());
+        let tool = callbacks.on_tool_start(start).await.unwrap();
+        tool.end(value.to_string()).await.unwrap();
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        // Complete, and cut off in the middle.
+        let whole = value.to_string();
+        for (index, arguments) in [(0, &*whole), (1, &whole[..20])] {
+            for piece in arguments.split_inclusive('"') {
+                let call = ToolCallChunk::new(index, piece);
+                let chunk = LlmChunk::default().with_tool_calls([call]);
+                run.on_llm_new_token(chunk).await.unwrap();
+            }
+        }
+        drop(run);
+        callbacks.flush().await.unwrap();
+    });
+    seen.assert_clean("keys");
+    let arguments: Value = serde_json::from_str(&seen.joined("arguments 0")).unwrap();
+    let masked = json!({"apiKey": MASK, "API-KEY": MASK, "x": [{"pin": MASK}], "pin": null});
+    assert_eq!(arguments, masked);
+    assert_eq!(seen.joined("arguments 1"), MASK);
+    assert!(!seen.0.lock().unwrap().events.iter().any(|event| event.contains("1234")));
+}
+
+#[test]
+fn a_number_is_masked() {
+    let seen = Seen::default();
+    let numbers = Redact::new(seen.clone()).pattern("[0-9]{16}").unwrap();
+    let callbacks = callbacks().with_handler(numbers);
+    futures_executor::block_on(async {
+        let start = ChainStart::new("c", json!({"card": 4_111_111_111_111_111_u64, "n": 7}));
+        callbacks.on_chain_start(start).await.unwrap().end("").await.unwrap();
+    });
+    let start = seen.0.lock().unwrap().events[0].clone();
+    assert!(start.contains(r#"{"card":"[redacted]","n":7}"#), "{start}");
+}
+
+#[test]
+fn a_run_with_a_secret_in_its_tags_or_metadata_is_withheld() {
+    let seen = Seen::default();
+    let (callbacks, failures) = with_failures(callbacks());
+    let callbacks = callbacks.with_handler(redact(&seen).keys(["user"]));
+    futures_executor::block_on(async {
+        let tagged = callbacks.clone().with_tags([SECRET]);
+        let metadata = callbacks.clone().with_metadata(map());
+        let key = callbacks.clone().with_metadata(Map::from_iter([("user".into(), json!("u"))]));
+        for manager in [&tagged, &metadata, &key] {
+            let mut run = manager.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            run.on_llm_new_token("x").await.unwrap();
+            run.end("").await.unwrap();
+        }
+        let named = callbacks.on_llm_start(LlmStart::new(SECRET, "")).await.unwrap();
+        named.end("").await.unwrap();
+        tagged.on_custom_event(CustomEvent::new("c", json!(1))).await.unwrap();
+        assert_eq!(seen.count(), 0);
+        assert_eq!(failures.get().len(), 5, "{:?}", failures.get());
+        let run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.end("").await.unwrap();
+    });
+    assert_eq!(seen.count(), 2);
+    seen.assert_clean("metadata");
+}
+
+#[test]
+fn tokens_are_left_out_on_demand() {
+    let seen = Seen::default();
+    let callbacks = callbacks().with_handler(redact(&seen).without_tokens());
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.on_llm_new_token("x").await.unwrap();
+        run.end("x").await.unwrap();
+    });
+    assert_eq!(seen.count(), 2);
+}
+
+#[test]
+fn text_without_secrets_is_only_held_back() {
+    let out = Output::default();
+    let handler = Redact::new(StreamingStdout::to(out.clone())).secret("12345").mask("#");
+    let callbacks = callbacks().with(handler);
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.on_llm_new_token("Why not? ").await.unwrap();
+        callbacks.flush().await.unwrap();
+        assert_eq!(out.get(), "Why n");
+        run.on_llm_new_token("12345 1234").await.unwrap();
+        run.end("").await.unwrap();
+    });
+    assert_eq!(out.get(), "Why not? # 1234");
+}
+
+#[test]
+fn lines_of_json_have_no_secret() {
+    let out = Output::default();
+    let lines = Redact::new(JsonLines::to(out.clone())).secret(SECRET);
+    let callbacks = callbacks().with(lines);
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", text())).await.unwrap();
+        run.on_llm_new_token(text()).await.unwrap();
+        run.fail(error()).await.unwrap();
+    });
+    assert!(!out.get().contains("7f3a91"));
+    assert_eq!(JsonLines::read_from(out.get().as_bytes()).filter(Result::is_ok).count(), 3);
+}
+
+#[test]
+fn patterns_that_cannot_be_held_back_are_refused() {
+    let pattern = |pattern: &str| Redact::new(Seen::default()).pattern(pattern).map(|_| ());
+    assert!(matches!(pattern("sk-[a-z]+"), Err(PatternError::Unbounded { .. })));
+    assert!(matches!(pattern("a?"), Err(PatternError::Empty { .. })));
+    assert!(matches!(pattern(r"\bkey\b"), Err(PatternError::LooksAround { .. })));
+    assert!(matches!(pattern("("), Err(PatternError::Invalid { .. })));
+    assert!(pattern("(?i)KEY-[a-z]{1,9}").is_ok());
+}
+
+#[test]
+fn neither_patterns_nor_errors_are_in_debug_output() {
+    let seen = Seen::default();
+    let text = format!("{:?}", redact(&seen).secret(SECRET));
+    assert!(!text.contains("sk-") && text.contains("patterns"));
+}
