@@ -6,5 +6,6 @@ pub mod record;
 pub mod replay;
 pub mod runtimes;
 pub mod virtual_time;
+pub mod wire;
 
 pub use rappel_testkit::runtime_suite;

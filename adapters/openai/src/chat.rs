@@ -13,7 +13,7 @@ use rappel_core::{
 
 use crate::attempts::{Attempts, fail};
 use crate::client::Client;
-use crate::convert::{self, LlmChunks};
+use crate::convert::LlmChunks;
 use crate::settings::Settings;
 
 /// A chat model behind an OpenAI-compatible server.
@@ -81,14 +81,13 @@ impl ChatOpenAi {
         let client = &self.0.client;
         let mut attempts = Attempts::new(client);
         let mut run = run;
-        let answer = loop {
+        let result = loop {
             let attempt = client.complete(&request, attempts.due());
             match run.until_closed(attempt).await? {
-                Ok(answer) => break answer,
+                Ok(result) => break result,
                 Err(error) => run = attempts.next(run, error).await?,
             }
         };
-        let result = convert::result(answer);
         run.end(result.clone()).await?;
         Ok(result)
     }

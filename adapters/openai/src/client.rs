@@ -4,20 +4,21 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use rappel_core::LlmResult;
 use rappel_core::runtime::BoxFuture;
 
 use crate::clock::{Clock, Due};
+use crate::convert::{self, LlmChunks};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::error_body::ErrorBody;
-use crate::exchange::{Accept, Exchange};
+use crate::exchange::{Accept, Accepted, Exchange};
 use crate::limits::{Limits, Phase};
 use crate::response::{Leftovers, ResponseBody};
 use crate::retry::Retries;
-use crate::secret::Secret;
+use crate::secret::{Secret, Secrets};
 use crate::sse::ChunkStream;
 use crate::transport::Transport;
-use crate::wire::{ChatRequest, Chunk};
+use crate::wire::ChatRequest;
 
 const CHAT_COMPLETIONS: &str = "chat/completions";
 
@@ -27,6 +28,7 @@ pub(crate) struct Client {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) endpoint: Endpoint,
     pub(crate) key: Option<Secret>,
+    pub(crate) secrets: Secrets,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) retries: Retries,
@@ -55,28 +57,18 @@ impl Client {
 
     /// Requests a whole answer, until `due`. `request.stream` must not be set.
     ///
-    /// The answer has at least one choice. Cancel safe: dropping the future closes the connection,
-    /// and servers then stop generating.
+    /// Cancel safe: dropping the future closes the connection, and servers then stop generating.
+    ///
+    /// # Errors
+    /// Also if the answer has no choices.
     pub(crate) async fn complete(
         &self,
         request: &ChatRequest<'_>,
         due: Option<Due>,
-    ) -> Result<Chunk, OpenAiError> {
+    ) -> Result<LlmResult, OpenAiError> {
         debug_assert!(!request.stream, "a whole answer must not be streamed");
-        let mut body = self.post(request, Accept::Json, self.limits.body, due).await?;
-        let json = body.collect().await?;
-        let json = match &self.key {
-            Some(key) => key.redact_answer(&json),
-            None => (&*json).into(),
-        };
-        let answer = Chunk::parse(&json).map_err(OpenAiError::body)?;
-        if answer.is_error() {
-            return Err(ErrorBody::parse(&json, self.key.as_ref()).into_reported());
-        }
-        if answer.choices.is_empty() {
-            return Err(OpenAiError::NoChoices);
-        }
-        Ok(answer)
+        let response = self.post(request, Accept::Json, self.limits.body, due).await?;
+        convert::whole(LlmChunks::new(self.chunks(response, true))).await
     }
 
     /// Requests a stream, which ends at `due` at the latest. `request.stream` must be set.
@@ -88,9 +80,20 @@ impl Client {
         due: Option<Due>,
     ) -> Result<ChunkStream, OpenAiError> {
         debug_assert!(request.stream, "the server would not stream");
-        let body = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
-        let chunks = ChunkStream::new(body, self.key.clone(), &self.limits);
-        Ok(chunks.when_over(ResponseBody::leave))
+        let response = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
+        let is_json = response.is_json;
+        let mut chunks = self.chunks(response, false);
+        if is_json {
+            // It is probably an error in place of a stream.
+            chunks.peek().await?;
+        }
+        Ok(chunks)
+    }
+
+    fn chunks(&self, response: Accepted, whole: bool) -> ChunkStream {
+        ChunkStream::new(response.body, self.secrets.clone(), &self.limits, whole)
+            .with_length(response.has_length)
+            .when_over(ResponseBody::leave)
     }
 
     async fn post(
@@ -99,11 +102,12 @@ impl Client {
         accept: Accept,
         limit: usize,
         due: Option<Due>,
-    ) -> Result<ResponseBody, OpenAiError> {
+    ) -> Result<Accepted, OpenAiError> {
         let exchange = Exchange {
             transport: &*self.transport,
             endpoint: &self.endpoint,
             key: self.key.as_ref(),
+            secrets: &self.secrets,
             clock: &self.clock,
             leftovers: &self.leftovers,
             total: due,

@@ -51,7 +51,8 @@ impl Due {
         OpenAiError::TimedOut { phase: self.phase, limit: self.limit }
     }
 
-    fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+    /// The one that comes first.
+    pub(crate) fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) => Some(if other.at < one.at { other } else { one }),
             (one, other) => one.or(other),

@@ -59,6 +59,7 @@ impl ConnectionSettings {
         Ok(Client {
             transport,
             endpoint,
+            secrets: key.iter().cloned().collect(),
             key,
             limits: self.limits,
             clock,

@@ -199,8 +199,9 @@ pub enum OpenAiError {
         location: Option<String>,
     },
 
-    /// The response is compressed, which was not requested.
-    #[error("the response is encoded as {encoding}, which was not requested")]
+    /// The response is compressed in a way that is not supported, or its compressed data is broken.
+    /// `gzip` and `deflate` are supported. Compression is never requested.
+    #[error("the response is encoded as {encoding} and cannot be decoded")]
     #[non_exhaustive]
     Encoded {
         /// The encoding, such as `gzip`.
@@ -274,8 +275,8 @@ pub enum OpenAiError {
         source: BoxError,
     },
 
-    /// The stream is not UTF-8.
-    #[error("the stream is not valid UTF-8")]
+    /// The response is not text. One reason is a compression that its headers do not name.
+    #[error("the response is not text: it may be compressed without a content-encoding")]
     NotUtf8,
 
     /// One event of the stream is longer than the limit.

@@ -72,12 +72,15 @@ mod connection;
 mod connector;
 mod convert;
 mod coop;
+mod decoder;
 mod endpoint;
 mod error;
 mod error_body;
+mod events;
 mod exchange;
 mod http1;
 mod hyper_client;
+mod inflate;
 mod limits;
 mod pool;
 mod proxy;
@@ -92,7 +95,7 @@ mod sse;
 mod tls;
 mod tool;
 mod transport;
-mod utf8;
+
 mod wire;
 
 pub use builder::ChatOpenAiBuilder;

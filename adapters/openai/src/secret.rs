@@ -44,7 +44,7 @@ impl Secret {
     }
 
     /// The text, without the key.
-    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.key.len() >= SHORTEST_SECRET && text.contains(&*self.key) {
             text.replace(&*self.key, REDACTED).into()
         } else {
@@ -52,14 +52,48 @@ impl Secret {
         }
     }
 
-    /// The JSON of an answer, without the key. Some gateways repeat the request in the answer,
-    /// including the headers.
-    pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
+    /// The JSON of an answer, without the key.
+    fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
         if self.key.len() < SHORTEST_IN_ANSWERS || self.finder.find(json).is_none() {
             return json.into();
         }
         let text = String::from_utf8_lossy(json);
         text.replace(&*self.key, REDACTED).into_bytes().into()
+    }
+}
+
+/// All secrets of a client: its key, and the values of its own headers and query parameters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets(Arc<[Secret]>);
+
+impl Secrets {
+    /// The text, without the secrets.
+    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.0.iter().fold(text.into(), |text, secret| match text {
+            Cow::Borrowed(text) => secret.redact(text),
+            Cow::Owned(text) => secret.redact(&text).into_owned().into(),
+        })
+    }
+
+    /// The JSON of an answer, without the secrets. Some gateways repeat the request in the answer,
+    /// including the headers.
+    pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
+        self.0.iter().fold(json.into(), |json, secret| match json {
+            Cow::Borrowed(json) => secret.redact_answer(json),
+            Cow::Owned(json) => secret.redact_answer(&json).into_owned().into(),
+        })
+    }
+}
+
+impl FromIterator<Secret> for Secrets {
+    fn from_iter<I: IntoIterator<Item = Secret>>(secrets: I) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
+impl From<Secret> for Secrets {
+    fn from(secret: Secret) -> Self {
+        Self(Arc::from([secret]))
     }
 }
 

@@ -58,6 +58,17 @@ impl ChatOpenAiBuilder {
         self
     }
 
+    /// The limit for the rest of a response whose answer is complete, counted from the last finish
+    /// reason. Default: 2 s. A response ends with `[DONE]`, or with its last byte. Some servers send
+    /// neither, and some send the usage late.
+    ///
+    /// The call ends well when the limit has passed. Comments and other heartbeats do not extend it.
+    /// With `None` the [chunk timeout](Self::chunk_timeout) applies.
+    pub fn finish_grace(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.connection.times.grace = limit.into();
+        self
+    }
+
     /// The limit for a whole call, including all attempts, the waits between them, and the time
     /// that you and the handlers take. Default: an hour. It is checked while the call waits for the
     /// server.

@@ -13,6 +13,8 @@ use std::task::Poll;
 use futures_lite::{StreamExt, future::block_on};
 use server::{Server, answer, chunked};
 
+use rappel_core::LlmResult;
+
 use super::*;
 use crate::{
     client::Client,
@@ -20,7 +22,7 @@ use crate::{
     limits::{Limits, Times},
     proxy::ProxyChoice,
     retry::Retries,
-    wire::{ChatRequest, Chunk},
+    wire::ChatRequest,
 };
 
 static_assertions::assert_impl_all!(Client: Send, Sync);
@@ -53,7 +55,7 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
     settings.client(Endpoint::parse(base_url).unwrap(), Some(key)).unwrap()
 }
 
-fn complete(client: &Client) -> Result<Chunk, OpenAiError> {
+fn complete(client: &Client) -> Result<LlmResult, OpenAiError> {
     let request = ChatRequest { model: "m", ..ChatRequest::default() };
     block_on(client.complete(&request, client.due()))
 }
@@ -84,7 +86,7 @@ fn a_whole_answer_is_read() {
         request
     });
     let answer = complete(&client(&server.url())).unwrap();
-    assert_eq!(answer.rest["id"], "c");
+    assert_eq!(answer.llm_output.unwrap()["id"], "c");
 
     let request = server.join();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();

@@ -105,7 +105,7 @@ fn one_with_something_left_in_it_is_not_used() {
     });
     let client = client(&server.url());
     for _ in 0..2 {
-        assert!(complete(&client).unwrap().rest.is_empty());
+        assert!(complete(&client).unwrap().llm_output.is_none());
     }
     closed.recv().unwrap();
     server.join();
