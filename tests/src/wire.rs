@@ -112,7 +112,6 @@ impl Case {
     ///
     /// # Panics
     /// If there is no free port.
-    #[must_use]
     pub fn serve(&self, packet: usize) -> (CannedServer, oneshot::Receiver<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");

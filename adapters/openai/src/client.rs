@@ -2,16 +2,19 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use rappel_core::LlmResult;
 use rappel_core::runtime::BoxFuture;
+use rappel_core::{CallOptions, LlmResult, Map, Value, json};
 
+use crate::call::Memory;
 use crate::clock::{Clock, Due};
 use crate::convert::{self, LlmChunks};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
 use crate::exchange::{Accept, Accepted, Exchange};
+use crate::headers::Headers;
 use crate::limits::{Limits, Phase};
 use crate::response::{Leftovers, ResponseBody};
 use crate::retry::Retries;
@@ -28,6 +31,10 @@ pub(crate) struct Client {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) endpoint: Endpoint,
     pub(crate) key: Option<Secret>,
+    pub(crate) key_header: KeyHeader,
+    pub(crate) headers: Headers,
+    /// The name of the provider, for telemetry.
+    pub(crate) provider: Cow<'static, str>,
     pub(crate) secrets: Secrets,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
@@ -35,7 +42,56 @@ pub(crate) struct Client {
     pub(crate) leftovers: Arc<Leftovers>,
 }
 
+/// The header that the key is sent in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KeyHeader {
+    /// `authorization: Bearer …`
+    #[default]
+    Bearer,
+    /// `api-key: …`, as Azure wants it.
+    ApiKey,
+}
+
 impl Client {
+    /// The client with the options of a call, or `None` if the options have none for it.
+    ///
+    /// # Errors
+    /// If a header cannot be sent.
+    pub(crate) fn with(&self, options: &CallOptions) -> Result<Option<Self>, OpenAiError> {
+        let times = [options.first_byte_timeout, options.chunk_timeout, options.total_timeout];
+        if options.headers.is_empty() && times.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let mut client = self.clone();
+        let mut own = Headers::default();
+        for (name, value) in &options.headers {
+            client.headers.insert(name, value)?;
+            own.insert(name, value)?;
+        }
+        client.secrets = self.secrets.with(own.secrets());
+        client.clock = self.clock.with_times(|times| {
+            times.first_byte = options.first_byte_timeout.or(times.first_byte);
+            times.chunk = options.chunk_timeout.or(times.chunk);
+            times.total = options.total_timeout.or(times.total);
+        });
+        Ok(Some(client))
+    }
+
+    /// The metadata of the model's runs: which provider and server it is.
+    pub(crate) fn metadata(&self) -> Map<String, Value> {
+        let fields = [
+            ("gen_ai.provider.name", json!(self.provider)),
+            ("server.address", json!(self.endpoint.host())),
+            ("server.port", json!(self.endpoint.port())),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+
+    /// Returns `true` if a failed request may be sent again.
+    pub(crate) fn retries(&self) -> bool {
+        self.retries.most > 0
+    }
+
     /// The deadline of a call that begins now, with all its attempts.
     pub(crate) fn due(&self) -> Option<Due> {
         self.clock.due(Phase::Total, self.clock.now())
@@ -64,11 +120,13 @@ impl Client {
     pub(crate) async fn complete(
         &self,
         request: &ChatRequest<'_>,
+        memory: Arc<Memory>,
         due: Option<Due>,
     ) -> Result<LlmResult, OpenAiError> {
         debug_assert!(!request.stream, "a whole answer must not be streamed");
         let response = self.post(request, Accept::Json, self.limits.body, due).await?;
-        convert::whole(LlmChunks::new(self.chunks(response, true))).await
+        let chunks = LlmChunks::new(self.chunks(response, true));
+        convert::whole(chunks.with_memory(memory)).await
     }
 
     /// Requests a stream, which ends at `due` at the latest. `request.stream` must be set.
@@ -93,6 +151,7 @@ impl Client {
     fn chunks(&self, response: Accepted, whole: bool) -> ChunkStream {
         ChunkStream::new(response.body, self.secrets.clone(), &self.limits, whole)
             .with_length(response.has_length)
+            .with_server(response.server)
             .when_over(ResponseBody::leave)
     }
 
@@ -107,6 +166,8 @@ impl Client {
             transport: &*self.transport,
             endpoint: &self.endpoint,
             key: self.key.as_ref(),
+            key_header: self.key_header,
+            headers: &self.headers,
             secrets: &self.secrets,
             clock: &self.clock,
             leftovers: &self.leftovers,
@@ -121,6 +182,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("endpoint", &self.endpoint)
             .field("key", &self.key)
+            .field("headers", &self.headers)
             .field("limits", &self.limits)
             .field("times", &self.clock)
             .field("retries", &self.retries)

@@ -65,6 +65,13 @@ impl Clock {
         Self { timer: timer.unwrap_or_else(|| Arc::new(Reactor)), times }
     }
 
+    /// The same clock with other limits.
+    pub(crate) fn with_times(&self, change: impl FnOnce(&mut Times)) -> Self {
+        let mut clock = self.clone();
+        change(&mut clock.times);
+        clock
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.timer.now()
     }

@@ -9,4 +9,4 @@ mod tool_calls;
 #[cfg(test)]
 pub(crate) use answers::result;
 pub(crate) use answers::{LlmChunks, whole};
-pub(crate) use messages::messages;
+pub(crate) use messages::{Reasoning, messages};

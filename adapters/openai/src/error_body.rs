@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::OpenAiError;
 use crate::secret::Secrets;
+use crate::server_info::ServerInfo;
 use crate::wire::read_value;
 
 /// A longer message is cut to this many characters, because some proxies answer with a whole page.
@@ -37,8 +38,9 @@ impl ErrorBody {
     }
 
     /// The error of a response with a status of success.
-    pub(crate) fn into_reported(self) -> OpenAiError {
+    pub(crate) fn into_reported(self, server: Box<ServerInfo>) -> OpenAiError {
         OpenAiError::Reported {
+            server,
             code: self.code,
             kind: self.kind,
             message: if self.message.is_empty() { "no reason given".into() } else { self.message },

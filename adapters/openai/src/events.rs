@@ -7,6 +7,7 @@ use crate::error::OpenAiError;
 use crate::error_body::ErrorBody;
 use crate::limits::Limits;
 use crate::secret::Secrets;
+use crate::server_info::ServerInfo;
 use crate::wire::Chunk;
 
 /// Names of events that only keep the connection open.
@@ -21,6 +22,8 @@ pub(crate) struct Events {
     whole: bool,
     /// The response has a length, so that a missing part of it is noticed.
     pub(crate) has_length: bool,
+    /// What the headers say, for errors.
+    pub(crate) server: Box<ServerInfo>,
     /// The response has ended, well or not.
     over: bool,
     /// Why it did not end well.
@@ -61,6 +64,7 @@ impl Events {
             secrets,
             whole,
             has_length: false,
+            server: Box::default(),
             over: false,
             failure: None,
             begun: false,
@@ -200,7 +204,9 @@ impl Events {
         } else if chunk.is_without_answer() {
             let words = ErrorBody::known(text.as_bytes(), &self.secrets);
             match words {
-                Some(words) if bare && !self.is_complete() => return Err(words.into_reported()),
+                Some(words) if bare && !self.is_complete() => {
+                    return Err(words.into_reported(self.server.clone()));
+                }
                 Some(words) => self.suspect = Some(words),
                 None if bare && first && chunk.is_foreign() => return Err(self.reported(text)),
                 None => {}
@@ -226,7 +232,7 @@ impl Events {
     /// The server says that the answer is over.
     fn done(&mut self) -> Result<Step, OpenAiError> {
         match self.suspect.take() {
-            Some(words) if !self.is_complete() => Err(words.into_reported()),
+            Some(words) if !self.is_complete() => Err(words.into_reported(self.server.clone())),
             _ => Ok(Step::End),
         }
     }
@@ -247,7 +253,7 @@ impl Events {
             return Err(error);
         }
         if let Some(words) = self.suspect.take() {
-            return Err(words.into_reported());
+            return Err(words.into_reported(self.server.clone()));
         }
         if !self.begun && self.decoder.is_binary() {
             return Err(OpenAiError::NotUtf8);
@@ -266,7 +272,7 @@ impl Events {
     }
 
     fn reported(&self, data: &str) -> OpenAiError {
-        ErrorBody::parse(data.as_bytes(), &self.secrets).into_reported()
+        ErrorBody::parse(data.as_bytes(), &self.secrets).into_reported(self.server.clone())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
         ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION,
         RETRY_AFTER, USER_AGENT,
@@ -15,14 +15,17 @@ use http::{
 };
 
 use crate::{
+    client::KeyHeader,
     clock::{Clock, Due},
     endpoint::Endpoint,
     error::OpenAiError,
     error_body::ErrorBody,
+    headers::Headers,
     inflate::Encoding,
     limits::Phase,
     response::{Leftovers, ResponseBody},
     secret::{Secret, Secrets},
+    server_info::ServerInfo,
     transport::Transport,
     wire::Chunk,
 };
@@ -35,6 +38,8 @@ const ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// The limit for reading an error's body. The status is known by then, and is more important.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 const USER_AGENT_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("rappel-openai/", env!("CARGO_PKG_VERSION")));
@@ -82,6 +87,8 @@ pub(crate) struct Accepted {
     pub(crate) has_length: bool,
     /// Its content type is that of JSON.
     pub(crate) is_json: bool,
+    /// What the headers say.
+    pub(crate) server: Box<ServerInfo>,
 }
 
 /// What a request needs.
@@ -89,6 +96,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) transport: &'a dyn Transport,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) key: Option<&'a Secret>,
+    pub(crate) key_header: KeyHeader,
+    /// The application's own headers.
+    pub(crate) headers: &'a Headers,
     pub(crate) secrets: &'a Secrets,
     pub(crate) clock: &'a Clock,
     pub(crate) leftovers: &'a Arc<Leftovers>,
@@ -109,7 +119,7 @@ impl Exchange<'_> {
         limit: usize,
     ) -> Result<Accepted, OpenAiError> {
         self.leftovers.settle();
-        let request = request(self.endpoint, path, self.key, body, accept)?;
+        let request = self.request(path, body, accept)?;
         let response =
             self.clock.within(Phase::FirstByte, self.total, self.transport.send(request)).await?;
         let (head, body) = response.into_parts();
@@ -122,6 +132,7 @@ impl Exchange<'_> {
             ResponseBody::new(body, clock, self.total, limit, self.leftovers.clone())
         });
 
+        let server = Box::new(ServerInfo::of(&head.headers, self.secrets));
         if head.status.is_redirection() {
             return Err(self.redirected(head.status, &head.headers));
         }
@@ -133,7 +144,7 @@ impl Exchange<'_> {
                 ),
                 None => ErrorBody::default(),
             };
-            return Err(status_error(head.status, &head.headers, said));
+            return Err(self.status_error(head.status, &head.headers, said, server));
         }
         let Some(mut body) = body else {
             return Err(OpenAiError::Encoded { encoding: self.redact(&other) });
@@ -143,12 +154,13 @@ impl Exchange<'_> {
             content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
         if admits(&content_type) {
             Ok(Accepted {
+                server,
                 body,
                 has_length: head.headers.contains_key(CONTENT_LENGTH),
                 is_json: content_type.contains("json") && !content_type.contains("event-stream"),
             })
         } else {
-            Err(self.unexpected_type(accept, &content_type, &mut body).await)
+            Err(self.unexpected_type(accept, &content_type, &mut body, server).await)
         }
     }
 
@@ -170,11 +182,12 @@ impl Exchange<'_> {
         accept: Accept,
         content_type: &str,
         body: &mut ResponseBody,
+        server: Box<ServerInfo>,
     ) -> OpenAiError {
         let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
         match Chunk::parse(&said) {
             Ok(answer) if answer.is_error() => {
-                ErrorBody::parse(&said, self.secrets).into_reported()
+                ErrorBody::parse(&said, self.secrets).into_reported(server)
             }
             _ => OpenAiError::ContentType {
                 expected: accept.media_type(),
@@ -186,28 +199,55 @@ impl Exchange<'_> {
     fn redact(&self, text: &str) -> String {
         self.secrets.redact(text).into_owned()
     }
-}
 
-fn request(
-    endpoint: &Endpoint,
-    path: &'static str,
-    key: Option<&Secret>,
-    body: Bytes,
-    accept: Accept,
-) -> Result<Request<Bytes>, OpenAiError> {
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.uri(path)?;
+    fn request(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        accept: Accept,
+    ) -> Result<Request<Bytes>, OpenAiError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.uri(path)?;
 
-    let headers = request.headers_mut();
-    headers.insert(USER_AGENT, USER_AGENT_VALUE);
-    headers.insert(ACCEPT, HeaderValue::from_static(accept.media_type()));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(key) = key {
-        headers.insert(AUTHORIZATION, key.bearer());
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, USER_AGENT_VALUE);
+        headers.insert(ACCEPT, HeaderValue::from_static(accept.media_type()));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match (self.key, self.key_header) {
+            (Some(key), KeyHeader::Bearer) => drop(headers.insert(AUTHORIZATION, key.bearer())),
+            (Some(key), KeyHeader::ApiKey) => drop(headers.insert(API_KEY, key.plain())),
+            (None, _) => {}
+        }
+        self.headers.apply(headers);
+        Ok(request)
     }
-    Ok(request)
+
+    fn status_error(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        said: ErrorBody,
+        mut server: Box<ServerInfo>,
+    ) -> OpenAiError {
+        if status == StatusCode::NOT_FOUND {
+            server.url = Some(self.redact(&self.endpoint.shown()));
+        }
+        OpenAiError::Status {
+            status: status.as_u16(),
+            code: said.code,
+            kind: said.kind,
+            message: if said.message.is_empty() {
+                status.canonical_reason().unwrap_or("no reason given").into()
+            } else {
+                said.message
+            },
+            retry_after: retry_after(headers),
+            should_retry: should_retry(headers),
+            server,
+        }
+    }
 }
 
 /// The address without a user name and a password.
@@ -221,17 +261,12 @@ fn without_name(location: &str) -> Cow<'_, str> {
     location.into()
 }
 
-fn status_error(status: StatusCode, headers: &HeaderMap, said: ErrorBody) -> OpenAiError {
-    OpenAiError::Status {
-        status: status.as_u16(),
-        code: said.code,
-        kind: said.kind,
-        message: if said.message.is_empty() {
-            status.canonical_reason().unwrap_or("no reason given").into()
-        } else {
-            said.message
-        },
-        retry_after: retry_after(headers),
+/// OpenAI's own header, which some gateways have, too.
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
     }
 }
 

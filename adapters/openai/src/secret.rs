@@ -24,6 +24,7 @@ const SHORTEST_IN_ANSWERS: usize = 16;
 pub(crate) struct Secret {
     key: Arc<str>,
     bearer: HeaderValue,
+    plain: HeaderValue,
     finder: Finder<'static>,
 }
 
@@ -35,7 +36,20 @@ impl Secret {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
             .map_err(|_| OpenAiError::InvalidApiKey)?;
         bearer.set_sensitive(true);
-        Ok(Self { key: key.into(), bearer, finder: Finder::new(key).into_owned() })
+        let mut plain = HeaderValue::from_str(key).map_err(|_| OpenAiError::InvalidApiKey)?;
+        plain.set_sensitive(true);
+        Ok(Self { key: key.into(), bearer, plain, finder: Finder::new(key).into_owned() })
+    }
+
+    /// A text that must not appear in any output, and is not sent as a key.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (bearer, plain) = (HeaderValue::from_static(""), HeaderValue::from_static(""));
+        Self { key: text.into(), bearer, plain, finder: Finder::new(text).into_owned() }
+    }
+
+    /// The value of a header that has nothing but the key, marked as sensitive.
+    pub(crate) fn plain(&self) -> HeaderValue {
+        self.plain.clone()
     }
 
     /// The value of the `authorization` header, marked as sensitive.
@@ -91,6 +105,14 @@ impl FromIterator<Secret> for Secrets {
     }
 }
 
+impl Secrets {
+    /// The same and others.
+    pub(crate) fn with(&self, others: impl Iterator<Item = Secret>) -> Self {
+        self.0.iter().cloned().chain(others).collect()
+    }
+}
+
+#[cfg(test)]
 impl From<Secret> for Secrets {
     fn from(secret: Secret) -> Self {
         Self(Arc::from([secret]))

@@ -16,6 +16,7 @@ use crate::events::{Events, Step};
 use crate::limits::Limits;
 use crate::response::ResponseBody;
 use crate::secret::Secrets;
+use crate::server_info::ServerInfo;
 use crate::wire::Chunk;
 
 /// The bytes of a response.
@@ -51,6 +52,8 @@ pub(crate) struct ChunkStream<B = ResponseBody> {
     events: Events,
     /// The first chunk, if it has been waited for.
     first: Option<Chunk>,
+    /// What the headers say, until the first chunk.
+    server: Option<Box<ServerInfo>>,
     budget: Budget,
     /// Takes the bytes after the answer's end.
     over: fn(B),
@@ -65,6 +68,7 @@ impl<B> ChunkStream<B> {
             bytes: Some(bytes),
             events: Events::new(secrets, limits, whole),
             first: None,
+            server: None,
             budget: Budget::new(),
             over: drop,
         }
@@ -73,6 +77,13 @@ impl<B> ChunkStream<B> {
     /// Passes the rest of the bytes to `over` once the answer has ended.
     pub(crate) fn when_over(mut self, over: fn(B)) -> Self {
         self.over = over;
+        self
+    }
+
+    /// Adds what the headers say to the first chunk, and to an error in its place.
+    pub(crate) fn with_server(mut self, server: Box<ServerInfo>) -> Self {
+        self.events.server.clone_from(&server);
+        self.server = Some(server);
         self
     }
 
@@ -96,7 +107,8 @@ impl<B: Packets> ChunkStream<B> {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, OpenAiError>>> {
         while let Some(bytes) = &mut self.bytes {
             match self.events.next() {
-                Ok(Step::Chunk(chunk)) => {
+                Ok(Step::Chunk(mut chunk)) => {
+                    chunk.server = self.server.take();
                     match self.events.completeness() {
                         Some(true) => bytes.begin_grace(),
                         Some(false) => bytes.end_grace(),

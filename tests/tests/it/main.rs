@@ -24,6 +24,7 @@ mod openai_requests;
 mod openai_results;
 mod openai_retries;
 mod openai_secrets;
+mod openai_settings;
 mod openai_wire;
 mod own_runtime;
 mod parents_that_end_first;

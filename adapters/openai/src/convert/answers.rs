@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -12,6 +13,7 @@ use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, Value};
 use super::beside::{Beside, news};
 use super::logprobs;
 use super::tool_calls::Calls;
+use crate::call::Memory;
 use crate::error::OpenAiError;
 use crate::wire::{self, MOST_CHOICES};
 
@@ -73,6 +75,7 @@ struct Answer {
     beside: Map<String, Value>,
     usage: Option<TokenUsage>,
     choices: Vec<Choice>,
+    memory: Option<Arc<Memory>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +103,16 @@ impl Answer {
         let first = &mut chunks[0];
         first.usage = usage.and_then(|usage| self.merge(usage));
         first.llm_output = news(&mut self.beside, whole.rest);
+        if let Some(id) = first.llm_output.get("id").and_then(Value::as_str) {
+            first.response_id = Some(id.to_owned()).filter(|id| !id.is_empty());
+        }
+        if let Some(server) = whole.server {
+            for (name, value) in server.to_output() {
+                // What the answer itself says counts.
+                first.llm_output.entry(name).or_insert(value);
+            }
+            first.request_id = server.request_id;
+        }
         if whole.model.is_some() && whole.model != self.model {
             first.model_name.clone_from(&whole.model);
             self.model = whole.model;
@@ -121,6 +134,7 @@ impl Answer {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         let index = choice.index.unwrap_or(position);
         let mut chunk = LlmChunk::default().with_index(index);
+        let memory = self.memory.clone();
         let known = self.choice(index);
         let mut fields = mem::take(&mut choice.rest);
         match logprobs::read(mem::take(&mut choice.logprobs)) {
@@ -131,6 +145,9 @@ impl Answer {
         chunk.finish_reason = choice.finish_reason().map(Into::into);
 
         let mut delta = choice.into_content();
+        if let (Some(memory), Some(short)) = (&memory, delta.has_short_reasoning()) {
+            memory.note_reasoning(short);
+        }
         let calls = delta.take_calls();
         let single = calls.len() == 1;
         chunk.reasoning = delta.reasoning().into();
@@ -206,6 +223,17 @@ impl<S> LlmChunks<S> {
     pub(crate) fn new(stream: S) -> Self {
         let (ready, answer) = (VecDeque::new(), Answer::default());
         Self { stream, ready, answer, answered: false, end: None }
+    }
+
+    /// Notes what the answer tells about its server.
+    pub(crate) fn with_memory(mut self, memory: Arc<Memory>) -> Self {
+        self.answer.memory = Some(memory);
+        self
+    }
+
+    /// Makes `chunk` the next item again.
+    pub(crate) fn put_back(&mut self, chunk: LlmChunk) {
+        self.ready.push_front(chunk);
     }
 }
 

@@ -57,7 +57,7 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
 
 fn complete(client: &Client) -> Result<LlmResult, OpenAiError> {
     let request = ChatRequest { model: "m", ..ChatRequest::default() };
-    block_on(client.complete(&request, client.due()))
+    block_on(client.complete(&request, Arc::default(), client.due()))
 }
 
 fn stream(client: &Client) -> Result<crate::sse::ChunkStream, OpenAiError> {
@@ -237,7 +237,7 @@ fn requests_can_move_between_threads() {
     fn is_send<T: Send>(_: T) {}
     let client = client("http://127.0.0.1:1/v1");
     let request = ChatRequest::default();
-    is_send(client.complete(&request, None));
+    is_send(client.complete(&request, Arc::default(), None));
     is_send(client.stream(&request, None));
 }
 
@@ -282,7 +282,7 @@ fn dropping_the_request_closes_the_socket() {
     });
     let client = client(&server.url());
     let request = ChatRequest::default();
-    let mut request = Box::pin(client.complete(&request, None));
+    let mut request = Box::pin(client.complete(&request, Arc::default(), None));
     // Polled until the server has the whole request, which it never answers.
     block_on(futures_lite::future::poll_fn(|cx| {
         assert!(request.as_mut().poll(cx).is_pending());

@@ -10,6 +10,7 @@ use super::lenient::{self, Said};
 use super::mend;
 use super::usage::Usage;
 use crate::error::JsonFault;
+use crate::server_info::ServerInfo;
 
 /// The maximum number of choices. It is also the maximum of OpenAI's `n`.
 pub(crate) const MOST_CHOICES: usize = 128;
@@ -37,6 +38,9 @@ pub(crate) struct Chunk {
     /// `true` if it is a whole answer and no piece of one. It is not part of the JSON.
     #[serde(skip)]
     pub(crate) whole: bool,
+    /// What the headers of the response say, with its first chunk.
+    #[serde(skip)]
+    pub(crate) server: Option<Box<ServerInfo>>,
     /// `id`, `created`, `system_fingerprint`, `service_tier`, and fields of the server's own.
     #[serde(flatten, deserialize_with = "lenient::rest")]
     pub(crate) rest: Map<String, Value>,
@@ -280,6 +284,13 @@ impl Delta {
         let fields = [self.reasoning_content.as_deref(), self.reasoning.as_deref()];
         let said = fields.into_iter().flatten().find(|text| !text.is_empty());
         said.unwrap_or(&self.content.thought)
+    }
+
+    /// Whether the reasoning is called `reasoning`. `None` if there is none.
+    pub(crate) fn has_short_reasoning(&self) -> Option<bool> {
+        let is_there = |field: &Option<String>| field.as_ref().is_some_and(|text| !text.is_empty());
+        let (long, short) = (is_there(&self.reasoning_content), is_there(&self.reasoning));
+        (long || short).then_some(!long)
     }
 
     fn says_something(&self) -> bool {

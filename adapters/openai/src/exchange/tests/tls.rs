@@ -34,7 +34,7 @@ pub(super) fn server(
 pub(super) fn trusting(pem: &str) -> ConnectionSettings {
     ConnectionSettings {
         certificates: vec![pem.as_bytes().to_vec()],
-        no_default_roots: true,
+        roots: crate::tls::Roots::Empty,
         ..ConnectionSettings::default()
     }
 }
