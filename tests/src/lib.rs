@@ -1,6 +1,7 @@
 //! Tests of rappel: every body runs on every runtime.
 
 pub mod held;
+pub mod mutations;
 pub mod openai_server;
 pub mod record;
 pub mod replay;

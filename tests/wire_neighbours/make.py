@@ -290,3 +290,12 @@ packed("i09-label-without-compression", SENT, "gzip", "gzip", {"error": "Encoded
 packed("i10-gzip-cut-after-finish", gzip.compress(SENT, mtime=0)[:-9], "gzip", "gzip", cut=True)
 case("b12-characters-across-packets-alike", 'data: {"choices":[{"delta":{"content":"é€😀é€😀é€😀"},"finish_reason":"stop"}]}\n\n',
      {"text": "é€😀é€😀é€😀", "error": "none"}, "all characters, also those that two packets share")
+
+# More of the same kinds.
+case("h13-json-in-a-text", events("data: " + json.dumps(json.dumps(text("Hi"))) + "\n\n", STOP), {"text": "Hi", "error": "none"}, "the text")
+case("h14-json-in-a-list", events("data: [" + json.dumps(text("Hi")) + "]\n\n", STOP), {"text": "Hi", "error": "none"}, "the text")
+case("h15-json-text-as-content-alike", events(text("{\"a\":1}"), STOP), {"text": "{\"a\":1}", "error": "none"}, "the text")
+case("d17-older-api", events({"choices": [{"index": 0, "text": "Hi", "finish_reason": None}]}, {"choices": [{"index": 0, "text": "!", "finish_reason": "stop"}]}), {"text": "Hi!", "finish": "stop", "error": "none"}, "the text")
+case("d18-text-beside-a-delta-alike", events(chunk({"content": "Hi"}, choice={"text": "x"}), STOP), {"text": "Hi", "gens/0/extra/text": "x", "error": "none"}, "the content")
+case("d19-page-without-type-alike", "<html>\n<p>Welcome</p>\n</html>\n", {"error": "InvalidBody"}, "an error: it is not an answer", type=None)
+case("c10-content-as-object", events(chunk({"content": {"type": "text", "text": "Hi"}}), STOP), {"text": "Hi", "error": "none"}, "the text")

@@ -9,11 +9,10 @@ use rappel_core::{CallbackManager, Value};
 use serde::Serialize;
 
 use crate::chat::ChatOpenAi;
-use crate::client::KeyHeader;
 use crate::connection::{ConnectionSettings, provider};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::secret::Secret;
+use crate::secret::{KeyHeader, Secret};
 use crate::settings::{SendReasoning, Settings, StreamOptions, Tools, object, value};
 use crate::wire::ChatRequest;
 

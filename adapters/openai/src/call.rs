@@ -1,12 +1,12 @@
 //! The settings of one call: those of the model, with the options of the call.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rappel_core::{CallOptions, Message};
 
 use crate::client::Client;
 use crate::error::OpenAiError;
+use crate::memory::Memory;
 use crate::settings::{Settings, StreamOptions};
 use crate::wire::ChatRequest;
 
@@ -15,21 +15,6 @@ pub(crate) struct Call {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) memory: Arc<Memory>,
-}
-
-/// What was learned about a server. The calls of a model share it.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// It refuses `stream_options`.
-    refuses_stream_options: AtomicBool,
-    /// It calls the reasoning of an answer `reasoning`, and not `reasoning_content`.
-    short_reasoning: AtomicBool,
-}
-
-impl Memory {
-    pub(crate) fn note_reasoning(&self, short: bool) {
-        self.short_reasoning.store(short, Ordering::Relaxed);
-    }
 }
 
 impl Call {
@@ -57,9 +42,9 @@ impl Call {
         messages: &'a [Message],
         stream: bool,
     ) -> Result<ChatRequest<'a>, OpenAiError> {
-        let short_reasoning = self.memory.short_reasoning.load(Ordering::Relaxed);
+        let short_reasoning = self.memory.has_short_reasoning();
         let mut request = self.settings.request(messages, stream, short_reasoning)?;
-        if self.memory.refuses_stream_options.load(Ordering::Relaxed)
+        if self.memory.refuses_stream_options()
             && matches!(self.settings.stream_options, StreamOptions::Usage)
         {
             request.stream_options = None;
@@ -80,6 +65,6 @@ impl Call {
         let refused = request.stream_options.is_some()
             && matches!(self.settings.stream_options, StreamOptions::Usage)
             && ["stream_options", "include_usage"].iter().any(|name| message.contains(name));
-        refused && !self.memory.refuses_stream_options.swap(true, Ordering::Relaxed)
+        refused && !self.memory.note_refusal()
     }
 }

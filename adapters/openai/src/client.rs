@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rappel_core::runtime::BoxFuture;
 use rappel_core::{CallOptions, LlmResult, Map, Value, json};
 
-use crate::call::Memory;
 use crate::clock::{Clock, Due};
 use crate::convert::{self, LlmChunks};
 use crate::endpoint::Endpoint;
@@ -16,9 +15,10 @@ use crate::error::OpenAiError;
 use crate::exchange::{Accept, Accepted, Exchange};
 use crate::headers::Headers;
 use crate::limits::{Limits, Phase};
+use crate::memory::Memory;
 use crate::response::{Leftovers, ResponseBody};
 use crate::retry::Retries;
-use crate::secret::{Secret, Secrets};
+use crate::secret::{KeyHeader, Secret, Secrets};
 use crate::sse::ChunkStream;
 use crate::transport::Transport;
 use crate::wire::ChatRequest;
@@ -40,16 +40,6 @@ pub(crate) struct Client {
     pub(crate) clock: Clock,
     pub(crate) retries: Retries,
     pub(crate) leftovers: Arc<Leftovers>,
-}
-
-/// The header that the key is sent in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum KeyHeader {
-    /// `authorization: Bearer …`
-    #[default]
-    Bearer,
-    /// `api-key: …`, as Azure wants it.
-    ApiKey,
 }
 
 impl Client {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rappel_core::Timer;
 
-use crate::client::{Client, KeyHeader};
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::endpoint::Endpoint;
@@ -15,7 +15,7 @@ use crate::limits::{Limits, Times};
 use crate::proxy::ProxyChoice;
 use crate::response::Leftovers;
 use crate::retry::Retries;
-use crate::secret::Secret;
+use crate::secret::{KeyHeader, Secret};
 use crate::tls::{Roots, Store};
 use crate::transport::Transport;
 

@@ -77,7 +77,9 @@ pub(crate) struct Decoder {
     end: ObjectEnd,
     /// Bytes that said nothing since [`heard`](Self::heard).
     silence: usize,
-    /// A line was neither a field nor JSON, nor text.
+    /// A line was neither a field nor JSON.
+    noise: bool,
+    /// Nor was it text.
     binary: bool,
 }
 
@@ -97,6 +99,7 @@ impl Decoder {
             has_data: false,
             end: ObjectEnd::default(),
             silence: 0,
+            noise: false,
             binary: false,
         }
     }
@@ -126,6 +129,11 @@ impl Decoder {
     /// The beginning of an object whose end has not arrived.
     pub(crate) fn open_object(&self) -> Option<&[u8]> {
         (self.line == Line::Object).then_some(&*self.text)
+    }
+
+    /// Returns `true` if a line was neither a field nor JSON.
+    pub(crate) fn has_noise(&self) -> bool {
+        self.noise
     }
 
     /// Returns `true` if a line was not text.
@@ -302,7 +310,10 @@ impl Decoder {
                 let end = self.end.feed(line);
                 return self.push_object(&line[..end.unwrap_or(line.len())], end.is_some());
             }
-            _ => self.binary |= core::str::from_utf8(line).is_err(),
+            _ => {
+                self.noise = true;
+                self.binary |= core::str::from_utf8(line).is_err();
+            }
         }
         self.silence = self.silence.saturating_add(line.len());
         Ok(None)

@@ -182,14 +182,6 @@ fn prefix(path: &str) -> &str {
     path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/')
 }
 
-/// Returns `true` if the path of an address names a version: `/v1/…`, `/api/v3/…`.
-pub(crate) fn has_version(url: &str) -> bool {
-    url.split('/').any(|part| {
-        let digits = part.strip_prefix('v').unwrap_or_default();
-        digits.starts_with(|first: char| first.is_ascii_digit())
-    })
-}
-
 /// Returns `true` for a part of a path that looks like a key.
 fn may_be_key(part: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
@@ -342,8 +334,6 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(base_url).unwrap().shown(), expected);
         }
-        assert!(has_version("http://h/v1/chat") && has_version("http://h/api/v1beta/openai"));
-        assert!(!has_version("http://h/chat/completions") && !has_version("http://h/vision/x"));
     }
 
     #[test]

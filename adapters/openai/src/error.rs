@@ -344,9 +344,32 @@ impl fmt::Display for Place<'_> {
             return Ok(());
         };
         write!(f, " (at {url}")?;
-        if !crate::endpoint::has_version(url) {
+        if !has_version(url) {
             f.write_str(": is `/v1` missing in the base URL?")?;
         }
         f.write_str(")")
+    }
+}
+
+/// Returns `true` if the path of an address names a version: `/v1/…`, `/api/v3/…`.
+fn has_version(url: &str) -> bool {
+    url.split('/').any(|part| {
+        let digits = part.strip_prefix('v').unwrap_or_default();
+        digits.starts_with(|first: char| first.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_in_an_address_is_found() {
+        for url in ["http://h/v1/chat", "http://h/api/v1beta/openai"] {
+            assert!(has_version(url), "{url}");
+        }
+        for url in ["http://h/chat/completions", "http://v.ai/vision/x"] {
+            assert!(!has_version(url), "{url}");
+        }
     }
 }

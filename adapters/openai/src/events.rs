@@ -1,14 +1,16 @@
 //! The events of an answer: what each part of a response means. It does no I/O.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::decoder::{Decoder, DecoderLimits, Part, TooLarge, is_done};
-use crate::error::OpenAiError;
+use crate::error::{JsonFault, OpenAiError};
 use crate::error_body::ErrorBody;
 use crate::limits::Limits;
 use crate::secret::Secrets;
 use crate::server_info::ServerInfo;
-use crate::wire::Chunk;
+use crate::wire::{Chunk, ObjectEnd, is_whole_object};
 
 /// Names of events that only keep the connection open.
 const HEARTBEATS: [&[u8]; 4] = [b"ping", b"heartbeat", b"keepalive", b"keep-alive"];
@@ -153,23 +155,21 @@ impl Events {
         if has_name && !data.starts_with(['{', '[']) {
             return Ok(None);
         }
-        match Chunk::parse(&self.secrets.redact_answer(data.as_bytes())) {
-            Ok(chunk) => self.take(chunk, data, false),
-            // The connection broke within this event.
-            Err(_) if self.failure.is_some() => Ok(None),
-            Err(_) if self.over => Err(OpenAiError::Cut { source: None }),
-            Err(fault) => {
-                Err(self.error_in_list(data).unwrap_or_else(|| OpenAiError::event(fault)))
+        let fault = match Chunk::parse(&self.secrets.redact_answer(data.as_bytes())) {
+            Ok(chunk) => return self.take(chunk, data, false),
+            Err(fault) => fault,
+        };
+        if let Some(object) = inner_object(data) {
+            if let Ok(chunk) = Chunk::parse(&self.secrets.redact_answer(object.as_bytes())) {
+                return self.take(chunk, &object, false);
             }
         }
-    }
-
-    /// Google's form: a list with an error in it.
-    fn error_in_list(&self, data: &str) -> Option<OpenAiError> {
-        let inner = data.strip_prefix('[')?.trim_start();
-        let object = inner.get(..crate::wire::ObjectEnd::default().feed(inner.as_bytes())?)?;
-        let chunk = Chunk::parse(object.as_bytes()).ok()?;
-        chunk.is_error().then(|| self.reported(object))
+        match self.over {
+            // The connection broke within this event.
+            true if self.failure.is_some() => Ok(None),
+            true => Err(OpenAiError::Cut { source: None }),
+            false => Err(OpenAiError::event(fault)),
+        }
     }
 
     /// Reads an object that is no event: a whole answer, a piece of a stream that has no events, or
@@ -258,6 +258,9 @@ impl Events {
         if !self.begun && self.decoder.is_binary() {
             return Err(OpenAiError::NotUtf8);
         }
+        if !self.begun && !self.whole && self.decoder.has_noise() {
+            return Err(OpenAiError::body(JsonFault::NotAnObject));
+        }
         if self.whole && self.ends.begun == 0 {
             if self.begun {
                 return Ok(Step::End);
@@ -274,6 +277,18 @@ impl Events {
     fn reported(&self, data: &str) -> OpenAiError {
         ErrorBody::parse(data.as_bytes(), &self.secrets).into_reported(self.server.clone())
     }
+}
+
+/// The object in a list, which is Google's form of an error, or in a text, from a proxy that encodes
+/// JSON twice.
+fn inner_object(data: &str) -> Option<Cow<'_, str>> {
+    if let Some(list) = data.strip_prefix('[') {
+        let list = list.trim_start();
+        let end = ObjectEnd::default().feed(list.as_bytes())?;
+        return list.starts_with('{').then(|| list[..end].into());
+    }
+    let text: String = serde_json::from_str(data).ok()?;
+    is_whole_object(&text).then(|| text.into())
 }
 
 /// Which of the answers in a stream have begun, and which have a finish reason. Each answer has a

@@ -15,7 +15,6 @@ use http::{
 };
 
 use crate::{
-    client::KeyHeader,
     clock::{Clock, Due},
     endpoint::Endpoint,
     error::OpenAiError,
@@ -24,7 +23,7 @@ use crate::{
     inflate::Encoding,
     limits::Phase,
     response::{Leftovers, ResponseBody},
-    secret::{Secret, Secrets},
+    secret::{KeyHeader, Secret, Secrets},
     server_info::ServerInfo,
     transport::Transport,
     wire::Chunk,
@@ -132,7 +131,7 @@ impl Exchange<'_> {
             ResponseBody::new(body, clock, self.total, limit, self.leftovers.clone())
         });
 
-        let server = Box::new(ServerInfo::of(&head.headers, self.secrets));
+        let server = Box::new(ServerInfo::of(&head.headers, |text| self.redact(text)));
         if head.status.is_redirection() {
             return Err(self.redirected(head.status, &head.headers));
         }

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::error::OpenAiError;
 use crate::secret::Secret;
 
-/// A value that is at least this long may be a secret, whatever its name is.
+/// A value that is at least this long, and of letters and digits, may be a secret, whatever its name
+/// is.
 const LONG: usize = 16;
 
 /// Parts of the names of secrets.
@@ -15,8 +16,16 @@ const SECRET_NAMES: [&str; 9] =
     ["key", "token", "secret", "auth", "password", "cookie", "signature", "credential", "code"];
 
 /// Names whose values are never secrets, and which servers name in their errors.
-const PUBLIC_NAMES: [&str; 5] =
-    ["api-version", "user-agent", "openai-organization", "openai-project", "http-referer"];
+const PUBLIC_NAMES: [&str; 8] = [
+    "accept",
+    "api-version",
+    "http-referer",
+    "openai-organization",
+    "openai-project",
+    "referer",
+    "user-agent",
+    "x-title",
+];
 
 /// Headers that belong to the transport, or to the form of the request.
 const RESERVED: [&str; 8] = [
@@ -88,7 +97,13 @@ pub(crate) fn secret(name: &str, value: &str) -> Option<Secret> {
         _ => value,
     };
     let by_name = SECRET_NAMES.iter().any(|part| name.contains(part));
-    (by_name || value.len() >= LONG).then(|| Secret::of_text(value.trim()))
+    let has = |kind: fn(&u8) -> bool| value.as_bytes().iter().any(kind);
+    let by_form = value.len() >= LONG
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_alphabetic)
+        && !has(u8::is_ascii_whitespace)
+        && !value.contains("://");
+    (by_name || by_form).then(|| Secret::of_text(value.trim()))
 }
 
 #[cfg(test)]
@@ -99,14 +114,17 @@ mod tests {
 
     #[test]
     fn secrets_are_found_by_name_or_length() {
-        for (name, value) in
-            [("api-key", "abcd"), ("x-title", "0123456789abcdef"), ("Authorization", "Basic abcd")]
-        {
+        for (name, value) in [
+            ("api-key", "abcd"),
+            ("x-gateway", "0123456789abcdef"),
+            ("Authorization", "Basic abcd"),
+        ] {
             assert!(secret(name, value).is_some(), "{name}");
         }
         for (name, value) in [
             ("api-version", "2024-10-01-preview"),
-            ("x-title", "My app"),
+            ("x-app", "My application, version 2"),
+            ("x-app", "https://example.org/1"),
             ("OpenAI-Organization", "org-0123456789abcdef"),
         ] {
             assert!(secret(name, value).is_none(), "{name}");

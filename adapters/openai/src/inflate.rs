@@ -71,7 +71,15 @@ impl Encoding {
             Self::Other(name) => return Err(name),
         };
         let rest = Bytes::new();
-        Ok(Box::pin(Inflate { body, name, decoder, rest, is_empty: true, is_over: false }))
+        Ok(Box::pin(Inflate {
+            body,
+            name,
+            decoder,
+            rest,
+            is_empty: true,
+            is_broken: false,
+            is_over: false,
+        }))
     }
 }
 
@@ -84,7 +92,9 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn inflate(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    /// Inflates the bytes one by one, so that what comes before a fault does not depend on the
+    /// borders of packets. Returns `false` after a fault.
+    fn inflate(&mut self, bytes: &[u8], inflated: &mut Vec<u8>) -> bool {
         if let (Self::Unknown, Some(first)) = (&self, bytes.first()) {
             // The method of zlib is 8, with a window of at most 32 KiB.
             let is_zlib = first & 0x0f == 8 && first >> 4 <= 7;
@@ -93,30 +103,34 @@ impl Decoder {
                 false => Self::Raw(DeflateDecoder::new(Vec::new())),
             };
         }
-        match self {
-            Self::Gzip(decoder) => step(decoder, bytes, MultiGzDecoder::get_mut),
-            Self::Zlib(decoder) => step(decoder, bytes, ZlibDecoder::get_mut),
-            Self::Raw(decoder) => step(decoder, bytes, DeflateDecoder::get_mut),
-            Self::Unknown => Ok(Vec::new()),
-        }
+        bytes.iter().all(|byte| {
+            let step = match self {
+                Self::Gzip(decoder) => step(decoder, *byte, inflated, MultiGzDecoder::get_mut),
+                Self::Zlib(decoder) => step(decoder, *byte, inflated, ZlibDecoder::get_mut),
+                Self::Raw(decoder) => step(decoder, *byte, inflated, DeflateDecoder::get_mut),
+                Self::Unknown => Ok(()),
+            };
+            step.is_ok()
+        })
     }
 }
 
 fn step<W: Write>(
     decoder: &mut W,
-    bytes: &[u8],
+    byte: u8,
+    inflated: &mut Vec<u8>,
     output: fn(&mut W) -> &mut Vec<u8>,
-) -> io::Result<Vec<u8>> {
-    let mut bytes = bytes;
-    while !bytes.is_empty() {
-        match decoder.write(bytes)? {
-            // Bytes after the end of the compressed data.
-            0 => break,
-            written => bytes = &bytes[written..],
+) -> io::Result<()> {
+    // Nothing is written of bytes after the end of the compressed data.
+    while decoder.write(&[byte])? == 0 {
+        if output(decoder).is_empty() {
+            break;
         }
+        inflated.append(output(decoder));
     }
     decoder.flush()?;
-    Ok(core::mem::take(output(decoder)))
+    inflated.append(output(decoder));
+    Ok(())
 }
 
 /// A body that is inflated as it arrives.
@@ -128,6 +142,8 @@ struct Inflate {
     rest: Bytes,
     /// Nothing has come out yet.
     is_empty: bool,
+    /// The compressed data has a fault. It is an error after what was before it.
+    is_broken: bool,
     is_over: bool,
 }
 
@@ -144,16 +160,18 @@ impl Stream for Inflate {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         while !this.is_over {
+            if this.is_broken {
+                return this.failed();
+            }
             if this.rest.has_remaining() {
                 let bytes = this.rest.split_to(this.rest.len().min(STEP));
-                match this.decoder.inflate(&bytes) {
-                    Ok(inflated) if inflated.is_empty() => continue,
-                    Ok(inflated) => {
-                        this.is_empty = false;
-                        return Poll::Ready(Some(Ok(inflated.into())));
-                    }
-                    Err(_) => return this.failed(),
+                let mut inflated = Vec::new();
+                this.is_broken = !this.decoder.inflate(&bytes, &mut inflated);
+                if !inflated.is_empty() {
+                    this.is_empty = false;
+                    return Poll::Ready(Some(Ok(inflated.into())));
                 }
+                continue;
             }
             match core::task::ready!(this.body.as_mut().poll_next(cx)) {
                 Some(Ok(bytes)) => this.rest = bytes,

@@ -19,6 +19,16 @@ const SHORTEST_SECRET: usize = 4;
 /// "lm-studio") that may be part of an answer.
 const SHORTEST_IN_ANSWERS: usize = 16;
 
+/// The header that the key is sent in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KeyHeader {
+    /// `authorization: Bearer …`
+    #[default]
+    Bearer,
+    /// `api-key: …`, as Azure wants it.
+    ApiKey,
+}
+
 /// An API key that is a valid header value.
 #[derive(Clone)]
 pub(crate) struct Secret {

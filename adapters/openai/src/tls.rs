@@ -129,4 +129,37 @@ mod tests {
             assert!(matches!(error, OpenAiError::InvalidCertificate { .. }), "{pem}");
         }
     }
+
+    /// Run by the test below, in a process with an environment of its own.
+    #[test]
+    #[ignore = "it is a part of another test"]
+    fn what_the_system_has() {
+        // With one thread, the test harness has begun a line of its own.
+        println!();
+        match Store::of(Roots::System) {
+            Ok(store) => println!("roots: {}", store.0.len()),
+            Err(error) => println!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_systems_roots_may_be_in_a_file_of_the_environment() {
+        let ask = |file: &std::path::Path| {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "--ignored", "--nocapture", "tls::tests::what_the_system_has"]);
+            let child = child.env_remove("SSL_CERT_DIR").env("SSL_CERT_FILE", file);
+            String::from_utf8(child.output().unwrap().stdout).unwrap()
+        };
+        let certificate =
+            || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+        let file = std::env::temp_dir().join(format!("rappel-roots-{}.pem", std::process::id()));
+        std::fs::write(&file, certificate() + &certificate()).unwrap();
+        let (found, missing) = (ask(&file), ask(&file.with_extension("missing")));
+        std::fs::remove_file(&file).unwrap();
+        assert!(found.contains("roots: 2\n"), "{found}");
+        assert!(
+            missing.contains("error: no root certificate of the system can be read"),
+            "{missing}"
+        );
+    }
 }

@@ -9,6 +9,7 @@ mod chat_start_falls_back;
 mod code_inside_a_run;
 mod conformance;
 mod crashes;
+mod errors_and_messages;
 mod every_handler_is_called;
 mod examples;
 mod levels_inherit;

@@ -13,8 +13,8 @@ use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, Value};
 use super::beside::{Beside, news};
 use super::logprobs;
 use super::tool_calls::Calls;
-use crate::call::Memory;
 use crate::error::OpenAiError;
+use crate::memory::Memory;
 use crate::wire::{self, MOST_CHOICES};
 
 /// The result of a whole answer, with a generation for each choice, empty ones included.
@@ -144,6 +144,7 @@ impl Answer {
         }
         chunk.finish_reason = choice.finish_reason().map(Into::into);
 
+        let has_message = choice.delta.is_some() || choice.message.is_some();
         let mut delta = choice.into_content();
         if let (Some(memory), Some(short)) = (&memory, delta.has_short_reasoning()) {
             memory.note_reasoning(short);
@@ -151,7 +152,11 @@ impl Answer {
         let calls = delta.take_calls();
         let single = calls.len() == 1;
         chunk.reasoning = delta.reasoning().into();
-        chunk.text = delta.content.text.unwrap_or_default().into();
+        let text = match has_message {
+            true => delta.content.text,
+            false => legacy_text(&mut fields),
+        };
+        chunk.text = text.unwrap_or_default().into();
         chunk.refusal = delta.refusal.unwrap_or_default().into();
         let calls = calls.into_iter().enumerate();
         chunk.tool_calls = calls
@@ -184,6 +189,18 @@ impl Answer {
             self.choices.resize_with(index + 1, Choice::default);
         }
         &mut self.choices[index]
+    }
+}
+
+/// The text of a choice that has neither a delta nor a message, from a server that answers in the
+/// form of OpenAI's older API.
+fn legacy_text(fields: &mut Map<String, Value>) -> Option<String> {
+    match fields.remove("text")? {
+        Value::String(text) => Some(text),
+        other => {
+            fields.insert("text".to_owned(), other);
+            None
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Said, D::Err
             said.text = Some(parts.iter().filter_map(part_text).collect());
             said.thought = parts.iter().flat_map(part_thoughts).collect();
         }
+        part @ Value::Object(_) => said.text = part_text(&part).map(str::to_owned),
         _ => {}
     }
     Ok(said)

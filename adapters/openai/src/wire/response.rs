@@ -244,7 +244,10 @@ impl Choice {
 
     /// Returns `true` if it has more than its finish reason: text, or a tool call.
     pub(crate) fn says_something(&self) -> bool {
-        self.delta.as_ref().or(self.message.as_ref()).is_some_and(Delta::says_something)
+        match self.delta.as_ref().or(self.message.as_ref()) {
+            Some(said) => said.says_something(),
+            None => self.rest.get("text").is_some_and(|text| !is_blank(text)),
+        }
     }
 
     /// The delta, or the message if there is no delta.
