@@ -129,11 +129,17 @@ impl Client {
     ) -> Result<ChunkStream, OpenAiError> {
         debug_assert!(request.stream, "the server would not stream");
         let response = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
-        let is_json = response.is_json;
+        let json_type = response.json_type.clone();
         let mut chunks = self.chunks(response, false);
-        if is_json {
+        if let Some(found) = json_type {
             // It is probably an error in place of a stream.
-            chunks.peek().await?;
+            chunks.peek().await.map_err(|error| match error {
+                // Neither a stream nor an answer as JSON.
+                OpenAiError::Cut { source: None } | OpenAiError::InvalidBody { .. } => {
+                    OpenAiError::ContentType { expected: Accept::EventStream.media_type(), found }
+                }
+                error => error,
+            })?;
         }
         Ok(chunks)
     }

@@ -51,7 +51,7 @@ pub(crate) enum Accept {
 }
 
 impl Accept {
-    const fn media_type(self) -> &'static str {
+    pub(crate) const fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::EventStream => "text/event-stream",
@@ -84,8 +84,8 @@ pub(crate) struct Accepted {
     pub(crate) body: ResponseBody,
     /// It has a length, so that a missing part of it is noticed.
     pub(crate) has_length: bool,
-    /// Its content type is that of JSON.
-    pub(crate) is_json: bool,
+    /// Its content type, without secrets, if that is JSON and nothing else.
+    pub(crate) json_type: Option<String>,
     /// What the headers say.
     pub(crate) server: Box<ServerInfo>,
 }
@@ -156,7 +156,9 @@ impl Exchange<'_> {
                 server,
                 body,
                 has_length: head.headers.contains_key(CONTENT_LENGTH),
-                is_json: content_type.contains("json") && !content_type.contains("event-stream"),
+                json_type: (content_type.contains("json")
+                    && !content_type.contains("event-stream"))
+                .then(|| self.redact(&content_type)),
             })
         } else {
             Err(self.unexpected_type(accept, &content_type, &mut body, server).await)
