@@ -9,15 +9,16 @@ use rappel_core::{CallbackManager, Value};
 use serde::Serialize;
 
 use crate::chat::ChatOpenAi;
-use crate::connection::ConnectionSettings;
+use crate::connection::{ConnectionSettings, provider};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::secret::Secret;
-use crate::settings::{Settings, StreamOptions, Tools, object, value};
+use crate::secret::{KeyHeader, Secret};
+use crate::settings::{SendReasoning, Settings, StreamOptions, Tools, object, value};
 use crate::wire::ChatRequest;
 
 const BASE_URL: &str = "OPENAI_BASE_URL";
 const API_KEY: &str = "OPENAI_API_KEY";
+const AZURE_API_KEY: &str = "AZURE_OPENAI_API_KEY";
 const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 
 /// Builds a [`ChatOpenAi`]. It is made by [`ChatOpenAi::builder`].
@@ -39,6 +40,28 @@ impl ChatOpenAi {
     /// A builder without a model.
     pub fn builder() -> ChatOpenAiBuilder {
         ChatOpenAiBuilder::default()
+    }
+
+    /// A builder for a deployment of Azure OpenAI: `https://my-resource.openai.azure.com`, the
+    /// name of the deployment, and the `api-version`, such as `2024-10-21`.
+    ///
+    /// The key is sent as `api-key`. Its default is the environment's `AZURE_OPENAI_API_KEY`. The
+    /// model's name is that of the deployment, unless another one is set.
+    pub fn azure(
+        endpoint: impl AsRef<str>,
+        deployment: impl Into<String>,
+        api_version: impl Into<String>,
+    ) -> ChatOpenAiBuilder {
+        let deployment = deployment.into();
+        let endpoint = endpoint.as_ref().trim_end_matches('/');
+        let endpoint = endpoint.strip_suffix("/openai").unwrap_or(endpoint);
+        let mut builder = ChatOpenAiBuilder::default()
+            .base_url(format!("{endpoint}/openai/deployments/{deployment}"))
+            .model(deployment)
+            .query("api-version", api_version)
+            .provider("azure.ai.openai");
+        builder.connection.key_header = KeyHeader::ApiKey;
+        builder
     }
 }
 
@@ -179,6 +202,15 @@ impl ChatOpenAiBuilder {
         self
     }
 
+    /// Whether a model's reasoning goes back to the server with the next turn. Default:
+    /// [`SendReasoning::Auto`].
+    ///
+    /// `Message::from(generation)` keeps it in [`Message::extra`](rappel_core::Message::extra).
+    pub fn send_reasoning(mut self, send: SendReasoning) -> Self {
+        self.settings.send_reasoning = send;
+        self
+    }
+
     /// Builds the model.
     ///
     /// # Errors
@@ -203,11 +235,25 @@ impl ChatOpenAiBuilder {
         };
         let key = match self.api_key {
             Some(key) => Some(key),
-            None => from_environment(API_KEY, |_| OpenAiError::InvalidApiKey)?,
+            None => {
+                let name = match self.connection.key_header {
+                    KeyHeader::Bearer => API_KEY,
+                    KeyHeader::ApiKey => AZURE_API_KEY,
+                };
+                from_environment(name, |_| OpenAiError::InvalidApiKey)?
+            }
         };
         let key = key.as_deref().map(Secret::new).transpose()?;
-        let client = self.connection.client(Endpoint::parse(&base_url)?, key)?;
-        Ok(ChatOpenAi::new(client, self.settings, self.callbacks))
+        let endpoint = Endpoint::parse(&base_url)?;
+        let mut settings = self.settings;
+        let is_openai = endpoint.host() == "api.openai.com"
+            || provider(endpoint.host()) == "azure.ai.openai"
+            || self.connection.key_header == KeyHeader::ApiKey;
+        if is_openai && settings.send_reasoning == SendReasoning::Auto {
+            settings.send_reasoning = SendReasoning::Never;
+        }
+        let client = self.connection.client(endpoint, key)?;
+        Ok(ChatOpenAi::new(client, settings, self.callbacks))
     }
 
     /// The value, or `None` if it cannot be sent. [`build`](Self::build) returns the first error.

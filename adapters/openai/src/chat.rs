@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use rappel_core::{
-    CallOptions, CallbackManager, ChatModel, ChatModelStart, LlmResult, LlmRun, LlmStream, Message,
-    RunError, WithCallbacks,
+    CallOptions, CallbackManager, ChatModel, ChatModelStart, LlmResult, LlmStream, Message,
+    RunError,
 };
 
 use crate::attempts::{Attempts, fail};
+use crate::call::Call;
 use crate::client::Client;
-use crate::convert::{self, LlmChunks};
+use crate::error::OpenAiError;
+use crate::retrying::Opening;
 use crate::settings::Settings;
 
 /// A chat model behind an OpenAI-compatible server.
@@ -36,11 +38,8 @@ use crate::settings::Settings;
 ///
 /// It is cheap to clone, and clones share their connections.
 #[derive(Clone)]
-pub struct ChatOpenAi(Arc<Inner>);
-
-struct Inner {
-    client: Client,
-    settings: Settings,
+pub struct ChatOpenAi {
+    call: Arc<Call>,
     callbacks: Option<CallbackManager>,
 }
 
@@ -50,66 +49,71 @@ impl ChatOpenAi {
         settings: Settings,
         callbacks: Option<CallbackManager>,
     ) -> Self {
-        Self(Arc::new(Inner { client, settings, callbacks }))
+        let memory = Arc::default();
+        Self { call: Arc::new(Call { client, settings, memory }), callbacks }
     }
 
     fn callbacks(&self, options: &CallOptions) -> CallbackManager {
         // As in LangChain: a call without callbacks inherits those of the current run.
         let inherited = options.callbacks.clone().or_else(CallbackManager::current);
-        CallbackManager::configure(inherited.as_ref(), self.0.callbacks.as_ref())
+        let callbacks = CallbackManager::configure(inherited.as_ref(), self.callbacks.as_ref());
+        if callbacks.has_handlers() {
+            callbacks.with_metadata(self.call.client.metadata())
+        } else {
+            callbacks
+        }
     }
 
-    async fn generate_one(
+    /// The settings of a call, and its start. Invalid options are the error of its run.
+    fn start(
         &self,
         callbacks: &CallbackManager,
-        start: ChatModelStart,
-        messages: Vec<Message>,
-    ) -> Result<LlmResult, RunError> {
-        let run = callbacks.on_chat_model_start(start).await?;
-        if self.0.settings.streaming {
-            let mut chunks = self.open(run, &messages).await?;
-            let mut result = LlmResult::new();
-            while let Some(chunk) = chunks.next().await {
-                result.push_chunk(&chunk?);
-            }
-            return Ok(result);
-        }
-        let request = match self.0.settings.request(&messages, false) {
-            Ok(request) => request,
-            Err(error) => return Err(fail(run, error).await),
-        };
-        let client = &self.0.client;
-        let mut attempts = Attempts::new(client);
-        let mut run = run;
-        let answer = loop {
-            let attempt = client.complete(&request, attempts.due());
-            match run.until_closed(attempt).await? {
-                Ok(answer) => break answer,
-                Err(error) => run = attempts.next(run, error).await?,
-            }
-        };
-        let result = convert::result(answer);
-        run.end(result.clone()).await?;
-        Ok(result)
+        messages: &[Message],
+        options: &CallOptions,
+        stream: Option<bool>,
+    ) -> (Result<Arc<Call>, OpenAiError>, ChatModelStart) {
+        let call = self.call.with(options);
+        let settings = &call.as_ref().unwrap_or(&self.call).settings;
+        let stream = stream.unwrap_or(settings.streaming);
+        let start = settings.start(callbacks, messages, options, stream);
+        (call, start)
     }
+}
 
-    /// Opens a stream that emits its chunks on `run`.
-    async fn open(&self, mut run: LlmRun, messages: &[Message]) -> Result<LlmStream, RunError> {
-        let request = match self.0.settings.request(messages, true) {
-            Ok(request) => request,
-            Err(error) => return Err(fail(run, error).await),
-        };
-        let client = &self.0.client;
-        let mut attempts = Attempts::new(client);
-        let chunks = loop {
-            let attempt = client.stream(&request, attempts.due());
-            match run.until_closed(attempt).await? {
-                Ok(chunks) => break chunks,
-                Err(error) => run = attempts.next(run, error).await?,
-            }
-        };
-        Ok(Box::pin(LlmChunks::new(chunks).with_callbacks(run)))
+async fn generate_one(
+    call: Result<Arc<Call>, OpenAiError>,
+    callbacks: &CallbackManager,
+    start: ChatModelStart,
+    messages: Vec<Message>,
+) -> Result<LlmResult, RunError> {
+    let mut run = callbacks.on_chat_model_start(start).await?;
+    let call = match call {
+        Ok(call) => call,
+        Err(error) => return Err(fail(run, error).await),
+    };
+    if call.settings.streaming {
+        let mut chunks = Opening::new(call, messages).open(run).await?;
+        let mut result = LlmResult::new();
+        while let Some(chunk) = chunks.next().await {
+            result.push_chunk(&chunk?);
+        }
+        return Ok(result);
     }
+    let request = match call.request(&messages, false) {
+        Ok(request) => request,
+        Err(error) => return Err(fail(run, error).await),
+    };
+    let client = &call.client;
+    let mut attempts = Attempts::new(client);
+    let result = loop {
+        let attempt = client.complete(&request, call.memory.clone(), attempts.due());
+        match run.until_closed(attempt).await? {
+            Ok(result) => break result,
+            Err(error) => run = attempts.next(client, run, error).await?,
+        }
+    };
+    run.end(result.clone()).await?;
+    Ok(result)
 }
 
 #[async_trait]
@@ -120,16 +124,14 @@ impl ChatModel for ChatOpenAi {
         options: CallOptions,
     ) -> Vec<Result<LlmResult, RunError>> {
         let callbacks = self.callbacks(&options);
-        let settings = &self.0.settings;
         let batch_size = messages.len();
         let runs = messages.into_iter().enumerate().map(|(index, messages)| {
-            let mut start = settings
-                .start(&callbacks, &messages, &options, settings.streaming)
-                .with_batch_size(batch_size);
+            let (call, start) = self.start(&callbacks, &messages, &options, None);
+            let mut start = start.with_batch_size(batch_size);
             if let Some(id) = options.run_id.filter(|_| index == 0) {
                 start = start.with_run_id(id);
             }
-            self.generate_one(&callbacks, start, messages)
+            generate_one(call, &callbacks, start, messages)
         });
         join_all(runs).await
     }
@@ -140,21 +142,24 @@ impl ChatModel for ChatOpenAi {
         options: CallOptions,
     ) -> Result<LlmStream, RunError> {
         let callbacks = self.callbacks(&options);
-        let mut start = self.0.settings.start(&callbacks, &messages, &options, true);
+        let (call, mut start) = self.start(&callbacks, &messages, &options, Some(true));
         if let Some(id) = options.run_id {
             start = start.with_run_id(id);
         }
         let run = callbacks.on_chat_model_start(start).await?;
-        self.open(run, &messages).await
+        match call {
+            Ok(call) => Opening::new(call, messages).open(run).await,
+            Err(error) => Err(fail(run, error).await),
+        }
     }
 }
 
 impl fmt::Debug for ChatOpenAi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatOpenAi")
-            .field("client", &self.0.client)
-            .field("settings", &self.0.settings)
-            .field("callbacks", &self.0.callbacks)
+            .field("client", &self.call.client)
+            .field("settings", &self.call.settings)
+            .field("callbacks", &self.callbacks)
             .finish()
     }
 }

@@ -2,22 +2,26 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rappel_core::runtime::BoxFuture;
+use rappel_core::{CallOptions, LlmResult, Map, Value, json};
 
 use crate::clock::{Clock, Due};
+use crate::convert::{self, LlmChunks};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
-use crate::error_body::ErrorBody;
-use crate::exchange::{Accept, Exchange};
+use crate::exchange::{Accept, Accepted, Exchange};
+use crate::headers::Headers;
 use crate::limits::{Limits, Phase};
+use crate::memory::Memory;
 use crate::response::{Leftovers, ResponseBody};
 use crate::retry::Retries;
-use crate::secret::Secret;
+use crate::secret::{KeyHeader, Secret, Secrets};
 use crate::sse::ChunkStream;
 use crate::transport::Transport;
-use crate::wire::{ChatRequest, Chunk};
+use crate::wire::ChatRequest;
 
 const CHAT_COMPLETIONS: &str = "chat/completions";
 
@@ -27,6 +31,11 @@ pub(crate) struct Client {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) endpoint: Endpoint,
     pub(crate) key: Option<Secret>,
+    pub(crate) key_header: KeyHeader,
+    pub(crate) headers: Headers,
+    /// The name of the provider, for telemetry.
+    pub(crate) provider: Cow<'static, str>,
+    pub(crate) secrets: Secrets,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) retries: Retries,
@@ -34,6 +43,45 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The client with the options of a call, or `None` if the options have none for it.
+    ///
+    /// # Errors
+    /// If a header cannot be sent.
+    pub(crate) fn with(&self, options: &CallOptions) -> Result<Option<Self>, OpenAiError> {
+        let times = [options.first_byte_timeout, options.chunk_timeout, options.total_timeout];
+        if options.headers.is_empty() && times.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let mut client = self.clone();
+        let mut own = Headers::default();
+        for (name, value) in &options.headers {
+            client.headers.insert(name, value)?;
+            own.insert(name, value)?;
+        }
+        client.secrets = self.secrets.with(own.secrets());
+        client.clock = self.clock.with_times(|times| {
+            times.first_byte = options.first_byte_timeout.or(times.first_byte);
+            times.chunk = options.chunk_timeout.or(times.chunk);
+            times.total = options.total_timeout.or(times.total);
+        });
+        Ok(Some(client))
+    }
+
+    /// The metadata of the model's runs: which provider and server it is.
+    pub(crate) fn metadata(&self) -> Map<String, Value> {
+        let fields = [
+            ("gen_ai.provider.name", json!(self.provider)),
+            ("server.address", json!(self.endpoint.host())),
+            ("server.port", json!(self.endpoint.port())),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+
+    /// Returns `true` if a failed request may be sent again.
+    pub(crate) fn retries(&self) -> bool {
+        self.retries.most > 0
+    }
+
     /// The deadline of a call that begins now, with all its attempts.
     pub(crate) fn due(&self) -> Option<Due> {
         self.clock.due(Phase::Total, self.clock.now())
@@ -55,28 +103,20 @@ impl Client {
 
     /// Requests a whole answer, until `due`. `request.stream` must not be set.
     ///
-    /// The answer has at least one choice. Cancel safe: dropping the future closes the connection,
-    /// and servers then stop generating.
+    /// Cancel safe: dropping the future closes the connection, and servers then stop generating.
+    ///
+    /// # Errors
+    /// Also if the answer has no choices.
     pub(crate) async fn complete(
         &self,
         request: &ChatRequest<'_>,
+        memory: Arc<Memory>,
         due: Option<Due>,
-    ) -> Result<Chunk, OpenAiError> {
+    ) -> Result<LlmResult, OpenAiError> {
         debug_assert!(!request.stream, "a whole answer must not be streamed");
-        let mut body = self.post(request, Accept::Json, self.limits.body, due).await?;
-        let json = body.collect().await?;
-        let json = match &self.key {
-            Some(key) => key.redact_answer(&json),
-            None => (&*json).into(),
-        };
-        let answer = Chunk::parse(&json).map_err(OpenAiError::body)?;
-        if answer.is_error() {
-            return Err(ErrorBody::parse(&json, self.key.as_ref()).into_reported());
-        }
-        if answer.choices.is_empty() {
-            return Err(OpenAiError::NoChoices);
-        }
-        Ok(answer)
+        let response = self.post(request, Accept::Json, self.limits.body, due).await?;
+        let chunks = LlmChunks::new(self.chunks(response, true));
+        convert::whole(chunks.with_memory(memory)).await
     }
 
     /// Requests a stream, which ends at `due` at the latest. `request.stream` must be set.
@@ -88,9 +128,27 @@ impl Client {
         due: Option<Due>,
     ) -> Result<ChunkStream, OpenAiError> {
         debug_assert!(request.stream, "the server would not stream");
-        let body = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
-        let chunks = ChunkStream::new(body, self.key.clone(), &self.limits);
-        Ok(chunks.when_over(ResponseBody::leave))
+        let response = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
+        let json_type = response.json_type.clone();
+        let mut chunks = self.chunks(response, false);
+        if let Some(found) = json_type {
+            // It is probably an error in place of a stream.
+            chunks.peek().await.map_err(|error| match error {
+                // Neither a stream nor an answer as JSON.
+                OpenAiError::Cut { source: None } | OpenAiError::InvalidBody { .. } => {
+                    OpenAiError::ContentType { expected: Accept::EventStream.media_type(), found }
+                }
+                error => error,
+            })?;
+        }
+        Ok(chunks)
+    }
+
+    fn chunks(&self, response: Accepted, whole: bool) -> ChunkStream {
+        ChunkStream::new(response.body, self.secrets.clone(), &self.limits, whole)
+            .with_length(response.has_length)
+            .with_server(response.server)
+            .when_over(ResponseBody::leave)
     }
 
     async fn post(
@@ -99,11 +157,14 @@ impl Client {
         accept: Accept,
         limit: usize,
         due: Option<Due>,
-    ) -> Result<ResponseBody, OpenAiError> {
+    ) -> Result<Accepted, OpenAiError> {
         let exchange = Exchange {
             transport: &*self.transport,
             endpoint: &self.endpoint,
             key: self.key.as_ref(),
+            key_header: self.key_header,
+            headers: &self.headers,
+            secrets: &self.secrets,
             clock: &self.clock,
             leftovers: &self.leftovers,
             total: due,
@@ -117,6 +178,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("endpoint", &self.endpoint)
             .field("key", &self.key)
+            .field("headers", &self.headers)
             .field("limits", &self.limits)
             .field("times", &self.clock)
             .field("retries", &self.retries)

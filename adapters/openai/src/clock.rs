@@ -51,7 +51,8 @@ impl Due {
         OpenAiError::TimedOut { phase: self.phase, limit: self.limit }
     }
 
-    fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+    /// The one that comes first.
+    pub(crate) fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) => Some(if other.at < one.at { other } else { one }),
             (one, other) => one.or(other),
@@ -62,6 +63,13 @@ impl Due {
 impl Clock {
     pub(crate) fn new(timer: Option<Arc<dyn Timer>>, times: Times) -> Self {
         Self { timer: timer.unwrap_or_else(|| Arc::new(Reactor)), times }
+    }
+
+    /// The same clock with other limits.
+    pub(crate) fn with_times(&self, change: impl FnOnce(&mut Times)) -> Self {
+        let mut clock = self.clone();
+        change(&mut clock.times);
+        clock
     }
 
     pub(crate) fn now(&self) -> Duration {

@@ -9,20 +9,21 @@ use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
+use crate::headers::Headers;
 use crate::http1::Http1;
 use crate::limits::{Limits, Times};
 use crate::proxy::ProxyChoice;
 use crate::response::Leftovers;
 use crate::retry::Retries;
-use crate::secret::Secret;
-use crate::tls::Roots;
+use crate::secret::{KeyHeader, Secret};
+use crate::tls::{Roots, Store};
 use crate::transport::Transport;
 
 /// The settings of the connection to the server.
 #[derive(Default)]
 pub(crate) struct ConnectionSettings {
     pub(crate) certificates: Vec<Vec<u8>>,
-    pub(crate) no_default_roots: bool,
+    pub(crate) roots: Roots,
     pub(crate) proxy: ProxyChoice,
     pub(crate) pool_size: Option<usize>,
     pub(crate) timer: Option<Arc<dyn Timer>>,
@@ -30,6 +31,11 @@ pub(crate) struct ConnectionSettings {
     pub(crate) limits: Limits,
     pub(crate) retries: Retries,
     pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) key_header: KeyHeader,
+    pub(crate) headers: Headers,
+    /// Parameters for the query of each request.
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) provider: Option<String>,
 }
 
 impl ConnectionSettings {
@@ -38,12 +44,15 @@ impl ConnectionSettings {
 
     pub(crate) fn client(
         self,
-        endpoint: Endpoint,
+        mut endpoint: Endpoint,
         key: Option<Secret>,
     ) -> Result<Client, OpenAiError> {
+        for (name, value) in &self.query {
+            endpoint.set_query(name, value);
+        }
         let clock = Clock::new(self.timer, self.times);
         let header_limit = self.limits.header;
-        let mut roots = if self.no_default_roots { Roots::empty() } else { Roots::webpki() };
+        let mut roots = Store::of(self.roots)?;
         for pem in &self.certificates {
             roots.add_pem(pem)?;
         }
@@ -56,14 +65,46 @@ impl ConnectionSettings {
                 Arc::new(Http1::new(connector, pool_size, clock.clone(), header_limit))
             }
         };
+        let secrets = key.iter().cloned().chain(self.headers.secrets()).chain(endpoint.secrets());
+        let secrets = secrets.collect();
+        let provider = match self.provider {
+            Some(name) => name.into(),
+            None => provider(endpoint.host()).into(),
+        };
         Ok(Client {
             transport,
             endpoint,
+            secrets,
             key,
+            key_header: self.key_header,
+            headers: self.headers,
+            provider,
             limits: self.limits,
             clock,
             retries: self.retries,
             leftovers: Arc::new(Leftovers::default()),
         })
     }
+}
+
+/// The name of the provider at a host, as OpenTelemetry writes it. A server that is not known is
+/// named after what it is compatible with.
+pub(crate) fn provider(host: &str) -> &'static str {
+    const HOSTS: [(&str, &str); 11] = [
+        ("openai.azure.com", "azure.ai.openai"),
+        ("services.ai.azure.com", "azure.ai.inference"),
+        ("anthropic.com", "anthropic"),
+        ("deepseek.com", "deepseek"),
+        ("groq.com", "groq"),
+        ("mistral.ai", "mistral_ai"),
+        ("perplexity.ai", "perplexity"),
+        ("x.ai", "x_ai"),
+        ("googleapis.com", "gcp.gemini"),
+        ("cohere.com", "cohere"),
+        ("openrouter.ai", "openrouter"),
+    ];
+    let is_at = |domain: &str| {
+        host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    HOSTS.iter().find(|(domain, _)| is_at(domain)).map_or("openai", |(_, name)| name)
 }

@@ -9,7 +9,7 @@ use crate::error::OpenAiError;
 use crate::proxy::{self, Proxy};
 use crate::read_after_write_error::ReadAfterWriteError;
 use crate::socket::{Socket, connect_tcp};
-use crate::tls::Roots;
+use crate::tls::Store;
 
 /// Opens sockets to one endpoint.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ impl Connector {
     pub(crate) fn new(
         endpoint: Endpoint,
         proxy: Option<Proxy>,
-        roots: Roots,
+        roots: Store,
         header_limit: usize,
     ) -> Result<Self, OpenAiError> {
         let proxy_is_https = proxy.as_ref().is_some_and(|proxy| proxy.endpoint().is_https());

@@ -9,6 +9,8 @@ use http::{
 };
 
 use crate::error::OpenAiError;
+use crate::headers::secret;
+use crate::secret::Secret;
 
 /// A server's base URL, such as `https://api.openai.com/v1`.
 #[derive(Clone)]
@@ -19,7 +21,12 @@ pub(crate) struct Endpoint {
     host_header: HeaderValue,
     /// The path, without the slash at its end.
     prefix: String,
+    /// The query, without the question mark. It may contain a secret.
+    query: Option<String>,
 }
+
+/// The path of the requests below a base URL.
+const PATH: &str = "/chat/completions";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
@@ -51,9 +58,6 @@ impl Endpoint {
         if authority.as_str().contains('@') {
             return Err(invalid("it holds a user name or a password"));
         }
-        if uri.query().is_some() {
-            return Err(invalid("it has a query"));
-        }
 
         let host = strip_brackets(authority.host());
         let scheme = scheme(&uri, host)?;
@@ -68,9 +72,42 @@ impl Endpoint {
             port: port.unwrap_or(scheme.default_port()),
             host: host.to_owned(),
             host_header,
-            prefix: uri.path().trim_end_matches('/').to_owned(),
+            prefix: prefix(uri.path()).to_owned(),
+            query: uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
             scheme,
         })
+    }
+
+    /// Adds a parameter to the query. It replaces one of the same name.
+    pub(crate) fn set_query(&mut self, name: &str, value: &str) {
+        let (name, value) = (encoded(name), encoded(value));
+        let others = self.query.as_deref().unwrap_or_default().split('&');
+        let others =
+            others.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(&name));
+        let own = format!("{name}={value}");
+        let pairs: Vec<&str> = others.chain([own.as_str()]).collect();
+        self.query = Some(pairs.join("&"));
+    }
+
+    /// The values of the query that may be secrets, as they are sent and as they were given.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = Secret> {
+        let pairs = self.query.as_deref().unwrap_or_default().split('&');
+        let pairs = pairs.filter_map(|pair| pair.split_once('='));
+        let secrets = pairs.flat_map(|(name, value)| {
+            let decoded = decoded(value);
+            let other = (decoded != value).then(|| secret(name, &decoded)).flatten();
+            secret(name, value).into_iter().chain(other)
+        });
+        secrets.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The address of the requests, for an error: without the query, and without what may be a key
+    /// in the path.
+    pub(crate) fn shown(&self) -> String {
+        let scheme = if self.is_https() { "https" } else { "http" };
+        let host = String::from_utf8_lossy(self.host_header.as_bytes()).into_owned();
+        let path = self.prefix.split('/').map(|part| if may_be_key(part) { "…" } else { part });
+        format!("{scheme}://{host}{}{PATH}", path.collect::<Vec<_>>().join("/"))
     }
 
     pub(crate) fn scheme(&self) -> &Scheme {
@@ -118,7 +155,9 @@ impl Endpoint {
 
     /// The request target of a path below the base URL.
     fn target(&self, path: &'static str) -> Result<PathAndQuery, OpenAiError> {
-        format!("{}/{path}", self.prefix).parse().map_err(|_| invalid("its path can't be extended"))
+        let query = self.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+        let target = format!("{}/{path}{query}", self.prefix);
+        target.parse().map_err(|_| invalid("its path can't be extended"))
     }
 }
 
@@ -135,6 +174,51 @@ impl fmt::Debug for Endpoint {
 
 fn invalid(reason: &'static str) -> OpenAiError {
     OpenAiError::InvalidBaseUrl { reason }
+}
+
+/// The path of the base URL. Some take the address of the requests for it.
+fn prefix(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/')
+}
+
+/// Returns `true` for a part of a path that looks like a key.
+fn may_be_key(part: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
+    part.starts_with("sk-")
+        || (part.len() >= 20 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic))
+}
+
+/// Encodes all but letters, digits, and `-._~`.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|code| core::str::from_utf8(code).ok());
+        match (first, code.and_then(|code| u8::from_str_radix(code, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn scheme(uri: &Uri, host: &str) -> Result<Scheme, OpenAiError> {
@@ -222,6 +306,37 @@ mod tests {
     }
 
     #[test]
+    fn a_base_url_may_have_a_query_or_the_whole_path() {
+        for (base_url, expected) in [
+            ("http://h/v1?a=b", "/v1/chat/completions?a=b"),
+            ("http://h/v1/?a=b&c=d", "/v1/chat/completions?a=b&c=d"),
+            ("http://h/v1/chat/completions", "/v1/chat/completions"),
+            ("http://h/v1/chat/completions/?a=b", "/v1/chat/completions?a=b"),
+            ("http://h/chat/completions", "/chat/completions"),
+            ("http://h/v1?", "/v1/chat/completions"),
+        ] {
+            assert_eq!(target(base_url), expected, "{base_url}");
+        }
+        let mut endpoint = Endpoint::parse("http://h/v1?a=b&api-version=1").unwrap();
+        endpoint.set_query("api-version", "2");
+        endpoint.set_query("x y", "a/b&c");
+        let sent = endpoint.target("chat/completions").unwrap().to_string();
+        assert_eq!(sent, "/v1/chat/completions?a=b&api-version=2&x%20y=a%2Fb%26c");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (base_url, expected) in [
+            ("https://h:8080/v1?key=secret", "https://h:8080/v1/chat/completions"),
+            ("http://h", "http://h/chat/completions"),
+            ("http://h/sk-secret/v1", "http://h/…/v1/chat/completions"),
+            ("http://h/0123456789abcdef0123/v1", "http://h/…/v1/chat/completions"),
+        ] {
+            assert_eq!(Endpoint::parse(base_url).unwrap().shown(), expected);
+        }
+    }
+
+    #[test]
     fn https_has_the_name_to_verify() {
         let endpoint = Endpoint::parse("https://api.openai.com/v1").unwrap();
         let Scheme::Https(name) = endpoint.scheme() else {
@@ -240,7 +355,6 @@ mod tests {
             "http:///v1",
             "http://user:sk-secret@host/v1",
             "http://sk-secret@host/v1",
-            "http://host/v1?key=sk-secret",
             "http://host/v1#sk-secret",
             "http://host:/v1",
             "http://host:0/v1",

@@ -5,10 +5,16 @@
 //! key. Of a JSON error, only the kind and the position are stored, because serde's message quotes
 //! the input.
 
+mod json_fault;
+mod kinds;
+
 use core::{fmt, time::Duration};
 use std::io;
 
+pub(crate) use json_fault::JsonFault;
+
 use crate::limits::Phase;
+use crate::server_info::ServerInfo;
 
 /// A cause whose type is not part of this crate's API.
 pub(crate) type BoxError = Box<dyn core::error::Error + Send + Sync + 'static>;
@@ -49,6 +55,16 @@ pub enum OpenAiError {
     /// that it was read from.
     #[error("the API key is empty, or contains white space or characters that are not ASCII")]
     InvalidApiKey,
+
+    /// A header cannot be sent. Its value is left out, because it may be a secret.
+    #[error("the header `{name}` {reason}")]
+    #[non_exhaustive]
+    InvalidHeader {
+        /// The name of the header.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 
     /// An extra parameter has a setting of its own.
     #[error("`{name}` has a setting of its own and can't be an extra parameter")]
@@ -97,6 +113,14 @@ pub enum OpenAiError {
     /// The base URL is `https`, and no root certificate is trusted.
     #[error("no root certificate to verify the server with")]
     NoRoots,
+
+    /// The operating system has no root certificate that can be read.
+    #[error("no root certificate of the system can be read: install them, or set SSL_CERT_FILE")]
+    #[non_exhaustive]
+    NoSystemRoots {
+        /// The last error of a file.
+        source: Option<BoxError>,
+    },
 
     /// The host's name could not be resolved.
     #[error("could not resolve {host}")]
@@ -199,8 +223,9 @@ pub enum OpenAiError {
         location: Option<String>,
     },
 
-    /// The response is compressed, which was not requested.
-    #[error("the response is encoded as {encoding}, which was not requested")]
+    /// The response is compressed in a way that is not supported, or its compressed data is broken.
+    /// `gzip` and `deflate` are supported. Compression is never requested.
+    #[error("the response is encoded as {encoding} and cannot be decoded")]
     #[non_exhaustive]
     Encoded {
         /// The encoding, such as `gzip`.
@@ -208,7 +233,7 @@ pub enum OpenAiError {
     },
 
     /// The server answered with a status other than success.
-    #[error("the server answered {status}: {message}")]
+    #[error("the server answered {status}: {message}{}", Place(&.server.url))]
     #[non_exhaustive]
     Status {
         /// The HTTP status.
@@ -221,6 +246,10 @@ pub enum OpenAiError {
         message: String,
         /// The wait that the server asks for, by `retry-after` or by OpenAI's own `retry-after-ms`.
         retry_after: Option<Duration>,
+        /// Whether the server asks for a retry, by `x-should-retry`. It counts more than the status.
+        should_retry: Option<bool>,
+        /// What the headers say: the id of the request, rate limits.
+        server: Box<ServerInfo>,
     },
 
     /// The server reported an error after a status of success: as an event in the middle of a
@@ -234,6 +263,8 @@ pub enum OpenAiError {
         kind: Option<String>,
         /// The server's message.
         message: String,
+        /// What the headers say: the id of the request, rate limits.
+        server: Box<ServerInfo>,
     },
 
     /// The response has another content type than requested.
@@ -274,8 +305,8 @@ pub enum OpenAiError {
         source: BoxError,
     },
 
-    /// The stream is not UTF-8.
-    #[error("the stream is not valid UTF-8")]
+    /// The response is not text. One reason is a compression that its headers do not name.
+    #[error("the response is not text: it may be compressed without a content-encoding")]
     NotUtf8,
 
     /// One event of the stream is longer than the limit.
@@ -304,121 +335,41 @@ pub enum OpenAiError {
     },
 }
 
-impl OpenAiError {
-    /// Returns `true` if the same request may succeed when it is sent again.
-    ///
-    /// After [`Cut`](Self::Cut), a part of the answer may have been delivered. A retry starts the
-    /// answer anew.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Resolve { .. }
-            | Self::Connect { .. }
-            | Self::Unreachable { .. }
-            | Self::TimedOut { phase: Phase::Connect, .. }
-            | Self::ClosedBeforeResponse { .. }
-            | Self::Cut { .. } => true,
-            // Other handshakes fail because of a certificate, or because the server has no TLS.
-            Self::Tls { source, .. } => source
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() != io::ErrorKind::InvalidData),
-            Self::Status { status, .. } | Self::ProxyRefused { status, .. } => {
-                matches!(status, 408 | 409 | 429 | 500..=599)
-            }
-            _ => false,
-        }
-    }
+/// The address of a request, as an end of a message.
+struct Place<'a>(&'a Option<String>);
 
-    /// For a [`Transport`](crate::Transport): the request did not reach the server, and may be sent
-    /// again.
-    ///
-    /// The message of `source` must not contain a header's value, because one of them is the key.
-    pub fn unreachable(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
-        Self::Unreachable { source: source.into() }
-    }
-
-    /// For a [`Transport`](crate::Transport): the request failed. As with
-    /// [`unreachable`](Self::unreachable), the message must not contain the key.
-    pub fn transport(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
-        Self::Transport { source: source.into() }
-    }
-
-    /// For a [`Transport`](crate::Transport): the response broke off. As with
-    /// [`unreachable`](Self::unreachable), the message must not contain the key.
-    pub fn cut(source: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
-        Self::Cut { source: Some(source.into()) }
-    }
-
-    pub(crate) fn body(fault: JsonFault) -> Self {
-        Self::InvalidBody { source: Box::new(fault) }
-    }
-
-    pub(crate) fn event(fault: JsonFault) -> Self {
-        Self::InvalidEvent { source: Box::new(fault) }
-    }
-}
-
-/// An error in a JSON text, without any part of the text.
-#[derive(Debug)]
-pub(crate) enum JsonFault {
-    NotAnObject,
-    Broken { what: &'static str, line: usize, column: usize },
-}
-
-impl From<serde_json::Error> for JsonFault {
-    fn from(error: serde_json::Error) -> Self {
-        use serde_json::error::Category;
-
-        Self::Broken {
-            what: match error.classify() {
-                Category::Eof => "unexpected end",
-                Category::Data => "unexpected data",
-                Category::Syntax | Category::Io => "syntax error",
-            },
-            line: error.line(),
-            column: error.column(),
-        }
-    }
-}
-
-impl fmt::Display for JsonFault {
+impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAnObject => f.write_str("not a JSON object"),
-            Self::Broken { what, line, column } => {
-                write!(f, "{what} at line {line}, column {column}")
-            }
+        let Some(url) = self.0 else {
+            return Ok(());
+        };
+        write!(f, " (at {url}")?;
+        if !has_version(url) {
+            f.write_str(": is `/v1` missing in the base URL?")?;
         }
+        f.write_str(")")
     }
 }
 
-impl core::error::Error for JsonFault {}
+/// Returns `true` if the path of an address names a version: `/v1/…`, `/api/v3/…`.
+fn has_version(url: &str) -> bool {
+    url.split('/').any(|part| {
+        let digits = part.strip_prefix('v').unwrap_or_default();
+        digits.starts_with(|first: char| first.is_ascii_digit())
+    })
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static_assertions::assert_impl_all!(OpenAiError: Send, Sync, core::error::Error);
-
-    fn status(status: u16) -> OpenAiError {
-        OpenAiError::Status {
-            status,
-            code: None,
-            kind: None,
-            message: String::new(),
-            retry_after: None,
-        }
-    }
-
     #[test]
-    fn temporary_errors_are_retryable() {
-        for code in [408, 409, 429, 500, 503, 529] {
-            assert!(status(code).is_retryable(), "{code}");
+    fn a_version_in_an_address_is_found() {
+        for url in ["http://h/v1/chat", "http://h/api/v1beta/openai"] {
+            assert!(has_version(url), "{url}");
         }
-        for code in [301, 400, 401, 404, 422] {
-            assert!(!status(code).is_retryable(), "{code}");
+        for url in ["http://h/chat/completions", "http://v.ai/vision/x"] {
+            assert!(!has_version(url), "{url}");
         }
-        assert!(OpenAiError::Cut { source: None }.is_retryable());
-        assert!(!OpenAiError::NotUtf8.is_retryable());
     }
 }

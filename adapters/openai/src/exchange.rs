@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION,
-        RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION,
+        RETRY_AFTER, USER_AGENT,
     },
 };
 
@@ -19,10 +19,14 @@ use crate::{
     endpoint::Endpoint,
     error::OpenAiError,
     error_body::ErrorBody,
+    headers::Headers,
+    inflate::Encoding,
     limits::Phase,
     response::{Leftovers, ResponseBody},
-    secret::Secret,
+    secret::{KeyHeader, Secret, Secrets},
+    server_info::ServerInfo,
     transport::Transport,
+    wire::Chunk,
 };
 
 #[cfg(test)]
@@ -33,6 +37,8 @@ const ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// The limit for reading an error's body. The status is known by then, and is more important.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 const USER_AGENT_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("rappel-openai/", env!("CARGO_PKG_VERSION")));
@@ -45,27 +51,43 @@ pub(crate) enum Accept {
 }
 
 impl Accept {
-    const fn media_type(self) -> &'static str {
+    pub(crate) const fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::EventStream => "text/event-stream",
         }
     }
+}
 
-    /// Returns `true` if a response of that type is read. A response without a type is read, and
-    /// some servers send JSON as plain text.
-    fn admits(self, content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        let essence = essence.to_ascii_lowercase();
-        match self {
-            Self::EventStream => matches!(&*essence, "" | "text/event-stream"),
-            Self::Json => {
-                matches!(&*essence, "" | "text/plain" | "application/octet-stream")
-                    || essence.ends_with("/json")
-                    || essence.ends_with("+json")
-            }
-        }
-    }
+/// Returns `true` if a response of that type is read. Its first bytes say what it is, because many
+/// servers send events as JSON, JSON as events, and either as text. Several types in one header are
+/// read if one of them is.
+fn admits(content_type: &str) -> bool {
+    let mut types = content_type.split([',', ';']).map(|kind| kind.trim().to_ascii_lowercase());
+    content_type.trim().is_empty()
+        || types.any(|kind| {
+            matches!(
+                &*kind,
+                "text/event-stream"
+                    | "text/plain"
+                    | "application/octet-stream"
+                    | "application/x-ndjson"
+                    | "application/jsonl"
+            ) || kind.ends_with("/json")
+                || kind.ends_with("+json")
+        })
+}
+
+/// A response that may have an answer.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) body: ResponseBody,
+    /// It has a length, so that a missing part of it is noticed.
+    pub(crate) has_length: bool,
+    /// Its content type, without secrets, if that is JSON and nothing else.
+    pub(crate) json_type: Option<String>,
+    /// What the headers say.
+    pub(crate) server: Box<ServerInfo>,
 }
 
 /// What a request needs.
@@ -73,6 +95,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) transport: &'a dyn Transport,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) key: Option<&'a Secret>,
+    pub(crate) key_header: KeyHeader,
+    /// The application's own headers.
+    pub(crate) headers: &'a Headers,
+    pub(crate) secrets: &'a Secrets,
     pub(crate) clock: &'a Clock,
     pub(crate) leftovers: &'a Arc<Leftovers>,
     /// The deadline of the whole call.
@@ -80,8 +106,8 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Sends `body` to a path below the endpoint's base URL. Returns the body of a successful
-    /// response of the requested type, of at most `limit` bytes.
+    /// Sends `body` to a path below the endpoint's base URL. Returns a successful response. At most
+    /// `limit` bytes of its body are read.
     ///
     /// Cancel safe: dropping the future, or the body that it returns, cancels the request.
     pub(crate) async fn post_json(
@@ -90,39 +116,52 @@ impl Exchange<'_> {
         body: Bytes,
         accept: Accept,
         limit: usize,
-    ) -> Result<ResponseBody, OpenAiError> {
+    ) -> Result<Accepted, OpenAiError> {
         self.leftovers.settle();
-        let request = request(self.endpoint, path, self.key, body, accept)?;
+        let request = self.request(path, body, accept)?;
         let response =
             self.clock.within(Phase::FirstByte, self.total, self.transport.send(request)).await?;
         let (head, body) = response.into_parts();
-        let mut body =
-            ResponseBody::new(body, self.clock.clone(), self.total, limit, self.leftovers.clone());
+        let (body, other) = match Encoding::of(&head.headers).decode(body) {
+            Ok(body) => (Some(body), String::new()),
+            Err(name) => (None, name),
+        };
+        let body = body.map(|body| {
+            let clock = self.clock.clone();
+            ResponseBody::new(body, clock, self.total, limit, self.leftovers.clone())
+        });
 
+        let server = Box::new(ServerInfo::of(&head.headers, |text| self.redact(text)));
         if head.status.is_redirection() {
             return Err(self.redirected(head.status, &head.headers));
         }
         if !head.status.is_success() {
-            let said = match encoding(&head.headers) {
-                Some(_) => ErrorBody::default(),
-                None => ErrorBody::parse(
+            let said = match body {
+                Some(mut body) => ErrorBody::parse(
                     &body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await,
-                    self.key,
+                    self.secrets,
                 ),
+                None => ErrorBody::default(),
             };
-            return Err(status_error(head.status, &head.headers, said));
+            return Err(self.status_error(head.status, &head.headers, said, server));
         }
-        if let Some(encoding) = encoding(&head.headers) {
-            let encoding = self.redact(&String::from_utf8_lossy(encoding.as_bytes()));
-            return Err(OpenAiError::Encoded { encoding });
-        }
+        let Some(mut body) = body else {
+            return Err(OpenAiError::Encoded { encoding: self.redact(&other) });
+        };
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type =
             content_type.map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
-        if accept.admits(&content_type) {
-            Ok(body)
+        if admits(&content_type) {
+            Ok(Accepted {
+                server,
+                body,
+                has_length: head.headers.contains_key(CONTENT_LENGTH),
+                json_type: (content_type.contains("json")
+                    && !content_type.contains("event-stream"))
+                .then(|| self.redact(&content_type)),
+            })
         } else {
-            Err(self.unexpected_type(accept, &content_type, &mut body).await)
+            Err(self.unexpected_type(accept, &content_type, &mut body, server).await)
         }
     }
 
@@ -138,67 +177,78 @@ impl Exchange<'_> {
         }
     }
 
-    /// Some servers answer a streaming request with success and one JSON object that says why there
-    /// is no stream.
+    /// The error of a response that is not read. If it has an error as JSON, that is the error.
     async fn unexpected_type(
         &self,
         accept: Accept,
         content_type: &str,
         body: &mut ResponseBody,
+        server: Box<ServerInfo>,
     ) -> OpenAiError {
-        if Accept::Json.admits(content_type) {
-            let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
-            if let Ok(answer) = crate::wire::Chunk::parse(&said) {
-                if answer.is_error() {
-                    return ErrorBody::parse(&said, self.key).into_reported();
-                }
+        let said = body.prefix(ERROR_BODY_BYTES, ERROR_BODY_TIME).await;
+        match Chunk::parse(&said) {
+            Ok(answer) if answer.is_error() => {
+                ErrorBody::parse(&said, self.secrets).into_reported(server)
             }
+            _ => OpenAiError::ContentType {
+                expected: accept.media_type(),
+                found: self.redact(content_type),
+            },
         }
-        OpenAiError::ContentType { expected: accept.media_type(), found: self.redact(content_type) }
     }
 
     fn redact(&self, text: &str) -> String {
-        match self.key {
-            Some(key) => key.redact(text).into_owned(),
-            None => text.to_owned(),
+        self.secrets.redact(text).into_owned()
+    }
+
+    fn request(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        accept: Accept,
+    ) -> Result<Request<Bytes>, OpenAiError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.uri(path)?;
+
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, USER_AGENT_VALUE);
+        headers.insert(ACCEPT, HeaderValue::from_static(accept.media_type()));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match (self.key, self.key_header) {
+            (Some(key), KeyHeader::Bearer) => drop(headers.insert(AUTHORIZATION, key.bearer())),
+            (Some(key), KeyHeader::ApiKey) => drop(headers.insert(API_KEY, key.plain())),
+            (None, _) => {}
+        }
+        self.headers.apply(headers);
+        Ok(request)
+    }
+
+    fn status_error(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        said: ErrorBody,
+        mut server: Box<ServerInfo>,
+    ) -> OpenAiError {
+        if status == StatusCode::NOT_FOUND {
+            server.url = Some(self.redact(&self.endpoint.shown()));
+        }
+        OpenAiError::Status {
+            status: status.as_u16(),
+            code: said.code,
+            kind: said.kind,
+            message: if said.message.is_empty() {
+                status.canonical_reason().unwrap_or("no reason given").into()
+            } else {
+                said.message
+            },
+            retry_after: retry_after(headers),
+            should_retry: should_retry(headers),
+            server,
         }
     }
-}
-
-fn request(
-    endpoint: &Endpoint,
-    path: &'static str,
-    key: Option<&Secret>,
-    body: Bytes,
-    accept: Accept,
-) -> Result<Request<Bytes>, OpenAiError> {
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.uri(path)?;
-
-    let headers = request.headers_mut();
-    headers.insert(USER_AGENT, USER_AGENT_VALUE);
-    headers.insert(ACCEPT, HeaderValue::from_static(accept.media_type()));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(key) = key {
-        headers.insert(AUTHORIZATION, key.bearer());
-    }
-    Ok(request)
-}
-
-/// The encoding of a body that cannot be read: a content encoding or a transfer encoding. None was
-/// requested.
-fn encoding(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let plain = |coding: &[u8]| {
-        let coding = coding.trim_ascii();
-        coding.is_empty()
-            || coding.eq_ignore_ascii_case(b"identity")
-            || coding.eq_ignore_ascii_case(b"chunked")
-    };
-    let mut values =
-        headers.get_all(CONTENT_ENCODING).iter().chain(headers.get_all(TRANSFER_ENCODING));
-    values.find(|value| !value.as_bytes().split(|byte| *byte == b',').all(plain))
 }
 
 /// The address without a user name and a password.
@@ -212,17 +262,12 @@ fn without_name(location: &str) -> Cow<'_, str> {
     location.into()
 }
 
-fn status_error(status: StatusCode, headers: &HeaderMap, said: ErrorBody) -> OpenAiError {
-    OpenAiError::Status {
-        status: status.as_u16(),
-        code: said.code,
-        kind: said.kind,
-        message: if said.message.is_empty() {
-            status.canonical_reason().unwrap_or("no reason given").into()
-        } else {
-            said.message
-        },
-        retry_after: retry_after(headers),
+/// OpenAI's own header, which some gateways have, too.
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::connector::Connector;
 use crate::error::OpenAiError;
 use crate::hyper_client::{builder, no_response};
 use crate::limits::Phase;
-use crate::pool::{Link, Pool};
+use crate::pool::{Link, Pool, Received};
 use crate::transport::{BodyStream, Transport};
 
 /// hyper over sockets of `async-net`.
@@ -47,10 +47,17 @@ impl Http1 {
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<BodyStream>, OpenAiError> {
         let mut request = self.on_the_wire(request)?;
         while let Some(link) = self.pool.take() {
+            let (again, received) = (request.clone(), link.received.clone());
+            received.forget();
             match self.send_over(link, request).await {
                 Ok(response) => return Ok(response),
                 // The server closed the connection between two requests, as it may.
                 Err((Some(unsent), _)) => request = unsent,
+                // It closed the connection as the request went out, and has not answered.
+                Err((None, OpenAiError::ClosedBeforeResponse { .. })) if !received.anything() => {
+                    request = again;
+                    break;
+                }
                 Err((None, error)) => return Err(error),
             }
         }
@@ -60,11 +67,12 @@ impl Http1 {
 
     async fn connect(&self) -> Result<Link, OpenAiError> {
         let socket = self.connector.connect(&self.clock).await?;
+        let received = Received::default();
         let (sender, connection) = builder(self.header_limit)
-            .handshake(FuturesIo::new(socket))
+            .handshake(FuturesIo::new(received.watch(socket)))
             .await
             .map_err(|error| no_response(error, self.header_limit))?;
-        Ok(Link { sender, connection })
+        Ok(Link { sender, connection, received })
     }
 
     /// The request as it is written: to a proxy with the whole URI, otherwise with the path only.
@@ -93,12 +101,12 @@ impl Http1 {
         link: Link,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<BodyStream>, Unsent> {
-        let Link { mut sender, connection } = link;
+        let Link { mut sender, connection, received } = link;
         let response = sender.try_send_request(request);
         let mut connection = Some(connection);
         match drive(&mut connection, response).await {
             Ok(response) => Ok(response.map(|incoming| {
-                let link = connection.map(|connection| Link { sender, connection });
+                let link = connection.map(|connection| Link { sender, connection, received });
                 Box::pin(Body::new(link, incoming, self.pool.clone())) as BodyStream
             })),
             Err(mut error) => {

@@ -52,6 +52,10 @@
 //! ```
 //!
 //! # Between the request and the answer
+//! - A stream and a whole answer are read alike, whatever the content type says. Labelled `gzip` and
+//!   `deflate` are inflated.
+//! - A complete answer ends well, also if the end of the response is missing: after the
+//!   [grace period](ChatOpenAiBuilder::finish_grace).
 //! - Every wait has a time limit: for connecting, for the head of the response, between its chunks,
 //!   and for the whole call. The limits use `async-io`'s timer or [one of
 //!   yours](ChatOpenAiBuilder::timer).
@@ -61,10 +65,24 @@
 //! - Connections are kept for the next request. Proxies are taken from the environment.
 //! - Redirects are not followed, because the key is meant for one host.
 //! - Another HTTP client can be used: implement [`Transport`] for it.
+//!
+//! # Other servers
+//! - The base URL may have a query, a slash at its end, or the whole path. [`ChatOpenAi::azure`] makes
+//!   a builder for a deployment of Azure. Headers and query parameters are set with
+//!   [`header`](ChatOpenAiBuilder::header) and [`query`](ChatOpenAiBuilder::query).
+//! - What the answer's model needs back with the next turn, such as its reasoning in a tool call, is
+//!   kept in `Message::extra` and [sent where it is wanted](ChatOpenAiBuilder::send_reasoning).
+//! - The id of the request, the rate limits and the processing time that a server tells are in the
+//!   result and in errors: see [`ServerInfo`].
+//!
+//! # Dependencies
+//! hyper brings the crate `tokio` into the tree: its channels and traits, which do no I/O. No runtime
+//! of tokio is started or needed.
 
 mod attempts;
 mod body;
 mod builder;
+mod call;
 mod chat;
 mod client;
 mod clock;
@@ -72,27 +90,34 @@ mod connection;
 mod connector;
 mod convert;
 mod coop;
+mod decoder;
 mod endpoint;
 mod error;
 mod error_body;
+mod events;
 mod exchange;
+mod headers;
 mod http1;
 mod hyper_client;
+mod inflate;
 mod limits;
+mod memory;
 mod pool;
 mod proxy;
 mod read_after_write_error;
 mod response;
 mod response_format;
 mod retry;
+mod retrying;
 mod secret;
+mod server_info;
 mod settings;
 mod socket;
 mod sse;
 mod tls;
 mod tool;
 mod transport;
-mod utf8;
+
 mod wire;
 
 pub use builder::ChatOpenAiBuilder;
@@ -100,5 +125,8 @@ pub use chat::ChatOpenAi;
 pub use error::OpenAiError;
 pub use limits::Phase;
 pub use response_format::{JsonSchema, ResponseFormat};
+pub use server_info::ServerInfo;
+pub use settings::SendReasoning;
+pub use tls::Roots;
 pub use tool::{Tool, ToolChoice};
 pub use transport::{BodyStream, Transport};

@@ -51,6 +51,8 @@ pub enum Phase {
     Chunk,
     /// The end of the whole call, including all attempts.
     Total,
+    /// The end of a response whose answer is complete. It is not an error of a call.
+    Grace,
 }
 
 impl fmt::Display for Phase {
@@ -60,6 +62,7 @@ impl fmt::Display for Phase {
             Self::FirstByte => "no response",
             Self::Chunk => "nothing more of the response",
             Self::Total => "no end of the answer",
+            Self::Grace => "no end of the response",
         })
     }
 }
@@ -71,6 +74,7 @@ pub(crate) struct Times {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) chunk: Option<Duration>,
     pub(crate) total: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
 }
 
 impl Times {
@@ -80,6 +84,7 @@ impl Times {
             Phase::FirstByte => self.first_byte,
             Phase::Chunk => self.chunk,
             Phase::Total => self.total,
+            Phase::Grace => self.grace,
         }
     }
 }
@@ -93,6 +98,7 @@ impl Default for Times {
             first_byte: Some(Duration::from_secs(10 * MINUTE)),
             chunk: Some(Duration::from_secs(5 * MINUTE)),
             total: Some(Duration::from_secs(60 * MINUTE)),
+            grace: Some(Duration::from_secs(2)),
         }
     }
 }

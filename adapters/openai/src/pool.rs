@@ -2,11 +2,14 @@
 
 use core::fmt;
 use core::pin::Pin;
-use core::task::{Context, Waker};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::io::{AsyncRead, AsyncWrite};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use smol_hyper::rt::FuturesIo;
@@ -21,6 +24,63 @@ pub(crate) type Connection = http1::Connection<FuturesIo<Socket>, Full<Bytes>>;
 pub(crate) struct Link {
     pub(crate) sender: http1::SendRequest<Full<Bytes>>,
     pub(crate) connection: Connection,
+    pub(crate) received: Received,
+}
+
+/// Whether a byte has been received over a connection since the last request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received(Arc<AtomicBool>);
+
+impl Received {
+    pub(crate) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn anything(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The same socket, which notes what it receives.
+    pub(crate) fn watch(&self, socket: Socket) -> Socket {
+        Box::new(Watched { socket, received: self.clone() })
+    }
+}
+
+struct Watched {
+    socket: Socket,
+    received: Received,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if matches!(read, Poll::Ready(Ok(1..))) {
+            self.received.0.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
 }
 
 impl Link {

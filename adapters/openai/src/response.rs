@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use crate::clock::{Alarm, Clock, Due};
 use crate::coop::Budget;
 use crate::error::OpenAiError;
+use crate::limits::Phase;
 use crate::transport::BodyStream;
 
 /// The body of a response.
@@ -27,11 +28,19 @@ pub(crate) struct ResponseBody {
     waiting_since: Option<Duration>,
     size: usize,
     limit: usize,
+    /// The limit has been exceeded. It is an error after the bytes within the limit.
+    is_too_large: bool,
+    /// When the rest of the response is no longer waited for.
+    grace: Option<Due>,
+    /// How many packets are still read after that, because they may have been here before.
+    late_packets: u8,
     budget: Budget,
     leftovers: Arc<Leftovers>,
 }
 
 impl ResponseBody {
+    const LATE_PACKETS: u8 = 64;
+
     /// A body of which at most `limit` bytes are read, until `total`.
     pub(crate) fn new(
         stream: BodyStream,
@@ -47,18 +56,24 @@ impl ResponseBody {
             waiting_since: None,
             size: 0,
             limit,
+            is_too_large: false,
+            grace: None,
+            late_packets: Self::LATE_PACKETS,
             budget: Budget::new(),
             leftovers,
         }
     }
 
-    /// The whole body.
-    pub(crate) async fn collect(&mut self) -> Result<Vec<u8>, OpenAiError> {
-        let mut whole = Vec::new();
-        while let Some(bytes) = self.next().await.transpose()? {
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole)
+    /// From now on the rest of the response is waited for during the grace period only.
+    pub(crate) fn begin_grace(&mut self) {
+        let clock = self.alarm.clock();
+        self.grace = clock.due(Phase::Grace, clock.now());
+        self.late_packets = Self::LATE_PACKETS;
+    }
+
+    /// The rest of the response is waited for as before.
+    pub(crate) fn end_grace(&mut self) {
+        self.grace = None;
     }
 
     /// The first `limit` bytes, or those that arrive within `time`. If the connection breaks, what
@@ -88,6 +103,10 @@ impl ResponseBody {
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenAiError>>> {
+        if self.is_too_large {
+            let error = OpenAiError::BodyTooLarge { limit: self.limit };
+            return Poll::Ready(self.stream.take().map(|_| Err(error)));
+        }
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(None);
         };
@@ -101,22 +120,29 @@ impl ResponseBody {
         match stream.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 self.waiting_since = None;
-                self.size = self.size.saturating_add(bytes.len());
-                let limit = self.limit;
-                Poll::Ready(Some(if self.size > limit {
-                    Err(OpenAiError::BodyTooLarge { limit })
-                } else {
-                    Ok(bytes)
-                }))
+                Poll::Ready(Some(self.count(bytes)))
             }
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
                 self.budget.refill();
                 let since = *self.waiting_since.get_or_insert_with(|| self.alarm.clock().now());
-                let due = self.alarm.next_packet(since, self.total);
+                let due = Due::earlier(self.alarm.next_packet(since, self.total), self.grace);
                 self.alarm.poll(cx, due).map(|error| Some(Err(error)))
             }
         }
+    }
+
+    /// Counts a packet. The bytes within the limit are returned before the error, so that the
+    /// result does not depend on the borders of packets.
+    fn count(&mut self, mut bytes: Bytes) -> Result<Bytes, OpenAiError> {
+        if let Err(error) = self.alarm.check(self.grace) {
+            self.late_packets = self.late_packets.checked_sub(1).ok_or(error)?;
+        }
+        let room = self.limit - self.size;
+        self.is_too_large = bytes.len() > room;
+        bytes.truncate(room);
+        self.size += bytes.len();
+        Ok(bytes)
     }
 }
 

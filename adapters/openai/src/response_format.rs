@@ -21,6 +21,14 @@ pub enum ResponseFormat {
     },
 }
 
+/// For [`CallOptions::response_format`](rappel_core::CallOptions::response_format).
+impl From<ResponseFormat> for Value {
+    fn from(format: ResponseFormat) -> Self {
+        // Texts and JSON can be written as JSON.
+        serde_json::to_value(format).unwrap_or_default()
+    }
+}
+
 /// The schema of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]

@@ -54,7 +54,15 @@ mod tests {
     use super::*;
 
     fn status(status: u16, retry_after: Option<Duration>) -> OpenAiError {
-        OpenAiError::Status { status, code: None, kind: None, message: String::new(), retry_after }
+        OpenAiError::Status {
+            status,
+            code: None,
+            kind: None,
+            message: String::new(),
+            retry_after,
+            should_retry: None,
+            server: Box::default(),
+        }
     }
 
     #[test]

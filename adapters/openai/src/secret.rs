@@ -19,11 +19,22 @@ const SHORTEST_SECRET: usize = 4;
 /// "lm-studio") that may be part of an answer.
 const SHORTEST_IN_ANSWERS: usize = 16;
 
+/// The header that the key is sent in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KeyHeader {
+    /// `authorization: Bearer …`
+    #[default]
+    Bearer,
+    /// `api-key: …`, as Azure wants it.
+    ApiKey,
+}
+
 /// An API key that is a valid header value.
 #[derive(Clone)]
 pub(crate) struct Secret {
     key: Arc<str>,
     bearer: HeaderValue,
+    plain: HeaderValue,
     finder: Finder<'static>,
 }
 
@@ -35,7 +46,20 @@ impl Secret {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
             .map_err(|_| OpenAiError::InvalidApiKey)?;
         bearer.set_sensitive(true);
-        Ok(Self { key: key.into(), bearer, finder: Finder::new(key).into_owned() })
+        let mut plain = HeaderValue::from_str(key).map_err(|_| OpenAiError::InvalidApiKey)?;
+        plain.set_sensitive(true);
+        Ok(Self { key: key.into(), bearer, plain, finder: Finder::new(key).into_owned() })
+    }
+
+    /// A text that must not appear in any output, and is not sent as a key.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (bearer, plain) = (HeaderValue::from_static(""), HeaderValue::from_static(""));
+        Self { key: text.into(), bearer, plain, finder: Finder::new(text).into_owned() }
+    }
+
+    /// The value of a header that has nothing but the key, marked as sensitive.
+    pub(crate) fn plain(&self) -> HeaderValue {
+        self.plain.clone()
     }
 
     /// The value of the `authorization` header, marked as sensitive.
@@ -44,7 +68,7 @@ impl Secret {
     }
 
     /// The text, without the key.
-    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.key.len() >= SHORTEST_SECRET && text.contains(&*self.key) {
             text.replace(&*self.key, REDACTED).into()
         } else {
@@ -52,14 +76,56 @@ impl Secret {
         }
     }
 
-    /// The JSON of an answer, without the key. Some gateways repeat the request in the answer,
-    /// including the headers.
-    pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
+    /// The JSON of an answer, without the key.
+    fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
         if self.key.len() < SHORTEST_IN_ANSWERS || self.finder.find(json).is_none() {
             return json.into();
         }
         let text = String::from_utf8_lossy(json);
         text.replace(&*self.key, REDACTED).into_bytes().into()
+    }
+}
+
+/// All secrets of a client: its key, and the values of its own headers and query parameters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets(Arc<[Secret]>);
+
+impl Secrets {
+    /// The text, without the secrets.
+    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.0.iter().fold(text.into(), |text, secret| match text {
+            Cow::Borrowed(text) => secret.redact(text),
+            Cow::Owned(text) => secret.redact(&text).into_owned().into(),
+        })
+    }
+
+    /// The JSON of an answer, without the secrets. Some gateways repeat the request in the answer,
+    /// including the headers.
+    pub(crate) fn redact_answer<'t>(&self, json: &'t [u8]) -> Cow<'t, [u8]> {
+        self.0.iter().fold(json.into(), |json, secret| match json {
+            Cow::Borrowed(json) => secret.redact_answer(json),
+            Cow::Owned(json) => secret.redact_answer(&json).into_owned().into(),
+        })
+    }
+}
+
+impl FromIterator<Secret> for Secrets {
+    fn from_iter<I: IntoIterator<Item = Secret>>(secrets: I) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
+impl Secrets {
+    /// The same and others.
+    pub(crate) fn with(&self, others: impl Iterator<Item = Secret>) -> Self {
+        self.0.iter().cloned().chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+impl From<Secret> for Secrets {
+    fn from(secret: Secret) -> Self {
+        Self(Arc::from([secret]))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::wire::{self, ChatRequest};
 /// The name of a model's runs, unless a call names them.
 const NAME: &str = "ChatOpenAi";
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) model: String,
     pub(crate) max_tokens: Option<u32>,
@@ -29,10 +29,11 @@ pub(crate) struct Settings {
     pub(crate) extra: Extra,
     pub(crate) streaming: bool,
     pub(crate) stream_options: StreamOptions,
+    pub(crate) send_reasoning: SendReasoning,
 }
 
 /// The `stream_options` of a streamed request.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum StreamOptions {
     /// Ask for the usage at the end.
     #[default]
@@ -43,13 +44,31 @@ pub(crate) enum StreamOptions {
     Own(Value),
 }
 
+/// Whether a model's reasoning goes back to the server with the next turn. It is set with
+/// [`ChatOpenAiBuilder::send_reasoning`](crate::ChatOpenAiBuilder::send_reasoning).
+///
+/// Some servers refuse the next turn without it, others refuse it with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendReasoning {
+    /// What the answer had goes back. The text of the reasoning goes back only with a message that
+    /// calls tools, until the user's next message, because servers want it only there. Nothing goes
+    /// back to OpenAI.
+    #[default]
+    Auto,
+    /// Everything goes back, with every message.
+    Always,
+    /// Nothing goes back.
+    Never,
+}
+
 /// The tools that the model may call.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tools(pub(crate) Vec<Value>);
 
 /// Fields of the request that this crate does not know. One of them may be a secret, so their
 /// values are sent to the server only.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Extra(pub(crate) Map<String, Value>);
 
 impl Settings {
@@ -67,6 +86,57 @@ impl Settings {
             return Err(OpenAiError::InvalidParameter { name: "n", reason });
         }
         Ok(())
+    }
+
+    /// The settings with the options of a call, or `None` if the options have no settings.
+    ///
+    /// # Errors
+    /// If an option has a value that cannot be sent.
+    pub(crate) fn with(&self, options: &CallOptions) -> Result<Option<Self>, OpenAiError> {
+        let mut new = self.clone();
+        let mut changed = false;
+        let mut set = |is_set: bool| changed |= is_set;
+        if let Some(model) = &options.model {
+            if model.is_empty() {
+                return Err(OpenAiError::NoModel);
+            }
+            new.model.clone_from(model);
+        }
+        set(options.model.is_some());
+        set(replace(&mut new.temperature, &options.temperature));
+        set(replace(&mut new.top_p, &options.top_p));
+        // The two limits exclude each other, so one replaces the other.
+        if options.max_tokens.is_some() || options.max_completion_tokens.is_some() {
+            new.max_tokens = options.max_tokens;
+            new.max_completion_tokens = options.max_completion_tokens;
+            set(true);
+        }
+        set(replace(&mut new.seed, &options.seed));
+        set(replace(&mut new.tool_choice, &options.tool_choice));
+        if let Some(stop) = &options.stop {
+            new.stop.clone_from(stop);
+        }
+        set(options.stop.is_some());
+        if let Some(tools) = &options.tools {
+            let tools = tools.iter().map(|tool| object("tools", tool));
+            new.tools = Tools(tools.collect::<Result<_, _>>()?);
+            if new.tools.0.is_empty() && options.tool_choice.is_none() {
+                // Servers refuse a choice without tools.
+                new.tool_choice = None;
+            }
+        }
+        set(options.tools.is_some());
+        if let Some(format) = &options.response_format {
+            new.response_format = Some(object("response_format", format)?);
+        }
+        set(options.response_format.is_some());
+        for (name, value) in &options.extra {
+            ChatRequest::check_extra(name)?;
+            new.extra.0.insert(name.clone(), value.clone());
+        }
+        set(!options.extra.is_empty());
+        new.check()?;
+        Ok(changed.then_some(new))
     }
 
     pub(crate) fn start(
@@ -110,10 +180,12 @@ impl Settings {
         &'a self,
         messages: &'a [Message],
         stream: bool,
+        short_reasoning: bool,
     ) -> Result<ChatRequest<'a>, OpenAiError> {
+        let reasoning = convert::Reasoning { send: self.send_reasoning, short: short_reasoning };
         Ok(ChatRequest {
             model: &self.model,
-            messages: convert::messages(messages)?,
+            messages: convert::messages(messages, reasoning)?,
             max_tokens: self.max_tokens,
             max_completion_tokens: self.max_completion_tokens,
             temperature: self.temperature,
@@ -166,6 +238,14 @@ impl fmt::Debug for Extra {
     }
 }
 
+/// Replaces a setting by that of an option. Returns `true` if the option is set.
+fn replace<T: Clone>(setting: &mut Option<T>, option: &Option<T>) -> bool {
+    if option.is_some() {
+        setting.clone_from(option);
+    }
+    option.is_some()
+}
+
 /// A parameter's value as JSON.
 pub(crate) fn value(name: &'static str, value: impl Serialize) -> Result<Value, OpenAiError> {
     serde_json::to_value(value)
@@ -193,7 +273,7 @@ mod tests {
             Settings { tools: Tools(vec![mcp.clone(), add.clone()]), ..Settings::default() };
         assert!(!format!("{settings:?}").contains("secret"));
         assert_eq!(settings.invocation_params(false)["tools"], json!([{"type": "mcp"}, add]));
-        let sent = settings.request(&[], false).expect("no message is wrong");
+        let sent = settings.request(&[], false, false).expect("no message is wrong");
         assert_eq!(sent.tools, [mcp, add]);
     }
 }

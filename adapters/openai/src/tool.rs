@@ -91,6 +91,21 @@ impl Serialize for ToolChoice {
     }
 }
 
+/// For [`CallOptions::tools`](rappel_core::CallOptions::tools).
+impl From<Tool> for Value {
+    fn from(tool: Tool) -> Self {
+        // Texts and JSON can be written as JSON.
+        serde_json::to_value(tool).unwrap_or_default()
+    }
+}
+
+/// For [`CallOptions::tool_choice`](rappel_core::CallOptions::tool_choice).
+impl From<ToolChoice> for Value {
+    fn from(choice: ToolChoice) -> Self {
+        serde_json::to_value(choice).unwrap_or_default()
+    }
+}
+
 #[derive(serde::Serialize)]
 struct Named<'a> {
     name: &'a str,

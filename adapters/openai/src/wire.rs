@@ -5,11 +5,16 @@
 //! because of a missing `created`.
 
 mod lenient;
+mod mend;
+mod object_end;
 mod request;
 mod response;
-mod surrogates;
+mod usage;
 
+pub(crate) use mend::read_value;
+pub(crate) use object_end::{ObjectEnd, is_whole_object};
 pub(crate) use request::{
     ChatRequest, Content, FunctionCall, ImageUrl, Message, Part, StreamOptions, ToolCall,
 };
-pub(crate) use response::{Choice, Chunk, MOST_CALLS, MOST_CHOICES, ToolCallDelta, Usage};
+pub(crate) use response::{Choice, Chunk, FunctionDelta, MOST_CALLS, MOST_CHOICES, ToolCallDelta};
+pub(crate) use usage::Usage;

@@ -3,11 +3,14 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
+use core::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::Stream;
+use serde_json::{Map, Value};
 
 use crate::manager::CallbackManager;
 use crate::model::error::RunError;
@@ -91,8 +94,10 @@ pub trait ChatModelExt: ChatModel {
 
 impl<M: ChatModel + ?Sized> ChatModelExt for M {}
 
-/// Options of a single call of a model, beside the model's own settings.
-#[derive(Debug, Clone, Default)]
+/// Options of a single call of a model. What an option does not name is the model's own setting.
+///
+/// A model ignores the options that it has no use for.
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct CallOptions {
     /// Callbacks of this call. Runs inside the call inherit them.
@@ -101,6 +106,36 @@ pub struct CallOptions {
     pub run_name: Option<String>,
     /// The id of the run. With several conversations it is the id of the first run.
     pub run_id: Option<RunId>,
+    /// The model's name on the server.
+    pub model: Option<String>,
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// The probability mass to sample from.
+    pub top_p: Option<f64>,
+    /// The maximum number of tokens in an answer.
+    pub max_tokens: Option<u32>,
+    /// The maximum number of tokens in an answer, including those of its reasoning.
+    pub max_completion_tokens: Option<u32>,
+    /// The texts that stop an answer.
+    pub stop: Option<Vec<String>>,
+    /// The seed of the sampling.
+    pub seed: Option<i64>,
+    /// The tools that the model may call, as the provider's JSON.
+    pub tools: Option<Vec<Value>>,
+    /// Whether the model calls a tool, as the provider's JSON.
+    pub tool_choice: Option<Value>,
+    /// The format of the answer, as the provider's JSON.
+    pub response_format: Option<Value>,
+    /// Other fields of the request. Their values are not in any event or `Debug` output.
+    pub extra: Map<String, Value>,
+    /// Headers of the request: names and values. The values are not in any event or `Debug` output.
+    pub headers: Vec<(String, String)>,
+    /// The limit until the response begins.
+    pub first_byte_timeout: Option<Duration>,
+    /// The limit between two packets of the response.
+    pub chunk_timeout: Option<Duration>,
+    /// The limit for the whole call.
+    pub total_timeout: Option<Duration>,
 }
 
 impl CallOptions {
@@ -129,6 +164,136 @@ impl CallOptions {
     pub fn run_id(mut self, id: RunId) -> Self {
         self.run_id = Some(id);
         self
+    }
+
+    /// Sets the model's name on the server.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Sets the sampling temperature.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// Sets the probability mass to sample from.
+    #[must_use]
+    pub fn top_p(mut self, top_p: f64) -> Self {
+        self.top_p = Some(top_p);
+        self
+    }
+
+    /// Sets the maximum number of tokens in an answer.
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: u32) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the maximum number of tokens in an answer, including those of its reasoning.
+    #[must_use]
+    pub fn max_completion_tokens(mut self, tokens: u32) -> Self {
+        self.max_completion_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the texts that stop an answer.
+    #[must_use]
+    pub fn stop<T: Into<String>>(mut self, texts: impl IntoIterator<Item = T>) -> Self {
+        self.stop = Some(texts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets the seed of the sampling.
+    #[must_use]
+    pub fn seed(mut self, seed: i64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sets the tools that the model may call. An empty list takes the model's own tools away.
+    #[must_use]
+    pub fn tools<T: Into<Value>>(mut self, tools: impl IntoIterator<Item = T>) -> Self {
+        self.tools = Some(tools.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets whether the model calls a tool.
+    #[must_use]
+    pub fn tool_choice(mut self, choice: impl Into<Value>) -> Self {
+        self.tool_choice = Some(choice.into());
+        self
+    }
+
+    /// Sets the format of the answer.
+    #[must_use]
+    pub fn response_format(mut self, format: impl Into<Value>) -> Self {
+        self.response_format = Some(format.into());
+        self
+    }
+
+    /// Adds any other field of the request.
+    #[must_use]
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a header of the request.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the limit until the response begins.
+    #[must_use]
+    pub fn first_byte_timeout(mut self, limit: Duration) -> Self {
+        self.first_byte_timeout = Some(limit);
+        self
+    }
+
+    /// Sets the limit between two packets of the response.
+    #[must_use]
+    pub fn chunk_timeout(mut self, limit: Duration) -> Self {
+        self.chunk_timeout = Some(limit);
+        self
+    }
+
+    /// Sets the limit for the whole call.
+    #[must_use]
+    pub fn total_timeout(mut self, limit: Duration) -> Self {
+        self.total_timeout = Some(limit);
+        self
+    }
+}
+
+/// By hand: extra fields and headers may have secrets.
+impl fmt::Debug for CallOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extra: Vec<&String> = self.extra.keys().collect();
+        let headers: Vec<&String> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("CallOptions")
+            .field("callbacks", &self.callbacks)
+            .field("run_name", &self.run_name)
+            .field("run_id", &self.run_id)
+            .field("model", &self.model)
+            .field("temperature", &self.temperature)
+            .field("top_p", &self.top_p)
+            .field("max_tokens", &self.max_tokens)
+            .field("max_completion_tokens", &self.max_completion_tokens)
+            .field("stop", &self.stop)
+            .field("seed", &self.seed)
+            .field("tools", &self.tools.as_ref().map(Vec::len))
+            .field("tool_choice", &self.tool_choice)
+            .field("response_format", &self.response_format)
+            .field("extra", &extra)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors of handlers, of runs and of emitting.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::error::Error;
@@ -259,11 +260,47 @@ impl RunError {
         Self::Panicked(message.into())
     }
 
+    /// Sets the [type](Self::error_type) of an error of the run's code. Other errors have theirs.
+    ///
+    /// It is for a client, which knows what its error means. There should be few different types.
+    #[must_use]
+    pub fn with_type(self, error_type: impl Into<Cow<'static, str>>) -> Self {
+        match self {
+            Self::Failed(cause) => {
+                let cause = match cause.downcast_ref::<Typed>() {
+                    Some(typed) => typed.cause.clone(),
+                    None => cause,
+                };
+                Self::Failed(Arc::new(Typed { error_type: error_type.into(), cause }))
+            }
+            other => other,
+        }
+    }
+
+    /// Returns what kind of error it is, for metrics: `429` or `timeout`, for example. There are few
+    /// different types. An error of the run's code without a [type](Self::with_type) is `_OTHER`.
+    #[must_use]
+    pub fn error_type(&self) -> &str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Panicked(_) => "panic",
+            Self::Stopped(_) => "stopped",
+            Self::TimedOut => "timeout",
+            Self::HandedOver => "handed_over",
+            Self::Failed(cause) => {
+                cause.downcast_ref::<Typed>().map_or("_OTHER", |typed| &*typed.error_type)
+            }
+        }
+    }
+
     /// Returns the error of the run's code, if it is an `E`.
     #[must_use]
     pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
         match self {
-            Self::Failed(cause) => cause.downcast_ref(),
+            Self::Failed(cause) => match cause.downcast_ref::<Typed>() {
+                Some(typed) => typed.cause.downcast_ref(),
+                None => cause.downcast_ref(),
+            },
             Self::Cancelled
             | Self::Panicked(_)
             | Self::Stopped(_)
@@ -294,6 +331,26 @@ impl Error for RunError {
             // `Display` shows the error itself, so the chain continues behind it.
             Self::Failed(cause) => cause.source(),
         }
+    }
+}
+
+/// An error of a run's code, with its type.
+#[derive(Debug)]
+struct Typed {
+    error_type: Cow<'static, str>,
+    cause: SharedError,
+}
+
+impl fmt::Display for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.cause, f)
+    }
+}
+
+impl Error for Typed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // `Display` shows the cause itself, so the chain continues behind it.
+        self.cause.source()
     }
 }
 

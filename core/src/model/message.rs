@@ -73,6 +73,10 @@ pub struct Message {
     /// The id of the tool call that this message answers ([`Role::Tool`] only).
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub tool_call_id: Option<String>,
+    /// What the provider needs back with the next turn, under its own names: `reasoning_content`,
+    /// `reasoning_details`, thought signatures ([`Role::Ai`] only). The client decides what it sends.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Map::is_empty"))]
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
@@ -84,6 +88,7 @@ impl Message {
             name: None,
             tool_calls: Vec::new(),
             tool_call_id: None,
+            extra: Map::new(),
         }
     }
 
@@ -111,6 +116,13 @@ impl Message {
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets what the provider needs back with the next turn.
+    #[must_use]
+    pub fn with_extra(mut self, extra: Map<String, Value>) -> Self {
+        self.extra = extra;
         self
     }
 
@@ -290,11 +302,15 @@ impl ToolCall {
         self
     }
 
-    /// Parses the arguments as JSON.
+    /// Parses the arguments as JSON. An empty text is an empty object: some models write none for a
+    /// tool without parameters.
     ///
     /// # Errors
     /// If the model wrote something that is not JSON.
     pub fn parse_arguments(&self) -> Result<Value, serde_json::Error> {
+        if self.arguments.trim().is_empty() {
+            return Ok(Value::Object(Map::new()));
+        }
         serde_json::from_str(&self.arguments)
     }
 }

@@ -49,10 +49,22 @@ pub struct Server {
 pub struct Request {
     /// The path.
     pub path: String,
+    /// The query, without the question mark.
+    pub query: Option<String>,
+    /// All headers, with their names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The `authorization` header.
     pub authorization: Option<String>,
     /// The body.
     pub body: serde_json::Value,
+}
+
+impl Request {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
 }
 
 /// The state that the server's tasks and its owner share.

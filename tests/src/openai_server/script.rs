@@ -35,6 +35,9 @@ pub struct Script {
     pub(super) comments: bool,
     pub(super) bare: bool,
     pub(super) gated: bool,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) refuses_stream_options: bool,
+    pub(super) requires_reasoning: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -150,6 +153,9 @@ impl Script {
             comments: false,
             bare: false,
             gated: false,
+            headers: Vec::new(),
+            refuses_stream_options: false,
+            requires_reasoning: false,
         }
     }
 
@@ -157,6 +163,28 @@ impl Script {
     #[must_use]
     pub fn require_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a header to every response.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Answers 400 to a request with `stream_options`, as some servers do.
+    #[must_use]
+    pub fn refuse_stream_options(mut self) -> Self {
+        self.refuses_stream_options = true;
+        self
+    }
+
+    /// Answers 400 to a request with a tool call that has no `reasoning_content`, as some servers
+    /// do.
+    #[must_use]
+    pub fn require_reasoning(mut self) -> Self {
+        self.requires_reasoning = true;
         self
     }
 

@@ -92,6 +92,9 @@ fn head(
         _ => content_type,
     };
     let mut head = Response::builder().status(status).header("content-type", content_type);
+    for (name, value) in &state.script.headers {
+        head = head.header(name, value);
+    }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         head = head.header("retry-after", &state.script.retry_after);
     }
@@ -120,7 +123,8 @@ async fn accept(
 ) -> Result<(Value, usize), Refusal> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    if path != "/v1/chat/completions" {
+    let is_azure = path.starts_with("/openai/deployments/") && path.ends_with("/chat/completions");
+    if path != "/v1/chat/completions" && !is_azure {
         return Err(refuse(StatusCode::NOT_FOUND, "not_found", "no such path"));
     }
     if head.method != Method::POST {
@@ -149,11 +153,14 @@ async fn accept(
         number = seen.requests.len();
         seen.requests.push(Request {
             path,
+            query: head.uri.query().map(str::to_owned),
+            headers: headers(&head.headers),
             authorization: authorization.clone(),
             body: json.clone(),
         });
     });
     check_key(state, authorization.as_deref())?;
+    check_quirks(state, &json)?;
     if !json["model"].is_string() || !json["messages"].is_array() {
         return Err(refuse(
             StatusCode::BAD_REQUEST,
@@ -162,6 +169,28 @@ async fn accept(
         ));
     }
     Ok((json, number))
+}
+
+fn headers(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+fn check_quirks(state: &State, json: &Value) -> Result<(), Refusal> {
+    let refuse = |message| Err(refuse(StatusCode::BAD_REQUEST, "invalid_request", message));
+    if state.script.refuses_stream_options && !json["stream_options"].is_null() {
+        return refuse("Unrecognized request argument supplied: stream_options");
+    }
+    let mut messages = json["messages"].as_array().into_iter().flatten();
+    let lacks = |message: &Value| {
+        message["tool_calls"].is_array() && !message["reasoning_content"].is_string()
+    };
+    if state.script.requires_reasoning && messages.any(lacks) {
+        return refuse(
+            "The reasoning_content in the thinking mode must be passed back to the API.",
+        );
+    }
+    Ok(())
 }
 
 fn check_key(state: &State, authorization: Option<&str>) -> Result<(), Refusal> {

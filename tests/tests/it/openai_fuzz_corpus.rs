@@ -22,3 +22,9 @@ fn every_input_is_read_the_same_in_packets_of_every_size() {
     }
     assert!(inputs >= 20, "the corpus has {inputs} inputs");
 }
+
+/// `.ci/run` reads 20,000 of them, and `.ci/long` a million.
+#[test]
+fn answers_that_are_changed_at_random_are_read_the_same_in_packets_of_every_size() {
+    rappel_tests::mutations::run(7, 0..500, |_| {});
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 use futures_util::StreamExt;
+use rappel_core::json;
 use rappel_core::prelude::*;
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError};
 use rappel_tests::on_every_runtime;
@@ -211,5 +212,68 @@ on_every_runtime! {
         .unwrap();
         callbacks.flush().await.unwrap();
         assert_eq!(log.lines(), [START, "retry: 1", "llm_error: cancelled: "]);
+    }
+
+    /// Such a refusal does not pass, however often the request is sent.
+    async fn a_final_refusal_is_not_asked_again(rt) {
+        for (body, tries) in [
+            (r#"{"error": {"message": "no money", "code": "insufficient_quota"}}"#, 1),
+            (r#"{"error": {"message": "no money", "type": "insufficient_quota"}}"#, 1),
+            (r#"{"error": {"message": "insufficient_quota is a word", "code": "rate_limit"}}"#, 3),
+        ] {
+            let server = Server::start(answering().fault(Fault::Status(429, body.into()))).unwrap();
+            let (result, ..) =
+                generate(&rt, ChatOpenAi::builder().base_url(server.base_url())).await;
+            assert_eq!(result.unwrap_err().error_type(), "429");
+            assert_eq!(server.requests().len(), tries, "{body}");
+        }
+    }
+
+    async fn the_server_may_say_whether_to_retry(rt) {
+        for (status, said, tries) in [(500, "false", 1), (400, "true", 3), (500, "perhaps", 3)] {
+            let fault = Fault::Status(status, "no".into());
+            let script = answering().fault(fault).header("x-should-retry", said);
+            let server = Server::start(script).unwrap();
+            let (result, ..) =
+                generate(&rt, ChatOpenAi::builder().base_url(server.base_url())).await;
+            assert_eq!(result.unwrap_err().error_type(), status.to_string());
+            assert_eq!(server.requests().len(), tries, "{status} {said}");
+        }
+    }
+
+    /// The first event has the role and no content.
+    async fn a_stream_that_breaks_before_its_content_is_tried_again(rt) {
+        for after in [0, 1] {
+            let server = Server::start(answering().fault(Fault::Cut(after)).times(1)).unwrap();
+            let chat = ChatOpenAi::builder().base_url(server.base_url()).streaming(true);
+            let (result, waits, lines) = generate(&rt, chat).await;
+            let result = result.unwrap();
+            assert_eq!((result.text(), waits.len(), server.requests().len()), ("ab", 1, 2));
+            let roles = if after == 0 { 1 } else { 2 };
+            assert_eq!(lines.iter().filter(|line| *line == "token: ").count(), roles + 2, "{lines:?}");
+            assert_eq!(lines.last().unwrap(), "llm_end: ab");
+        }
+        let server = Server::start(answering().fault(Fault::Cut(1))).unwrap();
+        let chat = ChatOpenAi::builder().base_url(server.base_url()).streaming(true);
+        let (result, waits, lines) = generate(&rt, chat).await;
+        assert!(matches!(result.unwrap_err().cause(), Some(OpenAiError::Cut { .. })));
+        assert_eq!((waits.len(), server.requests().len()), (2, 3));
+        assert_eq!(lines.last().unwrap(), "llm_error: failed: ");
+    }
+
+    /// It costs no retry, and the server is not asked for it again.
+    async fn a_server_that_refuses_stream_options_is_asked_without(rt) {
+        let server = Server::start(answering().refuse_stream_options()).unwrap();
+        let model = || ChatOpenAi::builder().model("m").base_url(server.base_url()).max_retries(0);
+        let chat = model().streaming(true).callbacks(rt.callbacks()).build().unwrap();
+        for requests in [2, 3] {
+            assert_eq!(chat.invoke("hi").await.unwrap().text(), "ab");
+            assert_eq!(server.requests().len(), requests);
+        }
+        // What the program asks for itself is not left out.
+        let chat = model().stream_options(json!({"include_usage": true})).streaming(true);
+        let chat = chat.callbacks(rt.callbacks()).build().unwrap();
+        let error = chat.invoke("hi").await.unwrap_err();
+        assert!(matches!(error.cause(), Some(OpenAiError::Status { status: 400, .. })));
     }
 }

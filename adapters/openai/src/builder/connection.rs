@@ -8,6 +8,7 @@ use rappel_core::Timer;
 
 use super::ChatOpenAiBuilder;
 use crate::proxy::ProxyChoice;
+use crate::tls::Roots;
 use crate::transport::Transport;
 
 /// # The connection
@@ -16,12 +17,55 @@ use crate::transport::Transport;
 /// [`OpenAiError::TimedOut`](crate::OpenAiError::TimedOut), which names the limit. A limit in bytes
 /// has an error of its own.
 impl ChatOpenAiBuilder {
+    /// A header of every request. It replaces one that the client sets itself, such as
+    /// `authorization`.
+    ///
+    /// Its value is not in any `Debug` output, error or event. If a server repeats it, it is
+    /// replaced as the key is, if it may be a secret: if it has at least 16 characters, or a name
+    /// such as `api-key` or `x-token`.
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        let inserted = self.connection.headers.insert(name.as_ref(), value.as_ref());
+        self.checked(inserted);
+        self
+    }
+
+    /// A parameter for the query of every request. Its value is treated as that of a
+    /// [`header`](Self::header).
+    pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.connection.query.push((name.into(), value.into()));
+        self
+    }
+
+    /// The organisation that the requests belong to, by OpenAI's header.
+    pub fn organization(self, id: impl AsRef<str>) -> Self {
+        self.header("openai-organization", id)
+    }
+
+    /// The project that the requests belong to, by OpenAI's header.
+    pub fn project(self, id: impl AsRef<str>) -> Self {
+        self.header("openai-project", id)
+    }
+
+    /// The provider's name, as OpenTelemetry writes it. The runs have it in their metadata, as
+    /// `gen_ai.provider.name`, beside `server.address` and `server.port`. Default: by the host, or
+    /// else `openai`.
+    pub fn provider(mut self, name: impl Into<String>) -> Self {
+        self.connection.provider = Some(name.into());
+        self
+    }
+
     /// How often a failed request is sent again. Default: 2. With 0 it is never sent again.
     ///
     /// A request is sent again only if no part of its answer was returned: it could not connect,
-    /// the connection was closed without an answer, the status is 408, 409, 429 or 5xx, or, without
-    /// streaming, the answer broke off. An answer that has begun to stream is never requested
-    /// again.
+    /// the connection was closed without an answer, the status is 408, 409, 429 or 5xx, or the
+    /// answer broke off. A stream that has had text, reasoning or a tool call is never requested
+    /// again. A chunk without content, such as the first one of many servers, does not count.
+    ///
+    /// The server's `x-should-retry` counts more than the status. A refusal that is final, such as
+    /// `insufficient_quota`, is not asked for again.
+    ///
+    /// Not counted as a retry: the server closed a kept connection before it answered, and another
+    /// one is used; or it refuses `stream_options`, and is asked without.
     ///
     /// The wait is the server's `retry-after` if that is at most a minute. If it is longer, the
     /// call fails at once. Without one, the wait is half a second, doubled after each attempt, at
@@ -55,6 +99,17 @@ impl ChatOpenAiBuilder {
     /// count.
     pub fn chunk_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.connection.times.chunk = limit.into();
+        self
+    }
+
+    /// The limit for the rest of a response whose answer is complete, counted from the last finish
+    /// reason. Default: 2 s. A response ends with `[DONE]`, or with its last byte. Some servers send
+    /// neither, and some send the usage late.
+    ///
+    /// The call ends well when the limit has passed. Comments and other heartbeats do not extend it.
+    /// With `None` the [chunk timeout](Self::chunk_timeout) applies.
+    pub fn finish_grace(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.connection.times.grace = limit.into();
         self
     }
 
@@ -139,8 +194,14 @@ impl ChatOpenAiBuilder {
 
     /// Whether Mozilla's root certificates are trusted. Default: `true`. With `false`, only those
     /// of [`root_certificates`](Self::root_certificates) are.
-    pub fn default_roots(mut self, trusted: bool) -> Self {
-        self.connection.no_default_roots = !trusted;
+    pub fn default_roots(self, trusted: bool) -> Self {
+        self.roots(if trusted { Roots::WebPki } else { Roots::Empty })
+    }
+
+    /// The root certificates that are trusted beside those of
+    /// [`root_certificates`](Self::root_certificates). Default: [`Roots::WebPki`].
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.connection.roots = roots;
         self
     }
 

@@ -36,7 +36,9 @@ fn alternative(said: &Value) -> Option<TopLogprob> {
 }
 
 fn text_and_logprob(said: &Value) -> Option<(&str, f64)> {
-    Some((said["token"].as_str()?, said["logprob"].as_f64()?))
+    let logprob = &said["logprob"];
+    let number = logprob.as_f64().or_else(|| logprob.as_str()?.trim().parse().ok());
+    Some((said["token"].as_str()?, number?))
 }
 
 fn bytes(said: &Value) -> Option<Vec<u8>> {

@@ -13,6 +13,8 @@ use std::task::Poll;
 use futures_lite::{StreamExt, future::block_on};
 use server::{Server, answer, chunked};
 
+use rappel_core::LlmResult;
+
 use super::*;
 use crate::{
     client::Client,
@@ -20,7 +22,7 @@ use crate::{
     limits::{Limits, Times},
     proxy::ProxyChoice,
     retry::Retries,
-    wire::{ChatRequest, Chunk},
+    wire::ChatRequest,
 };
 
 static_assertions::assert_impl_all!(Client: Send, Sync);
@@ -53,9 +55,9 @@ fn client_with(base_url: &str, settings: ConnectionSettings) -> Client {
     settings.client(Endpoint::parse(base_url).unwrap(), Some(key)).unwrap()
 }
 
-fn complete(client: &Client) -> Result<Chunk, OpenAiError> {
+fn complete(client: &Client) -> Result<LlmResult, OpenAiError> {
     let request = ChatRequest { model: "m", ..ChatRequest::default() };
-    block_on(client.complete(&request, client.due()))
+    block_on(client.complete(&request, Arc::default(), client.due()))
 }
 
 fn stream(client: &Client) -> Result<crate::sse::ChunkStream, OpenAiError> {
@@ -84,7 +86,7 @@ fn a_whole_answer_is_read() {
         request
     });
     let answer = complete(&client(&server.url())).unwrap();
-    assert_eq!(answer.rest["id"], "c");
+    assert_eq!(answer.llm_output.unwrap()["id"], "c");
 
     let request = server.join();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -235,7 +237,7 @@ fn requests_can_move_between_threads() {
     fn is_send<T: Send>(_: T) {}
     let client = client("http://127.0.0.1:1/v1");
     let request = ChatRequest::default();
-    is_send(client.complete(&request, None));
+    is_send(client.complete(&request, Arc::default(), None));
     is_send(client.stream(&request, None));
 }
 
@@ -280,7 +282,7 @@ fn dropping_the_request_closes_the_socket() {
     });
     let client = client(&server.url());
     let request = ChatRequest::default();
-    let mut request = Box::pin(client.complete(&request, None));
+    let mut request = Box::pin(client.complete(&request, Arc::default(), None));
     // Polled until the server has the whole request, which it never answers.
     block_on(futures_lite::future::poll_fn(|cx| {
         assert!(request.as_mut().poll(cx).is_pending());

@@ -3,6 +3,8 @@
 use core::num::NonZeroUsize;
 use std::{collections::VecDeque, sync::Arc, task::Wake};
 
+use crate::secret::Secrets;
+
 use futures_lite::{StreamExt, future::block_on};
 use proptest::prelude::*;
 
@@ -11,9 +13,11 @@ use super::*;
 static_assertions::assert_impl_all!(ChunkStream: Send, Unpin);
 
 /// A body that is always ready; it notes when it is dropped.
-struct Packets(VecDeque<Result<Bytes, OpenAiError>>, Arc<()>);
+struct Canned(VecDeque<Result<Bytes, OpenAiError>>, Arc<()>);
 
-impl Stream for Packets {
+impl Packets for Canned {}
+
+impl Stream for Canned {
     type Item = Result<Bytes, OpenAiError>;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -21,20 +25,20 @@ impl Stream for Packets {
     }
 }
 
-fn packets<T: AsRef<[u8]>>(packets: impl IntoIterator<Item = T>) -> Packets {
+fn packets<T: AsRef<[u8]>>(packets: impl IntoIterator<Item = T>) -> Canned {
     let packets = packets.into_iter();
-    Packets(
+    Canned(
         packets.map(|packet| Ok(Bytes::copy_from_slice(packet.as_ref()))).collect(),
         Arc::new(()),
     )
 }
 
-fn stream(bytes: Packets) -> ChunkStream<Packets> {
-    ChunkStream::new(bytes, None, &Limits::default())
+fn stream(bytes: Canned) -> ChunkStream<Canned> {
+    ChunkStream::new(bytes, Secrets::default(), &Limits::default(), false)
 }
 
 /// The texts of the chunks, and how the stream ended.
-fn read(mut stream: ChunkStream<Packets>) -> (Vec<String>, Result<(), OpenAiError>) {
+fn read(mut stream: ChunkStream<Canned>) -> (Vec<String>, Result<(), OpenAiError>) {
     let mut texts = Vec::new();
     loop {
         match block_on(stream.next()) {
@@ -164,7 +168,7 @@ fn a_broken_connection_is_passed_on_after_what_came_before() {
 
 #[test]
 fn errors_in_mid_stream_have_their_words_but_not_the_key() {
-    let key = Secret::new("sk-secret-1").unwrap();
+    let key = Secrets::from(crate::secret::Secret::new("sk-secret-1").unwrap());
     for (error, message) in [
         (
             r#"data: {"error":{"message":"overloaded","type":"server_error","code":503}}"#,
@@ -176,7 +180,7 @@ fn errors_in_mid_stream_have_their_words_but_not_the_key() {
         ("event: error\ndata: {}", "no reason given"),
     ] {
         let bytes = packets([event("a"), format!("{error}\n\n"), event("b")]);
-        let (texts, end) = read(ChunkStream::new(bytes, Some(key.clone()), &Limits::default()));
+        let (texts, end) = read(ChunkStream::new(bytes, key.clone(), &Limits::default(), false));
         assert_eq!(texts, ["a"]);
         let end = end.unwrap_err();
         assert!(!format!("{end:?} {end}").contains("secret"), "{end:?}");
@@ -191,7 +195,7 @@ fn errors_in_mid_stream_have_their_words_but_not_the_key() {
 /// field of its own for it.
 #[test]
 fn an_error_that_is_no_event_has_its_words_too() {
-    let key = Secret::new("sk-secret-1").unwrap();
+    let key = Secrets::from(crate::secret::Secret::new("sk-secret-1").unwrap());
     for error in [
         r#"{"error":{"message":"overloaded, sk-secret-1"}}"#,
         "{\n  \"error\": {\n    \"message\": \"overloaded, sk-secret-1\"\n  }\n}\n",
@@ -203,8 +207,9 @@ fn an_error_that_is_no_event_has_its_words_too() {
                 let bytes = before.concat() + error;
                 let (texts, end) = read(ChunkStream::new(
                     packets(bytes.as_bytes().chunks(size)),
-                    Some(key.clone()),
+                    key.clone(),
                     &Limits::default(),
+                    false,
                 ));
                 assert_eq!(texts.len(), before.len());
                 assert!(
@@ -234,14 +239,28 @@ fn an_event_that_is_no_json_is_an_error() {
     }
 }
 
+/// As the standard of event streams says.
 #[test]
-fn what_is_no_utf8_is_an_error_after_the_events_before_it() {
+fn what_is_no_utf8_is_replaced() {
     let mut bytes = event("a").into_bytes();
-    bytes.extend(b"data: {\"id\":\"\xe2\x82\"}\n\n");
+    bytes.extend(b"data: {\"choices\":[{\"delta\":{\"content\":\"l\xe2\x82o\"}}]}\n\n");
+    bytes.extend(LAST.as_bytes());
     for size in 1..=bytes.len() {
         let (texts, end) = read(stream(packets(bytes.chunks(size))));
-        assert_eq!(texts, ["a"], "packets of {size}");
-        assert!(matches!(end, Err(OpenAiError::NotUtf8)), "packets of {size}: {end:?}");
+        assert_eq!(texts, ["a", "l\u{fffd}o", ""], "packets of {size}");
+        assert!(end.is_ok(), "packets of {size}: {end:?}");
+    }
+}
+
+#[test]
+fn what_is_no_text_at_all_is_an_error() {
+    for garbage in [&b"\x1f\x8b\x08\0\0\n\0\xff\x03"[..], b"\x28\xb5\x2f\xfd\x04", b"\x89\xfe\n\n"]
+    {
+        for size in 1..=garbage.len() {
+            let (texts, end) = read(stream(packets(garbage.chunks(size))));
+            assert!(texts.is_empty());
+            assert!(matches!(end, Err(OpenAiError::NotUtf8)), "packets of {size}: {end:?}");
+        }
     }
 }
 
@@ -249,7 +268,7 @@ fn what_is_no_utf8_is_an_error_after_the_events_before_it() {
 fn an_endless_event_is_an_error() {
     let limits = Limits { event: NonZeroUsize::new(100).unwrap(), ..Limits::default() };
     let bytes = packets([event("a"), event(&"b".repeat(100)), LAST.into()]);
-    let (texts, end) = read(ChunkStream::new(bytes, None, &limits));
+    let (texts, end) = read(ChunkStream::new(bytes, Secrets::default(), &limits, false));
     assert_eq!(texts, ["a"]);
     assert!(matches!(end, Err(OpenAiError::EventTooLarge { limit: 100 })), "{end:?}");
 }
@@ -260,7 +279,7 @@ fn endless_silence_is_an_error() {
     for noise in [": comment\n\n", "retry: 1\n\n", "data:\n\n", "nonsense\n"] {
         let noise = std::iter::repeat_n(noise.to_owned(), 10_000);
         let bytes = packets(std::iter::once(event("a")).chain(noise));
-        let (texts, end) = read(ChunkStream::new(bytes, None, &limits));
+        let (texts, end) = read(ChunkStream::new(bytes, Secrets::default(), &limits, false));
         assert_eq!(texts, ["a"]);
         assert!(matches!(end, Err(OpenAiError::NoEvents { limit: 1000 })), "{end:?}");
     }
@@ -341,11 +360,11 @@ proptest! {
     ) {
         let bytes = pieces.concat();
         let limits = Limits { event: NonZeroUsize::new(event_limit).unwrap(), ..Limits::default() };
-        let whole = read(ChunkStream::new(packets([&bytes]), None, &limits));
+        let whole = read(ChunkStream::new(packets([&bytes]), Secrets::default(), &limits, false));
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
         cuts.sort_unstable();
         let split = packets(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]));
-        let split = read(ChunkStream::new(split, None, &limits));
+        let split = read(ChunkStream::new(split, Secrets::default(), &limits, false));
         prop_assert_eq!(format!("{:?}", whole), format!("{:?}", split));
     }
 }
@@ -357,11 +376,11 @@ fn a_million_tiny_packets_and_an_event_of_four_megabytes_are_read() {
     limits.set_event(NonZeroUsize::new(5 << 20).unwrap());
     let long = event(&"x".repeat(4 << 20));
     let tiny = packets(long.as_bytes().chunks(4).chain([LAST.as_bytes()]));
-    let (texts, end) = read(ChunkStream::new(tiny, None, &limits));
+    let (texts, end) = read(ChunkStream::new(tiny, Secrets::default(), &limits, false));
     assert!(texts[0].len() == 4 << 20 && end.is_ok(), "{end:?}");
 
     let many =
         std::iter::repeat_n(event("y"), 100_000).chain([LAST.to_owned()]).collect::<String>();
-    let (texts, end) = read(ChunkStream::new(packets([many]), None, &limits));
+    let (texts, end) = read(ChunkStream::new(packets([many]), Secrets::default(), &limits, false));
     assert!(texts.len() == 100_001 && end.is_ok(), "{end:?}");
 }

@@ -37,6 +37,7 @@ pub(super) fn content<'de, D: Deserializer<'de>>(json: D) -> Result<Said, D::Err
             said.text = Some(parts.iter().filter_map(part_text).collect());
             said.thought = parts.iter().flat_map(part_thoughts).collect();
         }
+        part @ Value::Object(_) => said.text = part_text(&part).map(str::to_owned),
         _ => {}
     }
     Ok(said)
@@ -85,7 +86,10 @@ where
 {
     let number = match Value::deserialize(json)? {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64().unwrap_or(-1.0))),
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| whole(text.parse().unwrap_or(-1.0)))
+        }
         _ => None,
     };
     Ok(number.and_then(|number| number.try_into().ok()))
@@ -168,6 +172,31 @@ impl<T: DeserializeOwned, const MOST: usize> Shape for Objects<T, MOST> {
             }
         }
         Ok(Self(objects))
+    }
+}
+
+/// As [`objects`]. An object counts as a list of one.
+pub(super) fn one_or_more<'de, D, T, const MOST: usize>(json: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    json.deserialize_any(Lenient(PhantomData::<OneOrMore<T, MOST>>)).map(|objects| objects.0)
+}
+
+struct OneOrMore<T, const MOST: usize>(Vec<T>);
+
+impl<T: DeserializeOwned, const MOST: usize> Shape for OneOrMore<T, MOST> {
+    fn absent() -> Self {
+        Self(Vec::new())
+    }
+
+    fn from_list<'de, A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Objects::<T, MOST>::from_list(list).map(|objects| Self(objects.0))
+    }
+
+    fn from_object<'de, A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(object)).map(|object| Self(Vec::from([object])))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -106,6 +107,16 @@ pub(crate) struct Message<'a> {
     /// The call that a tool's message answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<&'a str>,
+    /// Further fields of the server's message, which it may need back.
+    #[serde(flatten)]
+    pub(crate) extra: BTreeMap<&'a str, &'a Value>,
+}
+
+impl Message<'_> {
+    /// Returns `true` if `name` is one of its own fields.
+    pub(crate) fn reserves(name: &str) -> bool {
+        ["role", "content", "name", "tool_calls", "tool_call_id"].contains(&name)
+    }
 }
 
 /// The content of a message. Plain text is sent as a string, which every server supports.

@@ -74,6 +74,9 @@ struct WireHandler {
     run: RunId,
 }
 
+/// What [`RunError::error_type`] is of an error without a type. It is not written.
+const UNTYPED: &str = "_OTHER";
+
 /// Maximum number of causes that are written of an error.
 const MOST_CAUSES: usize = 32;
 
@@ -96,7 +99,11 @@ impl Wire {
             RunError::TimedOut => Self::new("timed_out", error.to_string()),
             RunError::HandedOver => Self::new("handed_over", error.to_string()),
             RunError::Panicked(message) => Self::new("panicked", message.to_string()),
-            RunError::Failed(cause) => Self::of_cause(cause),
+            RunError::Failed(cause) => {
+                let wire = Self::of_cause(cause);
+                let own = Some(error.error_type()).filter(|own| *own != UNTYPED).map(String::from);
+                Self { error_type: own.or(wire.error_type), ..wire }
+            }
             RunError::Stopped(failure) => {
                 let cause = &failure.cause;
                 let wire = Self::new("stopped", cause.to_string()).caused_by(cause.source());
@@ -130,8 +137,13 @@ impl Wire {
             }
             // Also a kind of a later version.
             _ => {
+                let error_type = self.error_type.clone();
                 let error = RecordedError::new(self.message, self.error_type, self.causes);
-                RunError::Failed(Arc::new(error))
+                let error = RunError::Failed(Arc::new(error));
+                match error_type {
+                    Some(error_type) => error.with_type(error_type),
+                    None => error,
+                }
             }
         }
     }

@@ -42,6 +42,12 @@ pub struct LlmChunk {
     /// The name of the model that answers.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub model_name: Option<String>,
+    /// The provider's id of the answer.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
+    pub response_id: Option<String>,
+    /// The id of the request in the provider's logs, from a header of the response.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
+    pub request_id: Option<String>,
     /// Other fields of the provider about this choice. In the result, texts and lists of a key are
     /// joined, and other values are replaced, as in LangChain.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
@@ -121,6 +127,8 @@ impl LlmChunk {
         self.finish_reason = newer.finish_reason.or(self.finish_reason.take());
         self.usage = newer.usage.or(self.usage.take());
         self.model_name = newer.model_name.or(self.model_name.take());
+        self.response_id = newer.response_id.or(self.response_id.take());
+        self.request_id = newer.request_id.or(self.request_id.take());
         join_extra(&mut self.extra, &newer.extra);
         self.llm_output.extend(newer.llm_output);
     }

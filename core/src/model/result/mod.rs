@@ -28,6 +28,10 @@ pub struct LlmResult {
     /// The name of the model that answered, if the provider sends it. It may differ from the
     /// requested name.
     pub model_name: Option<String>,
+    /// The provider's id of the answer.
+    pub response_id: Option<String>,
+    /// The id of the request in the provider's logs, from a header of the response.
+    pub request_id: Option<String>,
     /// Other fields of the provider about the answer as a whole: `id` and `system_fingerprint`, for
     /// example.
     pub llm_output: Option<Value>,
@@ -111,6 +115,12 @@ impl LlmResult {
         }
         if let Some(name) = &chunk.model_name {
             self.model_name = Some(name.clone());
+        }
+        if let Some(id) = &chunk.response_id {
+            self.response_id = Some(id.clone());
+        }
+        if let Some(id) = &chunk.request_id {
+            self.request_id = Some(id.clone());
         }
         self.push_output(&chunk.llm_output);
         if chunk.is_bare() {
@@ -220,13 +230,31 @@ impl Generation {
     }
 }
 
+/// Fields that providers need back with the next turn.
+const FOR_NEXT_TURN: [&str; 7] = [
+    "reasoning_details",
+    "reasoning_signature",
+    "thinking_blocks",
+    "thought_signature",
+    "thought_signatures",
+    "extra_content",
+    "encrypted_content",
+];
+
 /// The model's message for the next turn of the conversation.
 ///
-/// It has the text and the tool calls. If the text is empty, it has the refusal. It has no
-/// [reasoning](Generation::reasoning), because most providers do not accept it.
+/// It has the text and the tool calls. If the text is empty, it has the refusal. The
+/// [reasoning](Generation::reasoning) is in [`Message::extra`] as `reasoning_content`, beside other
+/// fields that some providers need back. The client decides what it sends, because most providers
+/// do not accept them.
 impl From<Generation> for Message {
     fn from(generation: Generation) -> Self {
+        let mut extra = generation.extra;
+        extra.retain(|name, _| FOR_NEXT_TURN.contains(&name.as_str()));
+        if !generation.reasoning.is_empty() {
+            extra.insert("reasoning_content".into(), generation.reasoning.into());
+        }
         let text = if generation.text.is_empty() { generation.refusal } else { generation.text };
-        Self::ai(text).with_tool_calls(generation.tool_calls)
+        Self::ai(text).with_tool_calls(generation.tool_calls).with_extra(extra)
     }
 }

@@ -83,6 +83,8 @@ pub struct TokenUsage {
     pub total_tokens: u64,
     /// Tokens of the prompt that came from the provider's cache, if the provider sends that.
     pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt that were written to the provider's cache, if the provider sends that.
+    pub cache_write_tokens: Option<u64>,
     /// Tokens of the completion that the model spent on reasoning, if the provider sends that.
     pub reasoning_tokens: Option<u64>,
     /// Other counts of the provider, under its own names: `prompt_tokens_details`, `cost`.
@@ -99,6 +101,7 @@ impl TokenUsage {
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             cached_tokens: None,
+            cache_write_tokens: None,
             reasoning_tokens: None,
             extra: Map::new(),
         }
@@ -108,6 +111,13 @@ impl TokenUsage {
     #[must_use]
     pub fn with_cached_tokens(mut self, tokens: u64) -> Self {
         self.cached_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the tokens of the prompt that were written to the provider's cache.
+    #[must_use]
+    pub fn with_cache_write_tokens(mut self, tokens: u64) -> Self {
+        self.cache_write_tokens = Some(tokens);
         self
     }
 

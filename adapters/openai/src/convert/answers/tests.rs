@@ -196,7 +196,7 @@ fn an_answer_goes_back_as_it_came() {
         result(wire(&json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]})));
     let back = [Message::from(result.generations.remove(0))];
     assert_eq!(
-        serde_json::to_value(crate::convert::messages(&back).unwrap()).unwrap(),
+        serde_json::to_value(crate::convert::messages(&back, Default::default()).unwrap()).unwrap(),
         json!([message])
     );
 }

@@ -105,7 +105,7 @@ fn one_with_something_left_in_it_is_not_used() {
     });
     let client = client(&server.url());
     for _ in 0..2 {
-        assert!(complete(&client).unwrap().rest.is_empty());
+        assert!(complete(&client).unwrap().llm_output.is_none());
     }
     closed.recv().unwrap();
     server.join();
@@ -168,4 +168,37 @@ impl rappel_core::Timer for Hand {
     fn now(&self) -> Duration {
         Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
     }
+}
+
+/// The server closes an idle connection at the moment when the next request goes out. Nothing is
+/// tried twice here, so a retry would be an error.
+#[test]
+fn one_that_is_closed_as_the_request_goes_out_is_replaced() {
+    let (server, closed) = two_connections(|peer| {
+        peer.send(&answer(200, "application/json", ANSWER));
+        // The second request has been sent, and is not answered.
+        peer.read_request();
+    });
+    let client = client(&server.url());
+    for _ in 0..2 {
+        complete(&client).unwrap();
+    }
+    closed.recv().unwrap();
+    server.join();
+}
+
+/// A server that has begun to answer has seen the request.
+#[test]
+fn one_that_is_closed_within_a_head_is_not_replaced() {
+    let server = Server::start(|mut peer| {
+        peer.read_request();
+        peer.send(&answer(200, "application/json", ANSWER));
+        peer.read_request();
+        peer.send("HTTP/1.1 200 O");
+    });
+    let client = client(&server.url());
+    complete(&client).unwrap();
+    let error = complete(&client).unwrap_err();
+    assert!(matches!(error, OpenAiError::ClosedBeforeResponse { .. }), "{error:?}");
+    server.join();
 }

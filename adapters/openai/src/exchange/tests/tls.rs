@@ -34,7 +34,7 @@ pub(super) fn server(
 pub(super) fn trusting(pem: &str) -> ConnectionSettings {
     ConnectionSettings {
         certificates: vec![pem.as_bytes().to_vec()],
-        no_default_roots: true,
+        roots: crate::tls::Roots::Empty,
         ..ConnectionSettings::default()
     }
 }
@@ -51,7 +51,7 @@ fn a_trusted_server_is_talked_to() {
         peer.send(&answer(200, "application/json", r#"{"choices":[{}]}"#));
     });
     let answer = complete(&client_of(&server, "localhost", trusting(&pem))).unwrap();
-    assert_eq!(answer.choices.len(), 1);
+    assert_eq!(answer.generations.len(), 1);
     server.join();
 }
 

@@ -127,8 +127,8 @@ fn usage_may_come_alone_and_with_holes() {
         r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":3}}}"#,
     )
     .unwrap();
-    assert_eq!(full.prompt_tokens, Some(9));
-    assert_eq!(full.completion_tokens, Some(12));
+    assert_eq!(full.prompt(), Some(9));
+    assert_eq!(full.completion(), Some(12));
     assert_eq!(full.total_tokens, Some(21));
     assert_eq!(full.cached_tokens(), Some(4));
     assert_eq!(full.reasoning_tokens(), Some(3));
@@ -136,9 +136,9 @@ fn usage_may_come_alone_and_with_holes() {
 
     let holes =
         usage(r#"{"usage":{"prompt_tokens":9.0,"total_tokens":"21","completion_tokens":-1,"prompt_tokens_details":null}}"#).unwrap();
-    assert_eq!(holes.prompt_tokens, Some(9));
+    assert_eq!(holes.prompt(), Some(9));
     assert_eq!(holes.total_tokens, Some(21));
-    assert_eq!(holes.completion_tokens, None);
+    assert_eq!(holes.completion(), None);
     assert_eq!(holes.cached_tokens(), None);
 
     assert_eq!(usage(r#"{"choices":[],"usage":null}"#), None);
