@@ -49,8 +49,11 @@ impl From<&TokenUsage> for Tokens {
     }
 }
 
-/// The tokens that were written to the cache, under the names that providers use.
+/// The tokens that were written to the cache: the field, or the names that providers use.
 fn cache_write(usage: &TokenUsage) -> u64 {
+    if let Some(tokens) = usage.cache_write_tokens {
+        return tokens;
+    }
     let own = usage.extra.get("cache_creation_input_tokens");
     let details = usage.extra.get("prompt_tokens_details");
     let detail = details.and_then(|details| details.get("cache_creation_tokens"));

@@ -56,12 +56,7 @@ impl ChatOpenAi {
     fn callbacks(&self, options: &CallOptions) -> CallbackManager {
         // As in LangChain: a call without callbacks inherits those of the current run.
         let inherited = options.callbacks.clone().or_else(CallbackManager::current);
-        let callbacks = CallbackManager::configure(inherited.as_ref(), self.callbacks.as_ref());
-        if callbacks.has_handlers() {
-            callbacks.with_metadata(self.call.client.metadata())
-        } else {
-            callbacks
-        }
+        CallbackManager::configure(inherited.as_ref(), self.callbacks.as_ref())
     }
 
     /// The settings of a call, and its start. Invalid options are the error of its run.
@@ -76,6 +71,10 @@ impl ChatOpenAi {
         let settings = &call.as_ref().unwrap_or(&self.call).settings;
         let stream = stream.unwrap_or(settings.streaming);
         let start = settings.start(callbacks, messages, options, stream);
+        if !callbacks.has_handlers() {
+            return (call, start);
+        }
+        let start = call.as_ref().unwrap_or(&self.call).client.name_in(start);
         (call, start)
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rappel_core::runtime::BoxFuture;
-use rappel_core::{CallOptions, LlmResult, Map, Value, json};
+use rappel_core::{CallOptions, ChatModelStart, LlmResult};
 
 use crate::clock::{Clock, Due};
 use crate::convert::{self, LlmChunks};
@@ -67,14 +67,11 @@ impl Client {
         Ok(Some(client))
     }
 
-    /// The metadata of the model's runs: which provider and server it is.
-    pub(crate) fn metadata(&self) -> Map<String, Value> {
-        let fields = [
-            ("gen_ai.provider.name", json!(self.provider)),
-            ("server.address", json!(self.endpoint.host())),
-            ("server.port", json!(self.endpoint.port())),
-        ];
-        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    /// Says in a start which provider and server it is.
+    pub(crate) fn name_in(&self, start: ChatModelStart) -> ChatModelStart {
+        start
+            .with_provider(self.provider.clone())
+            .with_server(self.endpoint.host(), self.endpoint.port())
     }
 
     /// Returns `true` if a failed request may be sent again.

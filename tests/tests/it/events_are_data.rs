@@ -162,13 +162,17 @@ fn full() -> (LlmResult, LlmChunk) {
     let mut generation = Generation::new("noon").with_finish_reason("stop").with_tool_calls([call]);
     generation.logprobs.push(logprob.clone());
     generation.extra = extra();
-    let mut usage = TokenUsage::new(3, 4).with_cached_tokens(1).with_reasoning_tokens(2);
+    let mut usage = TokenUsage::new(3, 4)
+        .with_cached_tokens(1)
+        .with_cache_write_tokens(1)
+        .with_reasoning_tokens(2);
     usage.extra = extra();
-    let result = LlmResult::new()
+    let mut result = LlmResult::new()
         .with_generation(generation)
         .with_usage(usage.clone())
         .with_model_name("m-1")
         .with_llm_output(json!({ "id": "r" }));
+    (result.response_id, result.request_id) = (Some("r-1".into()), Some("q-1".into()));
     let mut piece = ToolCallChunk::new(0, "{").with_id("call_1").with_name("clock");
     piece.extra = extra();
     let mut chunk = LlmChunk::new("No").with_index(1).with_tool_calls([piece]);
@@ -176,6 +180,7 @@ fn full() -> (LlmResult, LlmChunk) {
     chunk.logprobs.push(logprob);
     chunk = chunk.with_finish_reason("stop").with_usage(usage).with_model_name("m-1");
     (chunk.extra, chunk.llm_output) = (extra(), extra());
+    (chunk.response_id, chunk.request_id) = (Some("r-1".into()), Some("q-1".into()));
     (result, chunk)
 }
 
@@ -199,7 +204,9 @@ fn events() -> Vec<Event> {
     ];
     let messages = [
         Message::human(parts).with_name("ann"),
-        Message::ai("").with_tool_calls([call]),
+        Message::ai("")
+            .with_tool_calls([call])
+            .with_extra(object(json!({ "reasoning_content": "Hm" }))),
         Message::tool("call_1", "noon"),
     ];
     let mut chain_end = ChainEnd::new(json!(1));
@@ -282,10 +289,12 @@ fn all_that_is_written_is_in_the_schema_and_all_of_the_schema_is_written() {
     assert!(unwritten.is_empty(), "in the schema, and never written: {unwritten:?}");
 }
 
+type Breaks = fn(&mut Value);
+
 #[test]
 fn what_is_wrong_is_not_in_the_schema() {
     let line = lines().remove(0);
-    let wrong: [(&str, fn(&mut Value)); 6] = [
+    let wrong: [(&str, Breaks); 6] = [
         ("`new` is not in the schema", |record| record["new"] = json!(1)),
         ("has no \"source\"", |record| drop(record.as_object_mut().unwrap().remove("source"))),
         ("has no \"tags\"", |record| drop(record.as_object_mut().unwrap().remove("tags"))),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 use rappel_core::prelude::*;
-use rappel_core::{CallOptions, Map, Value, json};
+use rappel_core::{CallOptions, Value, json};
 use rappel_openai::{ChatOpenAi, ChatOpenAiBuilder, OpenAiError, Phase, SendReasoning, Tool};
 use rappel_tests::on_every_runtime;
 use rappel_tests::openai_server::{Fault, MARKED_KEY, Script, Server};
@@ -206,10 +206,10 @@ on_every_runtime! {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
         let log = Log::new();
         let seen = log.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, cx| {
-            if let Event::ChatModelStart(_) = event {
-                let metadata: Map<String, Value> = cx.metadata().clone();
-                seen.write(Value::from(metadata).to_string());
+        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
+            if let Event::ChatModelStart(start) = event {
+                let server = (&start.provider, &start.server_address, start.server_port);
+                seen.write(format!("{server:?}"));
             }
             Ok(())
         }));
@@ -217,8 +217,8 @@ on_every_runtime! {
         chat.invoke("hi").await.unwrap();
         callbacks.flush().await.unwrap();
         let port = server.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").parse::<u16>().unwrap();
-        let expected = json!({"gen_ai.provider.name": "vllm", "server.address": "127.0.0.1", "server.port": port});
-        assert_eq!(log.lines(), [expected.to_string()]);
+        let expected = (Some("vllm".to_owned()), Some("127.0.0.1".to_owned()), Some(port));
+        assert_eq!(log.lines(), [format!("{expected:?}")]);
     }
 
     /// The second turn of a tool call, with a server that answers 400 if the reasoning is missing.

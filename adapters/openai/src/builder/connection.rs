@@ -46,9 +46,8 @@ impl ChatOpenAiBuilder {
         self.header("openai-project", id)
     }
 
-    /// The provider's name, as OpenTelemetry writes it. The runs have it in their metadata, as
-    /// `gen_ai.provider.name`, beside `server.address` and `server.port`. Default: by the host, or
-    /// else `openai`.
+    /// The provider's name, as OpenTelemetry writes it. The start of each run has it, beside the
+    /// server's address and port. Default: by the host, or else `openai`.
     pub fn provider(mut self, name: impl Into<String>) -> Self {
         self.connection.provider = Some(name.into());
         self
