@@ -29,7 +29,7 @@ impl Item for Event {
 
 pub(crate) type Queue = LaneQueue<Event, (), WaitGuard>;
 
-/// The lane of an async handler: each trace that has something gets a server.
+/// A lane in which each trace that has something gets a server of its own. A turn is one event.
 pub(crate) struct Lane {
     pub(crate) queue: Mutex<Queue>,
     /// Stored without an order of its own: the lane has to give it one.
@@ -75,14 +75,22 @@ impl Lane {
 
     /// Handles the events of a trace until it has none.
     pub(crate) fn serve(&self, trace: usize) {
+        self.serve_with(trace, || ());
+    }
+
+    /// Handles the events of a trace until it has none. Each call of the handler is one of `call`.
+    pub(crate) fn serve_with(&self, trace: usize, mut call: impl FnMut()) {
         let (mut hand, mut tickets) = (Vec::new(), Vec::new());
         let mut answers: Vec<WaitGuard> = Vec::new();
-        loop {
+        for turn in 0.. {
             let mut released = Released::new();
             let more = self.queue.with(|queue| {
                 queue.finish(&mut tickets, &mut released);
+                if turn > 0 && !queue.end_turn(trace) {
+                    return false;
+                }
                 queue.take(trace, 1, &mut hand, &mut released.holds);
-                !hand.is_empty() || queue.end_turn(trace)
+                true
             });
             drop(released);
             // After the events were counted out, so that an emitter finds nothing pending.
@@ -93,6 +101,7 @@ impl Lane {
             for mut taken in hand.drain(..) {
                 tickets.push(Queue::ticket(&taken));
                 answers.extend(taken.answer.take());
+                call();
                 self.handled.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -153,6 +162,30 @@ fn when_what_came_before_is_handled() {
             })
         });
         wait_for(&lane.flush());
+        assert_eq!(lane.handled.load(Ordering::Relaxed), 2);
+        for server in servers {
+            server.join().unwrap();
+        }
+        lane.assert_idle();
+    });
+}
+
+/// Fails if the first event of an epoch that is handled ends the epoch.
+#[test]
+fn when_both_events_of_an_epoch_are_handled() {
+    model(3, || {
+        let lane = Lane::new(8);
+        let group = Arc::new(WaitGroup::new());
+        let ready = [0, 1].map(|trace| {
+            let seat = lane.admit(trace);
+            lane.push(seat, Part::Only, &group, false).unwrap()
+        });
+        let flush = lane.flush();
+        let servers = ready.map(|trace| {
+            let server = lane.clone();
+            thread::spawn(move || server.serve(trace))
+        });
+        wait_for(&flush);
         assert_eq!(lane.handled.load(Ordering::Relaxed), 2);
         for server in servers {
             server.join().unwrap();
