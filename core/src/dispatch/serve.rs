@@ -82,14 +82,26 @@ enum Step {
     More,
 }
 
-impl Serve for Lane {
-    type Kept = Seated;
+/// What a worker keeps from one lane to the next, so that serving allocates nothing.
+#[derive(Default)]
+pub(crate) struct Hand {
+    seated: Option<Seated>,
+    /// Empty buffers.
+    taken: Vec<LaneTaken>,
+    answers: Vec<WaitGuard>,
+    tickets: Vec<Ticket>,
+}
 
-    fn serve(self: &Arc<Self>, budget: &mut Budget<Seated>) -> bool {
-        let mut out = Checkout { lane: self, handler: None, tickets: Vec::new() };
-        let (mut hand, mut answers) = (Vec::new(), Vec::new());
+impl Serve for Lane {
+    type Kept = Hand;
+
+    fn serve(self: &Arc<Self>, budget: &mut Budget<Hand>) -> bool {
+        let tickets = core::mem::take(&mut budget.kept.tickets);
+        let mut out = Checkout { lane: self, handler: None, tickets };
+        let mut hand = core::mem::take(&mut budget.kept.taken);
+        let mut answers = core::mem::take(&mut budget.kept.answers);
         let mut trace = None;
-        loop {
+        let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
             let mut released = LaneReleased::new();
             let step = self.state.with(|state| {
@@ -108,12 +120,12 @@ impl Serve for Lane {
             // After the events were counted out, so that an emitter finds nothing pending.
             answers.drain(..).for_each(drop::<WaitGuard>);
             match step {
-                Step::Idle => return false,
-                Step::More => return true,
+                Step::Idle => break false,
+                Step::More => break true,
                 Step::Calls { watch: true } => self.spawn_watch(),
                 Step::Calls { watch: false } => {}
             }
-            let Some(handler) = &mut out.handler else { return false };
+            let Some(handler) = &mut out.handler else { break false };
             let calls = hand.len();
             let mut handled = 0;
             let mut mailbox = None;
@@ -124,12 +136,15 @@ impl Serve for Lane {
                     mailbox = Some(next);
                 }
                 let Some(mailbox) = &mailbox else { continue };
-                let kept = &mut budget.kept;
+                let kept = &mut budget.kept.seated;
                 handled += self.call(&mut **handler, taken, mailbox, kept, &mut answers);
             }
             count(&self.meta.counters.handled, handled);
             budget.count(calls);
-        }
+        };
+        let tickets = core::mem::take(&mut out.tickets);
+        budget.kept = Hand { seated: budget.kept.seated.take(), taken: hand, answers, tickets };
+        more
     }
 
     fn abandon(&self) {
@@ -146,7 +161,7 @@ impl Lane {
     fn step(
         &self,
         state: &mut LaneState,
-        budget: &mut Budget<Seated>,
+        budget: &mut Budget<Hand>,
         trace: &mut Option<usize>,
         (hand, released): (&mut Vec<LaneTaken>, &mut LaneReleased),
         now: u64,

@@ -18,7 +18,7 @@ use crate::util::{Mutex, catch_unwind, drop_quietly};
 /// What a worker serves.
 pub(crate) trait Serve: Send + Sync + 'static {
     /// What the next lane of a worker may use again, which mostly is the same lane.
-    type Kept;
+    type Kept: Default;
 
     /// Serves until the budget is over or nothing is left. Whether there is more to do.
     fn serve(self: &Arc<Self>, budget: &mut Budget<Self::Kept>) -> bool;
@@ -47,7 +47,7 @@ const MOST_AT_ONCE: usize = 16;
 
 /// What is left of a worker's time.
 pub(crate) struct Budget<K> {
-    pub(crate) kept: Option<K>,
+    pub(crate) kept: K,
     calls: usize,
     /// Calls of this turn.
     turn_calls: usize,
@@ -95,9 +95,9 @@ impl Clock {
     }
 }
 
-impl<K> Budget<K> {
+impl<K: Default> Budget<K> {
     pub(crate) fn new(runtime: &Arc<dyn Runtime>) -> Self {
-        Self { kept: None, calls: 0, turn_calls: 0, batch: 1, clock: Clock::new(runtime) }
+        Self { kept: K::default(), calls: 0, turn_calls: 0, batch: 1, clock: Clock::new(runtime) }
     }
 
     pub(crate) const fn batch(&self) -> usize {
