@@ -81,12 +81,14 @@ pub async fn local() -> Result<(), String> {
             sync.borrow_mut().push(event.kind());
             Ok(())
         }))
-        .with_async_handler(local_async_handler_fn(move |event, _| {
+        .with_async_handler(local_async_handler_fn(async move |event: &Event, _: &EventContext| {
             asynchronous.borrow_mut().push(event.kind());
-            async { Ok(()) }
+            Ok(())
         }))
         .with_async_handler_options(
-            local_async_handler_fn(|_, _| std::future::pending()),
+            local_async_handler_fn(async |_: &Event, _: &EventContext| {
+                std::future::pending().await
+            }),
             HandlerOptions::new().timeout(Duration::from_millis(1)),
         );
     let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).await;
