@@ -166,6 +166,16 @@ impl Handler<'_> {
         self.calls(name).is_empty() && self.books.runs.get(name).is_some_and(starts)
     }
 
+    /// Whether it may have been refused the run at a later event than the start, which it does not
+    /// want, or with the run's parent. What is under the run is refused with it, and not counted.
+    fn may_be_refused(&self, name: &str) -> bool {
+        let Some(run) = self.books.runs.get(name).filter(|_| self.calls(name).is_empty()) else {
+            return false;
+        };
+        run.events.iter().any(|event| wants(self.plan, event))
+            || run.parent.as_ref().is_some_and(|parent| self.may_be_refused(parent))
+    }
+
     fn check_run(&self, name: &str, run: &Run, sums: &mut Sums) -> Result<(), Wrong> {
         let (plan, calls) = (self.plan, self.calls(name));
         let wanted: Vec<&Accepted> = run.events.iter().filter(|event| wants(plan, event)).collect();
@@ -183,7 +193,15 @@ impl Handler<'_> {
             }
             match (wants_start, parent_refused) {
                 (_, true) => {}
-                (true, false) if run.loose => sums.doubtful_refused += 1,
+                (true, false)
+                    if run.loose
+                        || run
+                            .parent
+                            .as_ref()
+                            .is_some_and(|parent| self.may_be_refused(parent)) =>
+                {
+                    sums.doubtful_refused += 1;
+                }
                 (true, false) => sums.refused += 1,
                 (false, false) => {
                     sums.doubtful_refused += 1;
