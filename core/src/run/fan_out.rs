@@ -1,8 +1,8 @@
 //! What brings one event of a run after the other to its handlers.
 //!
 //! Handlers' futures borrow the event, so they need a place that does not move and that outlives
-//! the emitter. The run keeps one such place for all its events, so that an event allocates
-//! nothing.
+//! the emitter. The run keeps that place from one token to the next, so that a token allocates
+//! nothing. After any other event it gives the place back, because it may be idle for a while.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
