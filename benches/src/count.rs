@@ -2,6 +2,8 @@
 //! counting takes time.
 
 use std::alloc::System;
+use std::thread;
+use std::time::Duration;
 
 use stats_alloc::{Stats, StatsAlloc};
 
@@ -71,10 +73,21 @@ fn count_held(allocator: &'static StatsAlloc<System>, held: &Held) -> HeldResult
         let stats = allocator.stats();
         stats.bytes_allocated as i64 - stats.bytes_deallocated as i64
     };
+    // A worker that lingers holds buffers of its own. It leaves after some milliseconds.
+    let settled = || {
+        let (mut last, mut same) = (live(), 0);
+        while same < 5 {
+            thread::sleep(Duration::from_millis(4));
+            let now = live();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        last
+    };
     let bytes_of = |number: u64| {
         let mut before = 0;
-        let things = held.make(number, || before = live());
-        let bytes = (live() - before) as f64;
+        let things = held.make(number, || before = settled());
+        let bytes = (settled() - before) as f64;
         drop(things);
         (number, bytes)
     };
