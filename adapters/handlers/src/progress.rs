@@ -38,7 +38,7 @@ use crate::Suited;
 ///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it pipelined, with a queue of 256 events for each run.
-/// If the terminal is slow, tokens are joined. They are counted one by one all the same.
+/// If the terminal is slow, tokens are joined. Each of them is still counted.
 ///
 /// # Failures
 /// There are none. `indicatif` ignores errors of the terminal.

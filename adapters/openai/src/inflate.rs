@@ -1,4 +1,4 @@
-//! Compressed responses. Compression is not requested, but some gateways compress all the same.
+//! Compressed responses. The client does not request compression, but some gateways compress anyway.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};

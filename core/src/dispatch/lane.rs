@@ -94,7 +94,7 @@ enum Pushed {
     Serve,
     /// Spawn a task that serves a trace.
     Task(usize),
-    /// That, what became of the event, and whether a watch has to be spawned.
+    /// One of the others, the result of the push, and whether a watch has to be spawned.
     Rare(Box<(Pushed, Push<LaneItem, WaitGuard>, bool)>),
 }
 

@@ -176,9 +176,8 @@ pub enum Overflow {
     Wait,
     /// The token is joined to the run's last queued token, if both belong to the same choice. No
     /// text is lost, and there are fewer calls. The joined token has the number and the time of its
-    /// first piece. Tokens are not joined across another event of the run. If no token can be joined
-    /// and the handler is in the background, the token is queued all the same, at most one for each
-    /// choice; another event is dropped.
+    /// first piece. Tokens are not joined across another event of the run. If a background handler's
+    /// queue has no token to join, it takes one more token of each choice. Other events are dropped.
     Coalesce,
     /// The run's oldest queued token is dropped.
     DropOldest,

@@ -41,9 +41,9 @@ impl CallbackManager {
     /// From here on, runs start under open runs only. It waits until no run is open, for
     /// `deadline` at most. Then it closes the runs that are left, children first, as
     /// [`RunError::Cancelled`](crate::RunError::Cancelled). Instrumented futures and streams inside
-    /// them resolve with an error and drop what they wrap. Then it waits until all is handled, for
-    /// `deadline` at most once more, and reports what became of each handler's events. It waits for
-    /// a call that has timed out, too, because ends are kept behind it.
+    /// them resolve with an error and drop what they wrap. Then it waits until all events are
+    /// handled, for at most `deadline` again. It also waits for a call that has timed out, because
+    /// ends are kept until that call returns. Its output is a report for each handler.
     ///
     /// Afterwards every start and event is [`EmitError::ShutDown`], and has not happened. Runs
     /// without handlers are neither waited for nor refused.

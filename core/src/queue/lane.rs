@@ -84,7 +84,7 @@ struct Trace<I, H> {
 /// A lane that is idle keeps a buffer of up to this many entries.
 const SMALL: usize = 8;
 
-/// What became of an event.
+/// The result of queueing an event.
 pub(crate) enum Push<I, H> {
     Queued {
         /// A trace that has no server yet.

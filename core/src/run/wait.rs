@@ -45,7 +45,7 @@ impl End {
     ///
     /// # Errors
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The end is
-    /// delivered then all the same: only the waiting has failed.
+    /// still delivered: only the waiting has failed.
     pub fn wait(mut self) -> Result<(), EmitError> {
         let heard = self.run.setup.has_handlers();
         if heard && matches!(self.state, EndState::New(..)) && !self.run.may_block() {

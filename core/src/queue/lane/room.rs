@@ -11,7 +11,7 @@ pub(super) struct Found<I> {
     pub(super) item: Option<I>,
     pub(super) evicted: Option<I>,
     pub(super) coalesced: bool,
-    /// It goes in all the same, and its emitter waits for room if it may.
+    /// The event is queued although the queue is full. Its emitter waits for room if it may wait.
     pub(super) waits: bool,
 }
 
