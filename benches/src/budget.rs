@@ -23,7 +23,9 @@ const LINEAR: f64 = 1.1;
 /// `n log n`, per handler: from 16 to 16,384 handlers, the logarithm grows with this exponent.
 const LOGARITHMIC: f64 = 0.18;
 
-const UNHEARD: &str = "a token that nobody hears";
+pub(crate) const UNHEARD: &str = "a token that no handler wants";
+/// The row of [`UNHEARD`] for a manager without handlers.
+pub(crate) const NO_HANDLER: &str = "no handler";
 const ASYNC: &str = "a token for async handlers";
 const INLINE: &str = "a token for an inline handler";
 const QUEUED: &str = "a token for a sync handler, queued";
@@ -95,7 +97,7 @@ pub fn allocations(counts: &Counts) -> Vec<Verdict> {
 
 fn counted() -> Vec<Line> {
     let mut lines = vec![
-        allocated(UNHEARD, "nobody listens", NO_ALLOCATION).version1(0.0),
+        allocated(UNHEARD, NO_HANDLER, NO_ALLOCATION).version1(0.0),
         allocated(UNHEARD, "a handler listens, but not to tokens", NO_ALLOCATION).version1(0.0),
     ];
     for row in ["1 async handler", "4 async handlers", "16 async handlers"] {
@@ -129,7 +131,7 @@ fn timed() -> Vec<Line> {
         _ => format!("{handlers} dyn async_trait calls in a loop"),
     };
     let mut lines = vec![
-        beyond(UNHEARD, "nobody listens", "a load and a branch", 1.0).version1(2.65),
+        beyond(UNHEARD, NO_HANDLER, "a load and a branch", 1.0).version1(2.65),
         beyond(UNHEARD, "a handler listens, but not to tokens", "a load and a branch", 1.0)
             .version1(2.52),
     ];
@@ -421,7 +423,7 @@ mod tests {
     #[test]
     fn the_file_of_instructions_has_limits_and_the_counts_of_version_1() {
         let limits: Vec<_> = section("limits").collect();
-        assert!(limits.contains(&("nobody", 28.0)) && limits.contains(&("async-1", 530.0)));
+        assert!(limits.contains(&("no-handler", 28.0)) && limits.contains(&("async-1", 530.0)));
         assert!(section("version1").any(|line| line == ("async-1", 966.1)));
         assert!(section("nothing").next().is_none());
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
 
+use crate::budget;
 use crate::report::{Counts, PathCount, PeerRow, Peers, Report};
 
 /// Why another process has no result.
@@ -118,6 +119,10 @@ pub fn version1(quick: bool, peers: bool) -> Result<Report, OutsideError> {
     let path = printed.lines().last().unwrap_or_default();
     let invalid = |why: String| OutsideError::Output(what.to_owned(), why);
     let report = fs::read_to_string(path).map_err(|error| invalid(error.to_string()))?;
+    // Version 1 has other names for these rows.
+    let report = report
+        .replace("a token that nobody hears", budget::UNHEARD)
+        .replace("nobody listens", budget::NO_HANDLER);
     serde_json::from_str(&report).map_err(|error| invalid(error.to_string()))
 }
 

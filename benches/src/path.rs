@@ -16,7 +16,7 @@ use crate::rows::{Chat, Model, emit, serve, start};
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Path {
-    Nobody,
+    NoHandler,
     #[value(name = "async-1")]
     Async1,
     #[value(name = "async-4")]
@@ -42,7 +42,7 @@ impl Path {
     /// If the chat's server cannot be started.
     pub fn take(self, events: u64) -> io::Result<()> {
         match self {
-            Self::Nobody => tokens(Kind::Async, 0, events),
+            Self::NoHandler => tokens(Kind::Async, 0, events),
             Self::Async1 => tokens(Kind::Async, 1, events),
             Self::Async4 => tokens(Kind::Async, 4, events),
             Self::Async16 => tokens(Kind::Async, 16, events),

@@ -8,6 +8,7 @@ use rappel_core::{CallbackManager, LlmResult, LlmRun, LlmStart};
 
 use super::Panel;
 use super::references as reference;
+use crate::budget;
 use crate::handlers::{CAPACITY, ChainsOnly, Held, Kind};
 use crate::host::Host;
 use crate::measure::Row;
@@ -56,11 +57,11 @@ pub(super) fn panels() -> Vec<Panel> {
 fn unheard(host: &Host) -> Panel {
     let branch = reference::branch().in_place(host, MEASURED);
     let name = branch.name.clone();
-    let nobody = tokens("nobody listens", host, host.callbacks(), Wait::No);
+    let none = tokens(budget::NO_HANDLER, host, host.callbacks(), Wait::No);
     let declined = host.callbacks().with_async_handler(ChainsOnly);
     let declined = tokens("a handler listens, but not to tokens", host, declined, Wait::No);
-    let rows = vec![branch, nobody.against(&name), declined.against(&name)];
-    Panel::new("a token that nobody hears", "One thread, one open run, tokens only.", rows)
+    let rows = vec![branch, none.against(&name), declined.against(&name)];
+    Panel::new(budget::UNHEARD, "One thread, one open run, tokens only.", rows)
 }
 
 fn asynchronous(host: &Host) -> Panel {
