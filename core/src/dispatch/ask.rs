@@ -38,20 +38,10 @@ pub(crate) struct Timeout<'a> {
 
 /// Asks the handler, and once more if it leaves a chat model's start to `on_llm_start`.
 pub(crate) async fn ask_async(asked: Asked<'_>, timeout: Option<Timeout<'_>>) -> Answer {
-    let kind = asked.event.kind();
-    let both = async {
-        if asked.meta.takes(kind) {
-            let answer = learn(asked, kind, call(asked, asked.event).await);
-            if !matches!(answer, Answer::Unhandled) {
-                return answer;
-            }
-        }
-        fall_back(asked).await
-    };
-    match WithTimeout::new(both, timeout).await {
-        Ok(answer) => answer,
-        Err(cause) => Answer::Failed(kind, cause),
+    if asked.meta.takes(asked.event.kind()) {
+        return answer(asked, call(asked, asked.event), timeout).await;
     }
+    within(asked, fall_back(asked), timeout).await
 }
 
 /// Goes on with a call that was polled and is pending in its place.
@@ -60,17 +50,34 @@ pub(crate) async fn go_on(
     call: Pin<&mut (dyn Future<Output = HandlerResult> + Send + '_)>,
     timeout: Option<Timeout<'_>>,
 ) -> Answer {
-    let kind = asked.event.kind();
+    let call = CatchUnwind::new(WithinEmitter::new(asked.cx, call));
+    answer(asked, call, timeout).await
+}
+
+/// The answer of a call, or of what stands in for its event.
+async fn answer(
+    asked: Asked<'_>,
+    call: impl Future<Output = Result<HandlerResult, Arc<str>>>,
+    timeout: Option<Timeout<'_>>,
+) -> Answer {
     let both = async {
-        let answer = learn(asked, kind, CatchUnwind::new(WithinEmitter::new(asked.cx, call)).await);
-        if !matches!(answer, Answer::Unhandled) {
-            return answer;
+        match learn(asked, asked.event.kind(), call.await) {
+            Answer::Unhandled => fall_back(asked).await,
+            answer => answer,
         }
-        fall_back(asked).await
     };
-    match WithTimeout::new(both, timeout).await {
+    within(asked, both, timeout).await
+}
+
+/// An answer that comes before the time-out, or that failure.
+async fn within(
+    asked: Asked<'_>,
+    answer: impl Future<Output = Answer>,
+    timeout: Option<Timeout<'_>>,
+) -> Answer {
+    match WithTimeout::new(answer, timeout).await {
         Ok(answer) => answer,
-        Err(cause) => Answer::Failed(kind, cause),
+        Err(cause) => Answer::Failed(asked.event.kind(), cause),
     }
 }
 
@@ -79,7 +86,7 @@ fn learn(asked: Asked<'_>, kind: EventKind, answer: Result<HandlerResult, Arc<st
 }
 
 /// Asks about what stands in for an event that was not handled.
-pub(crate) async fn fall_back(asked: Asked<'_>) -> Answer {
+async fn fall_back(asked: Asked<'_>) -> Answer {
     let Some(event) = asked.meta.fallback(asked.event) else { return Answer::Unhandled };
     // Boxed: few calls come here, and the others need not make room for it.
     learn(asked, event.kind(), Box::pin(call(asked, &event)).await)
