@@ -26,6 +26,19 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// The envelope of a token that was kept by value: nothing else belongs to it.
+    fn of_token(token: LlmNewToken, sequence: Option<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            event: Event::LlmNewToken(token),
+            kind: RunKind::Llm,
+            sequence,
+            time: None,
+            recorded: None,
+            captured: Captured(None),
+            emitter: None,
+        })
+    }
+
     /// Sets what belongs to the event in its context.
     pub(crate) fn describe(&self, cx: &mut EventContext) {
         (cx.sequence, cx.time) = (self.sequence, self.time);
@@ -99,15 +112,9 @@ impl LaneItem {
     pub(crate) fn into_envelope(self) -> Arc<Envelope> {
         match self {
             Self::Shared(envelope) => envelope,
-            Self::Token { token, sequence } => Arc::new(Envelope {
-                event: Event::LlmNewToken(LlmNewToken { token, chunk: None }),
-                kind: RunKind::Llm,
-                sequence,
-                time: None,
-                recorded: None,
-                captured: Captured(None),
-                emitter: None,
-            }),
+            Self::Token { token, sequence } => {
+                Envelope::of_token(LlmNewToken { token, chunk: None }, sequence)
+            }
             Self::Joined { token, first } => Arc::new(Envelope {
                 event: Event::LlmNewToken(*token),
                 kind: first.kind,
@@ -185,15 +192,7 @@ impl Item for LaneItem {
         joined.join(&newer);
         let first = match self {
             Self::Shared(first) => first.clone(),
-            Self::Token { sequence, .. } => Arc::new(Envelope {
-                event: Event::LlmNewToken(LlmNewToken::new("")),
-                kind: RunKind::Llm,
-                sequence: *sequence,
-                time: None,
-                recorded: None,
-                captured: Captured(None),
-                emitter: None,
-            }),
+            Self::Token { sequence, .. } => Envelope::of_token(LlmNewToken::new(""), *sequence),
             Self::Joined { .. } => return,
         };
         *self = Self::Joined { token: Box::new(joined), first };
