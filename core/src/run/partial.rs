@@ -20,34 +20,21 @@ impl Partial {
     /// Adds a token. Text beyond `limit` bytes is not kept.
     #[inline]
     pub(super) fn push(&mut self, token: &LlmNewToken, limit: usize) {
-        if token.chunk.is_some() || self.result.is_some() {
-            self.push_to_result(token, limit);
-            return;
-        }
         let text = token.token.as_str();
-        let bytes = self.bytes.saturating_add(text.len());
-        if bytes <= limit {
-            self.bytes = bytes;
-            self.text.push_str(text);
-        }
-    }
-
-    #[cold]
-    fn push_to_result(&mut self, token: &LlmNewToken, limit: usize) {
-        let more = match &token.chunk {
-            None => token.token.as_str().len(),
-            Some(chunk) => token.token.as_str().len() + chunk.reasoning.len() + chunk.refusal.len(),
-        };
-        let bytes = self.bytes.saturating_add(more);
+        let chunk = token.chunk.as_deref();
+        let beside = chunk.map_or(0, |chunk| chunk.reasoning.len() + chunk.refusal.len());
+        let bytes = self.bytes.saturating_add(text.len() + beside);
         if bytes > limit {
             return;
         }
         self.bytes = bytes;
-        let text = &mut self.text;
-        let result = self.result.get_or_insert_with(|| Box::new(to_result(text)));
-        match &token.chunk {
-            None => result.push_text(token.token.as_str()),
-            Some(chunk) => result.push_chunk(chunk),
+        match (chunk, &mut self.result) {
+            (None, None) => self.text.push_str(text),
+            (None, Some(result)) => result.push_text(text),
+            (Some(chunk), result) => {
+                let result = result.get_or_insert_with(|| Box::new(to_result(&mut self.text)));
+                result.push_chunk(chunk);
+            }
         }
     }
 
