@@ -18,6 +18,9 @@ use crate::error::OpenAiError;
 use crate::retrying::Opening;
 use crate::settings::Settings;
 
+/// The name of a run, unless the call has one.
+const NAME: &str = "ChatOpenAi";
+
 /// A chat model behind an OpenAI-compatible server.
 ///
 /// # Events
@@ -68,13 +71,14 @@ impl ChatOpenAi {
         stream: Option<bool>,
     ) -> (Result<Arc<Call>, OpenAiError>, ChatModelStart) {
         let call = self.call.with(options);
-        let settings = &call.as_ref().unwrap_or(&self.call).settings;
-        let stream = stream.unwrap_or(settings.streaming);
-        let start = settings.start(callbacks, messages, options, stream);
+        let name = options.run_name.as_deref().unwrap_or(NAME);
         if !callbacks.has_handlers() {
-            return (call, start);
+            // A long history is not copied if no handler gets it.
+            return (call, ChatModelStart::new(name, []));
         }
-        let start = call.as_ref().unwrap_or(&self.call).client.name_in(start);
+        let Call { client, settings, .. } = &**call.as_ref().unwrap_or(&self.call);
+        let start = settings.start(name, messages, stream.unwrap_or(settings.streaming));
+        let start = client.name_in(start);
         (call, start)
     }
 }

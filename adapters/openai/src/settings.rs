@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use rappel_core::{CallOptions, CallbackManager, ChatModelStart, Map, Message, Value, json};
+use rappel_core::{CallOptions, ChatModelStart, Map, Message, Value, json};
 use serde::Serialize;
 
 use crate::convert;
 use crate::error::OpenAiError;
 use crate::wire::{self, ChatRequest};
-
-/// The name of a model's runs, unless a call names them.
-const NAME: &str = "ChatOpenAi";
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
@@ -139,18 +136,7 @@ impl Settings {
         Ok(changed.then_some(new))
     }
 
-    pub(crate) fn start(
-        &self,
-        callbacks: &CallbackManager,
-        messages: &[Message],
-        options: &CallOptions,
-        stream: bool,
-    ) -> ChatModelStart {
-        let name = options.run_name.as_deref().unwrap_or(NAME);
-        if !callbacks.has_handlers() {
-            // A long history is not copied if no handler sees it.
-            return ChatModelStart::new(name, []);
-        }
+    pub(crate) fn start(&self, name: &str, messages: &[Message], stream: bool) -> ChatModelStart {
         ChatModelStart::new(name, messages).with_invocation_params(self.invocation_params(stream))
     }
 
