@@ -72,6 +72,31 @@ on_every_runtime! {
         }
     }
 
+    /// A flush does not wait for it, but a shutdown does.
+    async fn a_shutdown_waits_for_an_end_that_is_kept(rt: with_blocking_threads) {
+        const LATE: Duration = Duration::from_secs(3_600);
+        for options in deliveries() {
+            let stage = Stage::new(&rt);
+            let (handler, mut grip) = held();
+            let (callbacks, _failures) = reporting(stage.callbacks());
+            let callbacks = callbacks.with_handler_options(handler, options.timeout(SHORT));
+            let call = (&mut grip, "run chain_start: 0");
+            let run = stage.time_out(chain(&callbacks, "run"), call, SHORT).await;
+            drop(run);
+            callbacks.flush().await.unwrap();
+            let mut shutdown = callbacks.shutdown(LATE);
+            for _ in 0..50 {
+                assert!(poll_once(&mut shutdown).await.is_none(), "the call is still out");
+                yield_now().await;
+            }
+            let rest = grip.open();
+            let report = shutdown.await.unwrap();
+            assert_eq!((report.handlers[0].pending, report.handlers[0].open_runs), (0, 0));
+            drop(callbacks);
+            assert_eq!(rest.await, ["run chain_error: cancelled"]);
+        }
+    }
+
     /// Many runs are open when the call gets stuck, and all of them end.
     async fn every_run_that_was_open_when_a_call_got_stuck_has_its_end(rt: with_blocking_threads) {
         const RUNS: usize = 50;

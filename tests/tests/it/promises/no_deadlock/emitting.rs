@@ -122,7 +122,28 @@ on_every_runtime! {
         assert_eq!(log.lines(), expected);
     }
 
-    /// The same for a sync handler, whose thread must not wait for its own call.
+    /// An emit on the run whose end is being handled comes too late, and is told so.
+    async fn an_async_handler_may_not_emit_on_the_run_whose_end_it_handles(rt) {
+        let (slot, told) = (Arc::new(Mutex::new(None::<ChainRun>)), Log::new());
+        let (run, tells) = (slot.clone(), told.clone());
+        let handler = async_handler_fn(async move |event: &Event, _: &EventContext| {
+            if matches!(event, Event::ChainError(_)) {
+                let mut run = run.lock().unwrap().take().ok_or("no run")?;
+                tells.write(format!("{:?}", run.on_text("late").await));
+            }
+            Ok(())
+        });
+        let callbacks = rt.callbacks().with_async_handler(handler);
+        let parent = chain(&callbacks, "parent").await;
+        *slot.lock().unwrap() = Some(chain(&parent.child(), "child").await);
+        parent.end(json!(1)).await.unwrap();
+        callbacks.flush().await.unwrap();
+        assert_eq!(told.lines(), ["Err(RunClosed)"]);
+        assert_eq!(callbacks.stats()[0].dropped, 0);
+    }
+
+    /// An emit on the run whose event a sync handler handles: its thread must not wait for its own
+    /// call.
     async fn a_sync_handler_may_emit_on_the_run_whose_event_it_handles(rt: with_blocking_threads) {
         for how in [How::BlockOn, How::Wait] {
             let (slot, log) = (Arc::new(Mutex::new(None::<ChainRun>)), Log::new());
