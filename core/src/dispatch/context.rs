@@ -134,25 +134,25 @@ pub(crate) fn is_same(one: &Current, other: &Current) -> bool {
 #[cfg(feature = "std")]
 mod local {
     use core::cell::Cell;
+    use core::mem::ManuallyDrop;
 
     use super::Current;
 
     std::thread_local! {
-        static CURRENT: Cell<Current> = const { Cell::new(None) };
-        /// Whether there is a current place. It needs no destructor, so it is quicker to look at.
+        /// Every guard that puts a place in force takes it away again. So nothing is left to drop
+        /// when the thread ends, and a value without a destructor is quicker to reach.
+        static CURRENT: Cell<ManuallyDrop<Current>> = const { Cell::new(ManuallyDrop::new(None)) };
+        /// Whether there is a current place.
         static IS_SOMEWHERE: Cell<bool> = const { Cell::new(false) };
         static READY_EVENTS: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// Puts `current` in force. What was in force is in `current` then. A thread that is being torn
-    /// down has no current place.
+    /// Puts `current` in force. What was in force is in `current` then.
     #[inline]
     pub(crate) fn swap(current: &mut Current) {
-        let _ = CURRENT.try_with(|cell| {
-            let new = current.take();
-            IS_SOMEWHERE.set(new.is_some());
-            *current = cell.replace(new);
-        });
+        let new = current.take();
+        IS_SOMEWHERE.set(new.is_some());
+        *current = ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(new)));
     }
 
     /// Whether there is no current place.
@@ -163,26 +163,16 @@ mod local {
 
     #[inline]
     pub(crate) fn look<O>(f: impl FnOnce(&Current) -> O) -> O {
-        let mut f = Some(f);
-        let looked = CURRENT.try_with(|cell| {
-            // Put back if `f` panics. `f` does not look or swap.
-            let current = Swapped(cell, cell.take());
-            f.take().map(|f| f(&current.1))
-        });
-        match (looked, f) {
-            (Ok(Some(output)), _) => output,
-            // A thread that is being torn down has no current place.
-            (_, Some(f)) => f(&None),
-            _ => unreachable!("`f` is taken only where its output is returned"),
-        }
+        // Put back if `f` panics. `f` does not look or swap.
+        f(&Taken(CURRENT.replace(ManuallyDrop::new(None))).0)
     }
 
-    struct Swapped<'a>(&'a Cell<Current>, Current);
+    struct Taken(ManuallyDrop<Current>);
 
-    impl Drop for Swapped<'_> {
+    impl Drop for Taken {
         #[inline]
         fn drop(&mut self) {
-            self.0.set(self.1.take());
+            CURRENT.set(core::mem::replace(&mut self.0, ManuallyDrop::new(None)));
         }
     }
 
@@ -192,7 +182,7 @@ mod local {
     /// Counts a ready event of this thread. Whether the emitter should yield.
     #[inline]
     pub(crate) fn tick((): &mut Ticks) -> bool {
-        READY_EVENTS.try_with(super::count).unwrap_or(false)
+        READY_EVENTS.with(super::count)
     }
 }
 

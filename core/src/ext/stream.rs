@@ -224,7 +224,8 @@ where
                 *this.stage = Stage::Done;
                 return Poll::Ready(Some(Err(RunError::Cancelled)));
             }
-            let flushed = work.handle().map_or(Poll::Ready(Ok(())), |handle| handle.poll_flush(cx));
+            let flushed =
+                work.handle().map_or(Poll::Ready(Ok(())), |handle| handle.poll_sent(false, cx));
             if let Err(error) = ready!(flushed) {
                 work.with(|| stream.set(None));
                 // Giving the run up says which handler has stopped it.

@@ -24,6 +24,12 @@ impl Token {
         self.0.push_str(text);
     }
 
+    /// Whether it owns no memory.
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        !self.0.is_heap_allocated()
+    }
+
     /// The text.
     #[must_use]
     #[inline]

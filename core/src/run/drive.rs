@@ -9,7 +9,6 @@ use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{FrameKind, Here, Place, current, here, is_handling, is_in_call, tick};
 use crate::model::error::EmitError;
 use crate::model::event::EventKind;
-use crate::model::run_info::RunKind;
 use crate::util::drop_quietly;
 
 /// An event as its emitter holds it.
@@ -21,8 +20,11 @@ pub(crate) struct EmitState {
 /// How far an event has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Not accepted yet: dropped now, it has not happened.
-    New,
+    /// Not accepted yet: dropped now, it has not happened. It was begun with `start_send`, or an
+    /// `Emit` has it.
+    New {
+        by_hand: bool,
+    },
     /// Accepted under this number.
     Accepted(u64),
     Done,
@@ -30,8 +32,8 @@ pub(super) enum Stage {
 
 impl EmitState {
     #[inline(always)]
-    pub(crate) fn new(event: PendingEvent) -> Self {
-        Self { stage: Stage::New, event }
+    pub(super) fn new(event: PendingEvent, by_hand: bool) -> Self {
+        Self { stage: Stage::New { by_hand }, event }
     }
 
     #[inline(always)]
@@ -63,7 +65,7 @@ impl Run {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EmitError>> {
         let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-            if emit.stage == Stage::New && is_handling(&self.node) {
+            if matches!(emit.stage, Stage::New { .. }) && is_handling(&self.node) {
                 // The cell is held until this call returns or is pending.
                 return Poll::Ready(self.send_to_inbox(emit));
             }
@@ -89,7 +91,7 @@ impl Run {
                 emit.stage = Stage::Done;
                 return Poll::Ready(self.answer(cell, outcome));
             }
-            Stage::New => {}
+            Stage::New { .. } => {}
         }
         if cell.in_flight || cell.has_deferred() {
             if cell.phase != Phase::Open {
@@ -108,17 +110,19 @@ impl Run {
             return Poll::Pending;
         }
         emit.stage = Stage::Done;
-        match self.accept(cell, &mut emit.event) {
-            Acceptance::InFlight(sequence) => {
-                cell.awaited = true;
-                emit.stage = Stage::Accepted(sequence);
-            }
+        let sequence = match self.accept(cell, &mut emit.event) {
+            Acceptance::InFlight(sequence) => sequence,
             Acceptance::Ignored => return Poll::Ready(Ok(())),
             Acceptance::Refused(error) => return Poll::Ready(Err(error)),
+        };
+        match self.poll_unfinished(cell, remote, cx) {
+            Poll::Ready(outcome) => Poll::Ready(self.answer(cell, outcome)),
+            Poll::Pending => {
+                emit.stage = Stage::Accepted(sequence);
+                cell.awaited = true;
+                Poll::Pending
+            }
         }
-        let outcome = ready!(self.poll_unfinished(cell, remote, cx));
-        emit.stage = Stage::Done;
-        Poll::Ready(self.answer(cell, outcome))
     }
 
     /// What an emitter gets. What was kept for it comes if its own event raised nothing.
@@ -246,7 +250,10 @@ impl Run {
                 if state.keeps_partial {
                     let limit =
                         if state.keeps_result { usize::MAX } else { self.setup.partial_limit };
-                    state.partial.get_or_insert_default().push(token, limit);
+                    match &mut state.partial {
+                        Some(partial) => partial.push(token, limit),
+                        none => none.insert(Box::default()).push(token, limit),
+                    }
                 }
                 state.streams = true;
                 (EventKind::LlmNewToken, state.token_times)
@@ -281,10 +288,7 @@ impl Run {
         if state.carrier.is_none() {
             self.prepare(state);
         }
-        let sequence = match self.node.info.kind() {
-            RunKind::None => None,
-            _ => Some(state.sequence),
-        };
+        let sequence = state.sequence;
         state.sequence += 1;
         let mut time = None;
         if state.rare.is_some() && self.is_stamped(state) {

@@ -4,18 +4,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
-use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
 use super::cell::Held;
 use super::close::CloseRequest;
-use super::drive::EmitState;
-use super::handle::{Owner, RunHandle};
-use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, TAKE_OVER};
+use super::handle::{Owner, RunHandle, Sent};
+use super::state::{EMITTER, Outcome, Phase, Run, TAKE_OVER};
 use crate::dispatch::{current, is_in_call, is_too_deep};
 use crate::model::error::EmitError;
-use crate::model::event::{Event, EventKind};
+use crate::model::event::Event;
 use crate::model::run_info::RunKind;
 use crate::util::drop_quietly;
 
@@ -32,25 +30,8 @@ use crate::util::drop_quietly;
 /// in a circle.
 #[must_use = "an event happens when it is awaited"]
 pub struct Emit<'run> {
-    pub(super) run: &'run Arc<Run>,
-    pub(super) state: EmitState,
-    /// A run has one event at a time.
-    turn: PhantomData<&'run mut ()>,
-}
-
-impl<'run> Emit<'run> {
-    #[inline(always)]
-    pub(super) fn new<E: Into<PendingEvent>>(
-        run: &'run Arc<Run>,
-        kind: EventKind,
-        make: impl FnOnce() -> E,
-    ) -> Self {
-        let state = match run.is_enabled(kind) {
-            true => EmitState::new(make().into()),
-            false => EmitState::done(),
-        };
-        Self { run, state, turn: PhantomData }
-    }
+    /// Where the run keeps the event. `None` if no handler wants it.
+    pub(super) sent: Option<&'run mut Sent>,
 }
 
 impl Future for Emit<'_> {
@@ -58,26 +39,27 @@ impl Future for Emit<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let run = self.run;
-        if self.state.is_done() {
-            return Poll::Ready(Ok(()));
+        match &mut self.sent {
+            None => Poll::Ready(Ok(())),
+            Some(sent) => sent.poll(false, cx),
         }
-        run.poll_emit(&mut self.state, false, cx)
     }
 }
 
 impl Drop for Emit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.state.is_done() {
-            self.run.hand_over(&self.state);
+        if let Some(sent) = &mut self.sent {
+            if !sent.state.is_done() {
+                sent.give_up();
+            }
         }
     }
 }
 
 impl fmt::Debug for Emit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = self.state.is_done();
+        let done = self.sent.as_ref().is_none_or(|sent| sent.state.is_done());
         f.debug_struct("Emit").field("done", &done).finish_non_exhaustive()
     }
 }

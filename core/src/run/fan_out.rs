@@ -55,12 +55,15 @@ enum Progress {
 
 impl FanOut {
     pub(super) fn new(run: &Run, seats: Seats) -> Self {
+        let mut cx = EventContext::new(run.node.info.clone());
+        cx.sequence = (run.node.info.kind() != RunKind::None).then_some(0);
         Self {
             at: Accepted {
                 node: run.node.clone(),
                 setup: run.setup.clone(),
                 event: nothing(),
-                cx: EventContext::new(run.node.info.clone()),
+                kind: EventKind::LlmNewToken,
+                cx,
             },
             last: false,
             tally: Tally::new(run.setup.handler_count()),
@@ -76,16 +79,19 @@ impl FanOut {
     pub(super) fn load(
         &mut self,
         event: &mut PendingEvent,
-        sequence: Option<u64>,
+        sequence: u64,
         time: Option<Duration>,
         in_call: bool,
     ) {
         match (core::mem::replace(event, PendingEvent::Sent), &mut self.at.event) {
             // It replaces the token before.
-            (PendingEvent::Token(token), Event::LlmNewToken(slot)) => *slot = token,
+            (PendingEvent::Token(token), Event::LlmNewToken(slot)) => {
+                slot.replace_with(token);
+            }
             (other, _) => self.load_other(other),
         }
-        self.at.cx.sequence = sequence;
+        // Events without a run have no numbers.
+        self.at.cx.sequence = self.at.cx.sequence.map(|_| sequence);
         self.at.cx.time = time;
         self.in_call = in_call;
         self.progress = Progress::Inline(0);
@@ -98,8 +104,9 @@ impl FanOut {
             PendingEvent::Other(event) => *event,
             PendingEvent::Sent => return,
         };
+        self.at.kind = self.at.event.kind();
         // Tokens belong to runs whose last event is another.
-        self.last = self.at.event.kind().is_end() || self.at.node.info.kind() == RunKind::None;
+        self.last = self.at.kind.is_end() || self.at.node.info.kind() == RunKind::None;
     }
 
     pub(super) fn captured(&mut self) -> &mut Captured {
@@ -123,8 +130,8 @@ impl FanOut {
     /// have been asked.
     fn ask_inline_now(&mut self) -> bool {
         let Self { at, tally, progress, in_call, .. } = self;
-        let Accepted { node, setup, event, cx } = at;
-        let kind = event.kind();
+        let Accepted { node, setup, event, kind, cx } = at;
+        let kind = *kind;
         for (asked, &number) in setup.inline.iter().enumerate() {
             let Some(handler) = setup.handler(number) else { continue };
             if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
@@ -143,8 +150,8 @@ impl FanOut {
     /// Queues the event in the lanes.
     fn push_to_lanes(&mut self) {
         let Self { at, seats, emitter, in_call, last, .. } = self;
-        let Accepted { node, setup, event, cx } = at;
-        let kind = event.kind();
+        let Accepted { node, setup, event, kind, cx } = at;
+        let kind = *kind;
         let (seats, admitted) = seats.at(setup, emitter);
         let mut lane_event = LaneEvent {
             node,
@@ -199,9 +206,9 @@ impl Drop for FanOut {
     /// Dropped with its event, because its runtime is gone: reports the handlers that it has not
     /// reached.
     fn drop(&mut self) {
-        let Self { at: Accepted { node, setup, event, .. }, seats, progress, .. } = self;
+        let Self { at: Accepted { node, setup, kind, .. }, seats, progress, .. } = self;
         seats.leave(setup);
-        let kind = event.kind();
+        let kind = *kind;
         let report = |numbers: &[usize]| {
             for handler in numbers.iter().filter_map(|number| setup.handler(*number)) {
                 if handler.meta.wants(kind) {
@@ -239,7 +246,7 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
         let FanOut { at, tally, .. } = &mut *this;
         let at = &*at;
         let mut place = pin!(None);
-        let pending = match at.event.kind() {
+        let pending = match at.kind {
             // It may have to be asked twice.
             EventKind::ChatModelStart => Some(0),
             _ => poll_fn(|task| Poll::Ready(at.ask_all(place.as_mut(), tally, task))).await,
@@ -259,9 +266,10 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
         poll_fn(|cx| this.at.node.poll_answers(cx)).await;
     }
     this.progress = Progress::Idle;
-    if !matches!(this.at.event, Event::LlmNewToken(_)) {
+    if this.at.kind != EventKind::LlmNewToken {
         // The payload is the user's.
         drop_quietly(core::mem::replace(&mut this.at.event, nothing()));
+        this.at.kind = EventKind::LlmNewToken;
         this.last = false;
     }
     this
@@ -270,8 +278,8 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
 /// Asks the inline handlers one after the other, in the order of registration.
 async fn ask_inline(this: &mut FanOut) {
     let FanOut { at, tally, progress, emitter, in_call, .. } = this;
-    let Accepted { node, setup, event, cx } = at;
-    let kind = event.kind();
+    let Accepted { node, setup, event, kind, cx } = at;
+    let kind = *kind;
     let Progress::Inline(first) = *progress else { return };
     for (asked, &number) in setup.inline.iter().enumerate().skip(first) {
         let Some(handler) = setup.handler(number) else { continue };

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::close::CloseRequest;
 use super::drive::{EmitState, Stage};
 use super::emit::{Emit, End};
-use super::state::{PendingEvent, Phase, Run};
+use super::state::{HAND_OVER, PendingEvent, Phase, Run};
 use crate::model::document::Document;
 use crate::model::error::{EmitError, RunError};
 use crate::model::event::{
@@ -37,22 +37,69 @@ impl Drop for Owner {
     }
 }
 
-/// An open run, and its event under way if it is polled by hand.
+/// An open run, and its event under way.
 pub(crate) struct RunHandle {
     // Dropped first: the event in flight is handed over before the run is closed.
     sent: Sent,
     owner: Owner,
 }
 
-/// An event that [`RunHandle::poll_flush`] polls.
-struct Sent {
-    run: Arc<Run>,
-    state: EmitState,
+/// The place of a run's event until it is accepted, and what is known of it after that.
+pub(crate) struct Sent {
+    pub(super) run: Arc<Run>,
+    pub(super) state: EmitState,
+}
+
+impl Sent {
+    /// Keeps an event for the next poll.
+    #[inline(always)]
+    fn put(&mut self, event: PendingEvent, by_hand: bool) {
+        match self.state.event {
+            // There is nothing to drop.
+            PendingEvent::Sent => {
+                let state = EmitState::new(event, by_hand);
+                core::mem::forget(core::mem::replace(&mut self.state, state));
+            }
+            _ => self.overtake(event, by_hand),
+        }
+    }
+
+    /// The event before has not been accepted.
+    #[cold]
+    fn overtake(&mut self, event: PendingEvent, by_hand: bool) {
+        // That of an `Emit` has not happened: the `Emit` was leaked.
+        if let Stage::New { by_hand: true } = self.state.stage {
+            // The runtime emits it first. If the run is closed, the next event says so.
+            let _ = self.run.send_to_inbox(&mut self.state);
+        }
+        self.state = EmitState::new(event, by_hand);
+    }
+
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        match self.state.is_done() {
+            true => Poll::Ready(Ok(())),
+            false => self.run.poll_emit(&mut self.state, remote, cx),
+        }
+    }
+
+    /// The emitter has dropped its event. If it is accepted, the runtime goes on with it.
+    #[cold]
+    pub(super) fn give_up(&mut self) {
+        let state = core::mem::replace(&mut self.state, EmitState::done());
+        if let Stage::Accepted(_) = state.stage {
+            self.run.request(HAND_OVER);
+        }
+    }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.run.hand_over(&self.state);
+        self.give_up();
     }
 }
 
@@ -68,12 +115,16 @@ impl RunHandle {
     }
 
     #[inline(always)]
-    fn emit<E: Into<PendingEvent>>(
+    pub(super) fn emit<E: Into<PendingEvent>>(
         &mut self,
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) -> Emit<'_> {
-        Emit::new(&self.owner.0, kind, make)
+        if !self.owner.0.is_enabled(kind) {
+            return Emit { sent: None };
+        }
+        self.sent.put(make().into(), false);
+        Emit { sent: Some(&mut self.sent) }
     }
 
     pub(crate) fn start_send<E: Into<PendingEvent>>(
@@ -81,18 +132,26 @@ impl RunHandle {
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) {
-        debug_assert!(self.sent.state.is_done(), "one event at a time");
         if self.owner.0.is_enabled(kind) {
-            self.sent.state = EmitState::new(make().into());
+            self.sent.put(make().into(), true);
         }
     }
 
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
-        let Sent { run, state } = &mut self.sent;
-        if state.is_done() {
-            return Poll::Ready(Ok(()));
+    /// Begins to emit the run's start. No handler wants another event before that.
+    pub(super) fn begin_start(&mut self, start: Box<Event>) {
+        if self.run().setup.has_handlers() {
+            self.sent.put(PendingEvent::Other(start), true);
         }
-        run.poll_emit(state, false, cx)
+    }
+
+    /// Polls the event that was begun last.
+    #[inline]
+    pub(crate) fn poll_sent(
+        &mut self,
+        remote: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        self.sent.poll(remote, cx)
     }
 
     pub(crate) fn end(self, event: impl Into<Event>) -> End {
@@ -106,13 +165,6 @@ impl RunHandle {
 }
 
 impl Run {
-    /// Has the runtime go on with an event that its emitter drops.
-    pub(super) fn hand_over(self: &Arc<Self>, state: &EmitState) {
-        if let Stage::Accepted(_) = state.stage {
-            self.request(super::state::HAND_OVER);
-        }
-    }
-
     /// The run's result is what its tokens make together. It is kept whole.
     pub(crate) fn keep_result(self: &Arc<Self>) {
         if let Some(mut cell) = self.try_cell() {
@@ -155,7 +207,8 @@ macro_rules! run {
             }
 
             /// Begins to emit an event, for hand-written streams. [`poll_flush`](Self::poll_flush)
-            /// polls it to its end. Call it when `poll_flush` is ready.
+            /// polls it to its end. If the run's next event is emitted before that, this one comes
+            /// first. If the run ends before the first `poll_flush`, the event has not happened.
             pub fn start_send(&mut self, event: impl Into<$event>) {
                 let event: $event = event.into();
                 let event = Event::from(event);
@@ -167,7 +220,7 @@ macro_rules! run {
             /// # Errors
             /// Those of [`Emit`].
             pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
-                self.0.poll_flush(cx)
+                self.0.poll_sent(false, cx)
             }
 
             /// Runs `future` until this run is closed by its parent or by a shutdown. Then `future`

@@ -15,7 +15,7 @@ use crate::util::drop_quietly;
 impl RunHandle {
     /// Emits any event.
     pub(crate) fn emit_event(&mut self, event: Event) -> Emit<'_> {
-        Emit::new(self.run(), event.kind(), || event)
+        self.emit(event.kind(), || event)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::dispatch::{
 use crate::handler::{ErasedAsyncHandler, FirstPoll, HandlerFuture};
 use crate::model::context::EventContext;
 use crate::model::error::{FailureCause, HandlerResult};
-use crate::model::event::Event;
+use crate::model::event::{Event, EventKind};
 use crate::util::catch_unwind;
 
 /// An accepted event, as handlers get it.
@@ -26,6 +26,7 @@ pub(super) struct Accepted {
     pub(super) node: Arc<RunNode>,
     pub(super) setup: Arc<Setup>,
     pub(super) event: Event,
+    pub(super) kind: EventKind,
     pub(super) cx: EventContext,
 }
 
@@ -76,83 +77,93 @@ enum Stop {
     Answered,
 }
 
+/// A round of first polls: each async handler once, one after the other, in one place.
+struct Round<'r, 'a, 'task> {
+    at: &'a Accepted,
+    place: Pin<&'r mut Option<HandlerFuture<'a>>>,
+    task: &'r mut Context<'task>,
+    tally: &'r mut Tally,
+    /// Every handler has handled events of this kind: they are counted for all at once.
+    known: bool,
+    /// Every handler asked so far has handled events of this kind.
+    all_known: bool,
+    /// The number of the handler that is asked.
+    next: usize,
+    answer: Option<HandlerResult>,
+}
+
+impl Round<'_, '_, '_> {
+    /// Polls the handlers from the next one on.
+    #[inline(always)]
+    fn ask(&mut self) -> Stop {
+        let Self { at, place, task, tally, all_known, next, answer, .. } = self;
+        let (at, all_are_known) = (*at, self.known);
+        for (number, handler) in at.setup.in_place.get(*next..).unwrap_or_default() {
+            let Target::Async { handler: target, .. } = &handler.target else { break };
+            // A kind that it has handled is wanted, and there is nothing to learn.
+            let known = all_are_known || handler.meta.has_handled(at.kind);
+            if known || handler.meta.wants(at.kind) {
+                match target.ask(&at.event, &at.cx, place.as_mut(), task, answer) {
+                    FirstPoll::Handled if known => {}
+                    FirstPoll::Handled | FirstPoll::Answered => return Stop::Answered,
+                    FirstPoll::Pending => return Stop::Pending,
+                }
+                if !all_are_known {
+                    tally.add(*number, true);
+                }
+            } else {
+                *all_known = false;
+            }
+            *next += 1;
+        }
+        Stop::Done
+    }
+}
+
 impl Accepted {
     /// Polls each async handler once, one after the other, in one place. Returns the number of the
     /// first one that has to wait.
     #[inline(always)]
     pub(super) fn ask_all<'a>(
         &'a self,
-        mut place: Pin<&mut Option<HandlerFuture<'a>>>,
+        place: Pin<&mut Option<HandlerFuture<'a>>>,
         tally: &mut Tally,
         task: &mut Context<'_>,
     ) -> Option<usize> {
-        let bit = self.event.kind().bit();
+        let bit = self.kind.bit();
         let known = tally.known & bit != 0;
-        let (mut next, mut begun, mut all_known) = (0, 0, true);
-        let mut answer = None;
+        let (all_known, next, answer) = (true, 0, None);
+        let mut round = Round { at: self, place, task, tally, known, all_known, next, answer };
+        let mut begun = 0;
         loop {
             // Panics are caught for all handlers at once, and the round goes on after one.
-            let stop = catch_unwind(|| {
-                let known = if known { None } else { Some((&mut *tally, &mut all_known)) };
-                self.cx.within_emitter(|| {
-                    self.ask_from(&mut next, known, place.as_mut(), &mut answer, task)
-                })
-            });
+            let stop = catch_unwind(|| self.cx.within_emitter(|| round.ask()));
             if let (Ok(Stop::Done), 0) = (&stop, begun) {
-                tally.by_all += usize::from(known);
-                tally.known |= if all_known { bit } else { 0 };
+                match known {
+                    true => round.tally.by_all += 1,
+                    false if round.all_known => round.tally.known |= bit,
+                    false => {}
+                }
                 return None;
             }
+            let Round { next, answer, tally, place, .. } = &mut round;
             if known {
-                self.add_all(begun..next, tally);
+                self.add_all(begun..*next, tally);
             }
             match stop {
                 Ok(Stop::Done) => return None,
-                Ok(Stop::Pending) => return Some(next),
-                Ok(Stop::Answered) => self.learn(next, Ok(answer.take().unwrap_or(Ok(()))), tally),
+                Ok(Stop::Pending) => return Some(*next),
+                Ok(Stop::Answered) => self.learn(*next, Ok(answer.take().unwrap_or(Ok(()))), tally),
                 Err(message) => {
                     let answer = answer.take().ok_or(FailureCause::Panicked(message));
-                    self.learn(next, answer, tally);
+                    self.learn(*next, answer, tally);
                     // It is there if the call's future has panicked when it was dropped.
                     let _ = catch_unwind(|| place.set(None));
                 }
             }
-            next += 1;
-            begun = next;
-        }
-    }
-
-    /// Polls the handlers from number `next` of them on. `learning` is absent if every handler has
-    /// handled events of this kind: then the caller counts for all of them at once.
-    #[inline(always)]
-    fn ask_from<'a>(
-        &'a self,
-        next: &mut usize,
-        mut learning: Option<(&mut Tally, &mut bool)>,
-        mut place: Pin<&mut Option<HandlerFuture<'a>>>,
-        answer: &mut Option<HandlerResult>,
-        task: &mut Context<'_>,
-    ) -> Stop {
-        let kind = self.event.kind();
-        for (number, handler) in self.setup.in_place.get(*next..).unwrap_or_default() {
-            let Target::Async { handler: target, .. } = &handler.target else { break };
-            // A kind that it has handled is wanted, and there is nothing to learn.
-            let known = learning.is_none() || handler.meta.has_handled(kind);
-            if known || handler.meta.wants(kind) {
-                match target.ask(&self.event, &self.cx, place.as_mut(), task, answer) {
-                    FirstPoll::Handled if known => {}
-                    FirstPoll::Handled | FirstPoll::Answered => return Stop::Answered,
-                    FirstPoll::Pending => return Stop::Pending,
-                }
-                if let Some((tally, _)) = &mut learning {
-                    tally.add(*number, true);
-                }
-            } else if let Some((_, all_known)) = &mut learning {
-                **all_known = false;
-            }
             *next += 1;
+            begun = *next;
         }
-        Stop::Done
     }
 
     /// Counts an event for some of the handlers.
@@ -171,7 +182,7 @@ impl Accepted {
         tally: &mut Tally,
     ) {
         let Some((number, handler)) = self.setup.in_place.get(handler) else { return };
-        let answer = handler.meta.learn(self.event.kind(), answer);
+        let answer = handler.meta.learn(self.kind, answer);
         tally.add(*number, matches!(answer, Answer::Handled));
         handler.meta.conclude(answer, &self.node);
     }
@@ -195,7 +206,7 @@ impl Accepted {
             let timeout = timeout_of(*timeout, &self.setup);
             // It has been polled in this poll already. But if there is a time-out, its timer has not.
             let call = Once { skip: timeout.is_none(), future: go_on(asked, call, timeout) };
-            let guard = Call::new(&handler.meta, &self.node, self.event.kind());
+            let guard = Call::new(&handler.meta, &self.node, self.kind);
             first = Some((*number, Box::pin(finish(guard, call)) as Pin<Box<Pending<'p>>>));
             rest += 1;
         }
@@ -213,7 +224,7 @@ impl Accepted {
         &'a self,
         handlers: &'a [(usize, Arc<Registered>)],
     ) -> impl Iterator<Item = (usize, Pin<Box<Pending<'a>>>)> {
-        let kind = self.event.kind();
+        let kind = self.kind;
         handlers.iter().filter_map(move |(number, handler)| {
             let Target::Async { handler: target, timeout } = &handler.target else { return None };
             if !handler.meta.wants(kind) {

@@ -9,10 +9,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use super::drive::EmitState;
 use super::engine::Entry;
 use super::handle::{Owner, RunHandle};
-use super::state::{PendingEvent, Phase, Run, Stamp};
+use super::state::{Phase, Run, Stamp};
 use crate::dispatch::{OpenRun, is_too_deep};
 use crate::model::error::EmitError;
 use crate::model::event::{Event, ToolStart};
@@ -35,21 +34,16 @@ pub struct Start<Run>(pub(super) Kept<Run>);
 #[must_use = "a run starts when its start is awaited"]
 pub struct Kept<Run> {
     pub(super) handle: Option<RunHandle>,
-    state: StartState,
+    /// The start and the id that was given, before the first poll.
+    new: Option<(Box<Event>, Option<RunId>)>,
     kind: PhantomData<fn() -> Run>,
-}
-
-enum StartState {
-    New(Box<Event>, Option<RunId>),
-    Emitting(EmitState),
-    Done,
 }
 
 impl<R> Start<R> {
     pub(crate) fn new(run: Arc<Run>, event: Event, chosen_id: Option<RunId>) -> Self {
         Self(Kept {
             handle: Some(RunHandle::new(Owner(run))),
-            state: StartState::New(Box::new(event), chosen_id),
+            new: Some((Box::new(event), chosen_id)),
             kind: PhantomData,
         })
     }
@@ -57,7 +51,7 @@ impl<R> Start<R> {
     /// Sets when the run started.
     pub(crate) fn at(self, time: Option<Duration>) -> Self {
         if let (Some(handle), Some(_)) = (&self.0.handle, time) {
-            let StartState::New(event, _) = &self.0.state else { return self };
+            let Some((event, _)) = &self.0.new else { return self };
             let stamp = Stamp { kind: event.kind(), time, recorded: None };
             // Nothing else has the run yet, so the cell is free.
             if let Some(mut cell) = handle.run().try_cell() {
@@ -69,8 +63,8 @@ impl<R> Start<R> {
 
     /// The same start of a run of any kind.
     pub(crate) fn untyped(mut self) -> Start<RunHandle> {
-        let state = core::mem::replace(&mut self.0.state, StartState::Done);
-        Start(Kept { handle: self.0.handle.take(), state, kind: PhantomData })
+        let Kept { handle, new, .. } = &mut self.0;
+        Start(Kept { handle: handle.take(), new: new.take(), kind: PhantomData })
     }
 
     /// Keeps the run if its start raises.
@@ -85,41 +79,23 @@ impl<R> Kept<R> {
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<(RunHandle, Result<(), EmitError>)> {
-        let Some(handle) = &self.handle else { panic!("a start was polled after it was ready") };
-        let run = handle.run().clone();
-        let opened = match core::mem::replace(&mut self.state, StartState::Done) {
-            StartState::New(event, chosen_id) => match run.open_for(&event, chosen_id) {
-                Ok(()) => {
-                    self.state = StartState::Emitting(EmitState::new(PendingEvent::Other(event)));
-                    Ok(())
-                }
-                Err(error) => {
-                    run.refuse(&error);
-                    Err(error)
-                }
-            },
-            state => {
-                self.state = state;
-                Ok(())
-            }
+        let Self { handle: Some(handle), new, .. } = self else {
+            panic!("a start was polled after it was ready")
         };
-        let result = match (opened, &mut self.state) {
-            (Ok(()), StartState::Emitting(state)) if run.setup.has_handlers() => {
-                ready!(run.poll_emit(state, remote, cx))
+        let mut opened = Ok(());
+        if let Some((event, chosen_id)) = new.take() {
+            opened = handle.run().open_for(&event, chosen_id);
+            match &opened {
+                Ok(()) => handle.begin_start(event),
+                Err(error) => handle.run().refuse(error),
             }
-            (opened, _) => opened,
+        }
+        let result = match opened {
+            Ok(()) => ready!(handle.poll_sent(remote, cx)),
+            refused => refused,
         };
-        self.state = StartState::Done;
         let handle = self.handle.take();
         Poll::Ready((handle.expect("it was there a few lines ago"), result))
-    }
-}
-
-impl<R> Drop for Kept<R> {
-    fn drop(&mut self) {
-        if let (StartState::Emitting(state), Some(handle)) = (&self.state, &self.handle) {
-            handle.run().hand_over(state);
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 use core::future::poll_fn;
 
-use super::drive::EmitState;
 use super::emit::{Emit, End, EndState, SendEvent, Sending};
 use super::handle::RunHandle;
 use super::start::{Kept, Start};
@@ -28,15 +27,11 @@ impl Emit<'_> {
     /// far as it can tell, and inside the call of an async or inline handler. The event has not
     /// happened then.
     pub fn wait(mut self) -> Result<(), EmitError> {
-        if self.state.is_done() {
-            return Ok(());
-        }
-        if !self.run.may_block() {
-            self.state = EmitState::done();
+        let Some(sent) = &mut self.sent else { return Ok(()) };
+        if !sent.run.may_block() {
             return Err(EmitError::WouldBlock);
         }
-        let run = self.run;
-        block_on(poll_fn(|cx| run.poll_emit(&mut self.state, true, cx)))
+        block_on(poll_fn(|cx| sent.poll(true, cx)))
     }
 }
 

@@ -112,6 +112,28 @@ on_every_runtime! {
         chain.end(json!(1)).await.unwrap();
     }
 
+    async fn an_event_that_was_sent_and_not_flushed_comes_before_the_next(rt) {
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(yields())
+            .with_handler(log.handler());
+        let mut chain = chain(&callbacks).await;
+        chain.start_send(Text::new("first"));
+        chain.start_send(Text::new("second"));
+        chain.on_text("third").await.unwrap();
+        assert_eq!(
+            log.lines(),
+            ["chain_start: 0", "text: first", "text: second", "text: third"]
+        );
+        std::mem::forget(chain.on_text("leaked before its first poll"));
+        chain.on_text("fourth").await.unwrap();
+        assert_eq!(log.lines()[4..], ["text: fourth"]);
+        chain.start_send(Text::new("not polled"));
+        chain.end(json!(1)).await.unwrap();
+        assert_eq!(log.lines()[5..], ["chain_end: 1"]);
+    }
+
     /// The children of one run emit from threads of their own: nothing is lost, and each child's
     /// own order is kept.
     async fn events_of_siblings_from_many_threads_keep_the_order_of_each_run(rt) {

@@ -127,7 +127,8 @@ on_every_runtime! {
             yield_now().await;
         }
         for (handler, lines) in watched.of("parent") {
-            assert_eq!(lines, ["chain_start: 0"], "{handler}");
+            // A queued handler may not have come to the start yet.
+            assert!(lines.iter().all(|line| line == "chain_start: 0"), "{handler}: {lines:?}");
         }
         drop(gate);
         end.await.unwrap();
