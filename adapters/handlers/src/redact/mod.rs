@@ -7,10 +7,11 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use rappel_core::{
     CallbackHandler, Event, EventContext, EventKind, HandlerOptions, HandlerResult, Interest,
-    RunId, RunKind, SendHandler,
+    RunId, RunInfo, RunKind, SendHandler,
 };
 
 pub use self::rules::PatternError;
@@ -42,10 +43,10 @@ use crate::call::Inner;
 /// # Where secrets are found
 /// **Patterns** are found in each text of an event: prompts, messages, inputs, outputs, results and
 /// partial results, reasoning, refusals, tool calls, log probabilities, documents, errors and their
-/// causes, the causes of retries, custom data, and names. In JSON they are also found in numbers and
+/// causes, the causes of retries, custom data, names, tags, and the metadata of runs. In JSON they are also found in numbers and
 /// in keys.
 ///
-/// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of documents,
+/// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of runs and documents,
 /// custom data, and other fields of the provider. They are also found in a text that is a JSON object
 /// or list, as the arguments of a tool call are. If such a text is cut off or is no JSON after all,
 /// and has the key, all of it is masked. Case, `_` and `-` make no difference: `api_key` is `apiKey`. The value is masked,
@@ -69,8 +70,8 @@ use crate::call::Inner;
 /// [`RunError::cause`](rappel_core::RunError::cause) returns `None`.
 ///
 /// # Names, tags and metadata of runs
-/// These are not masked: they belong to the run, which all handlers share. If they have a secret, the
-/// handler gets no event of the run, and fails once with [`WithheldError`].
+/// The handler gets a copy of the run, in which they are masked as texts and JSON of events are. The
+/// ids of the run stay, and other handlers get the run as it is.
 ///
 /// # What it does not find
 /// A secret that is spread over several messages, several events other than tokens, or several
@@ -81,10 +82,11 @@ use crate::call::Inner;
 /// it costs more than the handlers that borrow them.
 ///
 /// # Failures
-/// Those of the handler inside it, and [`WithheldError`].
+/// Those of the handler inside it.
 ///
 /// # Memory
-/// For each open run the text that is held back.
+/// For each open run the text that is held back, and a copy of its name, tags and metadata if they
+/// have a secret.
 pub struct Redact<H> {
     inner: Inner<H>,
     rules: Rules,
@@ -94,16 +96,11 @@ pub struct Redact<H> {
 /// What is kept of a run from its first event to its last.
 #[derive(Default)]
 struct OpenRun {
-    is_withheld: bool,
+    /// What the last event said about the run, and the same without secrets.
+    info: Option<(Arc<RunInfo>, Arc<RunInfo>)>,
     tokens: Tokens,
     last: Option<EventContext>,
 }
-
-/// The name, the tags or the metadata of a run have a secret, so its events are not passed on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the run's name, tags or metadata have a secret, so its events are withheld")]
-#[non_exhaustive]
-pub struct WithheldError;
 
 impl<H: CallbackHandler> Redact<H> {
     /// Passes copies of the events. Add patterns and keys.
@@ -150,18 +147,22 @@ impl<H: CallbackHandler> Redact<H> {
         self
     }
 
-    /// Whether the run's events are withheld. The first time it is an error.
-    fn check(&mut self, cx: &EventContext) -> Result<bool, WithheldError> {
+    /// The context with what it says about the run, without secrets.
+    fn context(&mut self, cx: &EventContext) -> EventContext {
         // A custom event on a manager has the id of a run, and tags of its own.
-        let is_run = cx.kind() != RunKind::None;
-        if let (true, Some(run)) = (is_run, self.runs.get(&cx.id())) {
-            return Ok(run.is_withheld);
+        if cx.kind() == RunKind::None {
+            return cx.clone().with_run(self.rules.run(cx.run()));
         }
-        let is_withheld = self.rules.finds(cx.name(), cx.tags(), cx.metadata());
-        if is_run {
-            self.runs.insert(cx.id(), OpenRun { is_withheld, ..OpenRun::default() });
-        }
-        if is_withheld { Err(WithheldError) } else { Ok(false) }
+        let open = self.runs.entry(cx.id()).or_default();
+        let masked = match &open.info {
+            Some((of, masked)) if Arc::ptr_eq(of, cx.run()) => masked.clone(),
+            _ => {
+                let masked = self.rules.run(cx.run());
+                open.info = Some((cx.run().clone(), masked.clone()));
+                masked
+            }
+        };
+        cx.clone().with_run(masked)
     }
 
     fn pass(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
@@ -206,15 +207,8 @@ impl<H: CallbackHandler> CallbackHandler for Redact<H> {
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        match self.check(cx) {
-            Ok(false) => self.pass(event, cx),
-            withheld => {
-                if event.kind().is_end() {
-                    self.runs.remove(&cx.id());
-                }
-                Ok(withheld.map(|_| ())?)
-            }
-        }
+        let cx = self.context(cx);
+        self.pass(event, &cx)
     }
 }
 
