@@ -14,9 +14,9 @@ use std::thread;
 use std::time::Instant;
 
 use futures_executor::block_on;
+use rappel_core::HandlerOptions;
 use rappel_core::prelude::*;
 use rappel_core::record::Recorder;
-use rappel_core::HandlerOptions;
 use rappel_handlers::{
     Budget, Collector, Console, Filter, FinalAnswer, Gate, JsonLines, PerTrace, Redact, Sample,
     StreamingStdout, Suited, Usage, With,
@@ -133,55 +133,6 @@ fn rows(base: &CallbackManager) -> Vec<[Row; 2]> {
             ]
         }};
     }
-    let mut out = BufWriter::with_capacity(64 * 1024, file());
-        for (event, cx) in receiver {
-            let record = recorder.record(&event, &cx);
-            serde_json::to_writer(&mut out, &record).unwrap();
-            out.write_all(b"\n").unwrap();
-        }
-        out.flush().unwrap();
-    });
-    for event in events {
-        sender.send(event.clone()).unwrap();
-    }
-    drop(sender);
-    writer.join().unwrap();
-}
-
-fn file() -> std::fs::File {
-    tempfile::tempfile().unwrap()
-}
-
-struct Row {
-    name: &'static str,
-    call: Box<dyn FnMut()>,
-    times: Vec<f64>,
-}
-
-fn row(name: &'static str, call: impl FnMut() + 'static) -> Row {
-    Row { name, call: Box::new(call), times: Vec::new() }
-}
-
-fn handler(name: &'static str, callbacks: CallbackManager) -> Row {
-    row(name, move || block_on(run(&callbacks)))
-}
-
-fn rows(base: &CallbackManager) -> Vec<[Row; 2]> {
-    let recorded = events(base);
-    let with = |handler: Box<dyn FnOnce(CallbackManager) -> CallbackManager>| handler(base.clone());
-    macro_rules! pair {
-        ($name:literal, $ours:expr, $what:literal, $plain:expr) => {{
-            let ours = $ours;
-            let plain = plain(&ours, $plain);
-            [
-                handler($name, with(Box::new(|it| it.with(ours)))),
-                handler($what, with(Box::new(|it| it.with(plain)))),
-            ]
-        }};
-    }
-    let nothing = |event: &Event, _: &EventContext| {
-        black_box(event);
-    };
     let mut out = BufWriter::new(io::sink());
     let mut counts: HashMap<String, u64> = HashMap::new();
     let mut kept = Vec::new();
@@ -199,14 +150,19 @@ fn rows(base: &CallbackManager) -> Vec<[Row; 2]> {
                 out.write_all(token.token.as_bytes()).unwrap();
             }
         }),
-        pair!("Console", Console::to(io::sink()), "a line for each start and end", move |event, cx| {
-            if event.kind().is_start() || event.kind().is_end() {
-                writeln!(io::sink(), "{} {} {:?}", cx.id(), cx.name(), event.kind()).unwrap();
+        pair!(
+            "Console",
+            Console::to(io::sink()),
+            "a line for each start and end",
+            move |event, cx| {
+                if event.kind().is_start() || event.kind().is_end() {
+                    writeln!(io::sink(), "{} {} {:?}", cx.id(), cx.name(), event.kind()).unwrap();
+                }
             }
-        }),
+        ),
         pair!("Usage", Usage::new(), "a sum by model", move |event, cx| {
             if let Event::LlmEnd(end) = event {
-                let tokens = end.result.usage.as_ref().map_or(0, |it| it.input_tokens);
+                let tokens = end.result.usage.as_ref().map_or(0, |it| it.prompt_tokens);
                 *counts.entry(cx.name().to_owned()).or_default() += tokens;
             }
         }),

@@ -7,23 +7,24 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rappel_core::{
-    CallbackHandler, Event, EventContext, EventKind, HandlerOptions, HandlerResult, Interest,
-    RunId, RunInfo, RunKind, SendHandler,
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, EventKind, HandlerFuture,
+    HandlerOptions, HandlerResult, Interest, RunId, RunInfo, RunKind, SendHandler,
 };
 
 pub use self::rules::PatternError;
 use self::rules::Rules;
 use self::tokens::Tokens;
 use crate::Suited;
-use crate::call::Inner;
+use crate::call::{Inner, lock};
 
 /// Passes a handler copies of the events without secrets: what matches a pattern, and the values of
 /// JSON keys.
 ///
-/// Other handlers get the events as they are.
+/// It wraps a sync handler or an async one: `with_async_handler(Redact::new(handler))`. Other
+/// handlers get the events as they are.
 ///
 /// ```
 /// use rappel_handlers::{JsonLines, Redact, With};
@@ -78,7 +79,7 @@ use crate::call::Inner;
 /// values of a JSON list. A secret in another encoding: Base64, or the escapes of JSON in a text.
 ///
 /// # Delivery
-/// [`With::with`](crate::With::with) registers it as the handler inside it. It copies each event, so
+/// [`With::with`](crate::With::with) registers it as the sync handler inside it. It copies each event, so
 /// it costs more than the handlers that borrow them.
 ///
 /// # Failures
@@ -90,7 +91,7 @@ use crate::call::Inner;
 pub struct Redact<H> {
     inner: Inner<H>,
     rules: Rules,
-    runs: HashMap<RunId, OpenRun>,
+    runs: Mutex<Runs>,
 }
 
 /// What is kept of a run from its first event to its last.
@@ -102,10 +103,10 @@ struct OpenRun {
     last: Option<EventContext>,
 }
 
-impl<H: CallbackHandler> Redact<H> {
+impl<H> Redact<H> {
     /// Passes copies of the events. Add patterns and keys.
     pub fn new(inner: H) -> Self {
-        Self { inner: Inner::new(inner), rules: Rules::new(), runs: HashMap::new() }
+        Self { inner: Inner::new(inner), rules: Rules::new(), runs: Mutex::default() }
     }
 
     /// Adds a regular expression of the crate [`regex`](https://docs.rs/regex).
@@ -143,21 +144,52 @@ impl<H: CallbackHandler> Redact<H> {
     /// Passes no tokens, so that nothing needs to be held back.
     #[must_use]
     pub fn without_tokens(mut self) -> Self {
-        self.inner.interest = self.inner.interest.without(EventKind::LlmNewToken);
+        self.inner.passed = self.inner.passed.without(EventKind::LlmNewToken);
         self
+    }
+}
+
+/// The open runs.
+#[derive(Default)]
+struct Runs(HashMap<RunId, OpenRun>);
+
+impl Runs {
+    /// What goes to the handler in place of an event.
+    fn take(
+        &mut self,
+        event: &Event,
+        cx: &EventContext,
+        rules: &Rules,
+        interest: Interest,
+    ) -> Vec<(Event, EventContext)> {
+        let cx = self.context(cx, rules);
+        if let Event::LlmNewToken(token) = event {
+            let run = self.0.entry(cx.id()).or_default();
+            let next = run.tokens.next(token, rules);
+            run.last = Some(cx.clone());
+            return next.map(|token| (token.into(), cx)).into_iter().collect();
+        }
+        let mut events = if event.kind().is_end() { self.rest(cx.id(), rules) } else { Vec::new() };
+        // A copy costs something.
+        if interest.contains(event.kind())
+            && let Some(copy) = rules.event(event)
+        {
+            events.push((copy, cx));
+        }
+        events
     }
 
     /// The context with what it says about the run, without secrets.
-    fn context(&mut self, cx: &EventContext) -> EventContext {
+    fn context(&mut self, cx: &EventContext, rules: &Rules) -> EventContext {
         // A custom event on a manager has the id of a run, and tags of its own.
         if cx.kind() == RunKind::None {
-            return cx.clone().with_run(self.rules.run(cx.run()));
+            return cx.clone().with_run(rules.run(cx.run()));
         }
-        let open = self.runs.entry(cx.id()).or_default();
+        let open = self.0.entry(cx.id()).or_default();
         let masked = match &open.info {
             Some((of, masked)) if Arc::ptr_eq(of, cx.run()) => masked.clone(),
             _ => {
-                let masked = self.rules.run(cx.run());
+                let masked = rules.run(cx.run());
                 open.info = Some((cx.run().clone(), masked.clone()));
                 masked
             }
@@ -165,35 +197,12 @@ impl<H: CallbackHandler> Redact<H> {
         cx.clone().with_run(masked)
     }
 
-    fn pass(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        match event {
-            Event::LlmNewToken(token) => {
-                let run = self.runs.entry(cx.id()).or_default();
-                let next = run.tokens.next(token, &self.rules);
-                run.last = Some(cx.clone());
-                next.map_or(Ok(()), |token| self.inner.call(&token.into(), cx))
-            }
-            event => {
-                let rest = if event.kind().is_end() { self.rest(cx) } else { Ok(()) };
-                let copy = match self.inner.wants(event.kind()) {
-                    true => self.rules.event(event),
-                    false => None,
-                };
-                rest.and(copy.map_or(Ok(()), |copy| self.inner.call(&copy, cx)))
-            }
-        }
-    }
-
-    /// Passes the text that is held back, before the end of the run.
-    fn rest(&mut self, cx: &EventContext) -> HandlerResult {
-        let Some(run) = self.runs.remove(&cx.id()) else { return Ok(()) };
-        let Some(last) = run.last else { return Ok(()) };
-        let mut result = Ok(());
-        for token in run.tokens.finish(&self.rules) {
-            let called = self.inner.call(&token.into(), &last);
-            result = result.and(called);
-        }
-        result
+    /// The text that is held back, which goes out before the end of the run.
+    fn rest(&mut self, run: RunId, rules: &Rules) -> Vec<(Event, EventContext)> {
+        let Some(run) = self.0.remove(&run) else { return Vec::new() };
+        let Some(last) = run.last else { return Vec::new() };
+        let tokens = run.tokens.finish(rules).into_iter();
+        tokens.map(|token| (token.into(), last.clone())).collect()
     }
 }
 
@@ -203,12 +212,29 @@ impl<H: CallbackHandler> CallbackHandler for Redact<H> {
     }
 
     fn interest(&self) -> Interest {
-        crate::call::starts_and_ends() | self.inner.interest
+        crate::call::starts_and_ends() | self.inner.interest()
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        let cx = self.context(cx);
-        self.pass(event, &cx)
+        let interest = self.inner.interest();
+        let events = lock(&self.runs).take(event, cx, &self.rules, interest);
+        self.inner.call_all(events)
+    }
+}
+
+impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Redact<H> {
+    fn name(&self) -> &str {
+        self.inner.handler.name()
+    }
+
+    fn interest(&self) -> Interest {
+        crate::call::starts_and_ends() | self.inner.async_interest()
+    }
+
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        let interest = self.inner.async_interest();
+        let events = lock(&self.runs).take(event, cx, &self.rules, interest);
+        HandlerFuture::new(self.inner.await_all(events))
     }
 }
 
@@ -226,7 +252,7 @@ impl<H> fmt::Debug for Redact<H> {
         // The patterns may be the secrets themselves.
         f.debug_struct("Redact")
             .field("patterns", &self.rules.patterns.len())
-            .field("open_runs", &self.runs.len())
+            .field("open_runs", &lock(&self.runs).0.len())
             .finish_non_exhaustive()
     }
 }

@@ -274,6 +274,30 @@ fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
 }
 
 #[test]
+fn an_async_handler_gets_no_secret_however_it_is_split() {
+    for pieces in splits(true) {
+        let seen = Seen::default();
+        let inner = seen.clone();
+        let handler = async_handler_fn(async move |event: &Event, cx: &EventContext| {
+            inner.clone().on_event(event, cx)
+        });
+        let handler = Redact::new(handler).secret(SECRET);
+        let callbacks = callbacks().with_async_handler(handler).with_metadata(map());
+        futures_executor::block_on(async {
+            let mut run = callbacks.on_llm_start(LlmStart::new("m", text())).await.unwrap();
+            for piece in &pieces {
+                run.on_llm_new_token(piece.clone()).await.unwrap();
+            }
+            run.end(result()).await.unwrap();
+        });
+        seen.assert_clean(&format!("{pieces:?}"));
+        assert_eq!(seen.joined("token"), format!("it is {MASK}!"), "{pieces:?}");
+        // The start, the end, and what is held back before it.
+        assert!(seen.count() >= 3);
+    }
+}
+
+#[test]
 fn a_secret_may_straddle_tokens() {
     stream(LlmNewToken::new, "tokens", "token");
 }
