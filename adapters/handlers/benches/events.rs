@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p rappel-handlers --bench events`. The rows are measured in turn, in short rounds,
 //! so that other load on the machine affects all of them alike. A figure is the median of the rounds.
-//! It is the time from the first event to the last one handled, with everything that waits in queues.
+//! A ratio is the median of the ratios of each round. The time is that from the first event to the
+//! last one handled, with everything that waits in queues.
 
 #![allow(clippy::unwrap_used, reason = "a bench")]
 
@@ -14,9 +15,9 @@ use std::thread;
 use std::time::Instant;
 
 use futures_executor::block_on;
-use rappel_core::HandlerOptions;
 use rappel_core::prelude::*;
 use rappel_core::record::Recorder;
+use rappel_core::{HandlerOptions, Interest};
 use rappel_handlers::{
     Budget, Collector, Console, Filter, FinalAnswer, Gate, JsonLines, PerTrace, Redact, Sample,
     StreamingStdout, Suited, Usage, With,
@@ -30,19 +31,28 @@ const EVENTS: usize = TOKENS + 2;
 const ROUNDS: usize = 60;
 const TOKEN: &str = "token ";
 
-/// A handler of a few lines, registered as the handler of this crate is.
-struct Plain<F>(F, HandlerOptions);
+/// A handler of a few lines, registered for the same kinds and with the same options as the handler
+/// that it is compared with.
+struct Plain<F> {
+    call: F,
+    interest: Interest,
+    options: HandlerOptions,
+}
 
 impl<F: FnMut(&Event, &EventContext) + Send + 'static> CallbackHandler for Plain<F> {
+    fn interest(&self) -> Interest {
+        self.interest
+    }
+
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        (self.0)(event, cx);
+        (self.call)(event, cx);
         Ok(())
     }
 }
 
 impl<F: FnMut(&Event, &EventContext) + Send + 'static> Suited for Plain<F> {
     fn options(&self) -> HandlerOptions {
-        self.1.clone()
+        self.options.clone()
     }
 }
 
@@ -50,7 +60,7 @@ fn plain(
     like: &impl Suited,
     call: impl FnMut(&Event, &EventContext) + Send + 'static,
 ) -> impl Suited {
-    Plain(call, like.options())
+    Plain { call, interest: like.interest(), options: like.options() }
 }
 
 /// One run, and the wait until it is handled.
@@ -76,19 +86,22 @@ fn events(callbacks: &CallbackManager) -> Vec<(Event, EventContext)> {
     receiver.try_iter().collect()
 }
 
-/// `serde_json` into a `BufWriter`: the events go to a thread through a channel as long as the queue.
+/// `serde_json` into a `BufWriter`.
+fn json(events: impl IntoIterator<Item = (Event, EventContext)>) {
+    let mut recorder = Recorder::new("bench");
+    let mut out = BufWriter::with_capacity(64 * 1024, file());
+    for (event, cx) in events {
+        let record = recorder.record(&event, &cx);
+        serde_json::to_writer(&mut out, &record).unwrap();
+        out.write_all(b"\n").unwrap();
+    }
+    out.flush().unwrap();
+}
+
+/// The same on a thread. The events go there through a channel as long as the handler's queue.
 fn json_on_a_thread(events: &[(Event, EventContext)]) {
     let (sender, receiver) = sync_channel::<(Event, EventContext)>(1024);
-    let writer = thread::spawn(move || {
-        let mut recorder = Recorder::new("bench");
-        let mut out = BufWriter::with_capacity(64 * 1024, file());
-        for (event, cx) in receiver {
-            let record = recorder.record(&event, &cx);
-            serde_json::to_writer(&mut out, &record).unwrap();
-            out.write_all(b"\n").unwrap();
-        }
-        out.flush().unwrap();
-    });
+    let writer = thread::spawn(move || json(receiver));
     for event in events {
         sender.send(event.clone()).unwrap();
     }
@@ -122,6 +135,7 @@ fn handler(name: &'static str, callbacks: CallbackManager) -> Row {
 
 fn rows(base: &CallbackManager) -> Vec<[Row; 2]> {
     let recorded = events(base);
+    let same = recorded.clone();
     let with = |handler: Box<dyn FnOnce(CallbackManager) -> CallbackManager>| handler(base.clone());
     macro_rules! pair {
         ($name:literal, $ours:expr, $what:literal, $plain:expr) => {{
@@ -144,6 +158,10 @@ fn rows(base: &CallbackManager) -> Vec<[Row; 2]> {
         [
             handler("JsonLines", base.clone().with(JsonLines::to(file()))),
             row("serde_json into a BufWriter on a thread", move || json_on_a_thread(&recorded)),
+        ],
+        [
+            handler("JsonLines", base.clone().with(JsonLines::to(file()))),
+            row("the same without a thread", move || json(same.iter().cloned())),
         ],
         pair!("StreamingStdout", StreamingStdout::to(io::sink()), "write_all", move |event, _| {
             if let Event::LlmNewToken(token) = event {

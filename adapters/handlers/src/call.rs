@@ -45,14 +45,6 @@ impl<H: CallbackHandler> Inner<H> {
         };
         handled(result)
     }
-
-    /// Calls the handler with each event, in order. The first failure is returned.
-    pub(crate) fn call_all(&mut self, events: Vec<(Event, EventContext)>) -> HandlerResult {
-        events.iter().fold(Ok(()), |result, (event, cx)| {
-            let called = self.call(event, cx);
-            result.and(called)
-        })
-    }
 }
 
 impl<H: AsyncCallbackHandler> Inner<H> {
@@ -60,26 +52,22 @@ impl<H: AsyncCallbackHandler> Inner<H> {
         *self.interest.get_or_init(|| both(self.handler.interest(), self.passed))
     }
 
-    /// As `call_all`, for an async handler.
-    pub(crate) async fn await_all(&self, events: Vec<(Event, EventContext)>) -> HandlerResult {
+    /// As `call`, for an async handler.
+    pub(crate) async fn call_async(&self, event: &Event, cx: &EventContext) -> HandlerResult {
         let interest = self.async_interest();
-        let mut result = Ok(());
-        for (event, cx) in &events {
-            if !interest.contains(event.kind()) {
-                continue;
-            }
-            let called = match (self.handler.on_event(event, cx).await, event) {
-                (Err(error), Event::ChatModelStart(start))
-                    if error.is_unhandled() && interest.contains(EventKind::LlmStart) =>
-                {
-                    let start = Event::LlmStart(start.to_llm_start());
-                    self.handler.on_event(&start, cx).await
-                }
-                (result, _) => result,
-            };
-            result = result.and(handled(called));
+        if !interest.contains(event.kind()) {
+            return Ok(());
         }
-        result
+        let result = match (self.handler.on_event(event, cx).await, event) {
+            (Err(error), Event::ChatModelStart(start))
+                if error.is_unhandled() && interest.contains(EventKind::LlmStart) =>
+            {
+                let start = Event::LlmStart(start.to_llm_start());
+                self.handler.on_event(&start, cx).await
+            }
+            (result, _) => result,
+        };
+        handled(result)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Only what follows a marker.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
 use std::sync::Mutex;
 
 use rappel_core::{
@@ -65,18 +67,15 @@ impl<H> FinalAnswer<H> {
         self
     }
 
-    /// What goes to the handler in place of an event.
-    fn passed(&self, event: &Event, cx: &EventContext) -> Vec<(Event, EventContext)> {
-        let passed = match event {
-            Event::LlmNewToken(token) => self.answer(token, cx.id()).map(Event::from),
-            event => {
-                if event.kind().is_end() {
-                    lock(&self.runs).remove(&cx.id());
-                }
-                Some(event.clone())
-            }
-        };
-        passed.map(|event| (event, cx.clone())).into_iter().collect()
+    /// What goes to the handler in place of an event. `None` if nothing does.
+    fn passed<'a>(&self, event: &'a Event, run: RunId) -> Option<Cow<'a, Event>> {
+        if let Event::LlmNewToken(token) = event {
+            return self.answer(token, run).map(|token| Cow::Owned(token.into()));
+        }
+        if event.kind().is_end() {
+            lock(&self.runs).remove(&run);
+        }
+        Some(Cow::Borrowed(event))
     }
 
     /// The token with what belongs to the answer. `None` if nothing does.
@@ -158,8 +157,10 @@ impl<H: CallbackHandler> CallbackHandler for FinalAnswer<H> {
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        let passed = self.passed(event, cx);
-        self.inner.call_all(passed)
+        match self.passed(event, cx.id()) {
+            Some(event) => self.inner.call(&event, cx),
+            None => Ok(()),
+        }
     }
 }
 
@@ -173,7 +174,12 @@ impl<H: AsyncCallbackHandler> AsyncCallbackHandler for FinalAnswer<H> {
     }
 
     fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
-        HandlerFuture::new(self.inner.await_all(self.passed(event, cx)))
+        match self.passed(event, cx.id()) {
+            Some(event) => {
+                HandlerFuture::new(async move { self.inner.call_async(&event, cx).await })
+            }
+            None => HandlerFuture::new(ready(Ok(()))),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use rappel_core::{
@@ -218,7 +219,12 @@ impl<H: CallbackHandler> CallbackHandler for Redact<H> {
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
         let interest = self.inner.interest();
         let events = lock(&self.runs).take(event, cx, &self.rules, interest);
-        self.inner.call_all(events)
+        let mut result = Ok(());
+        for (event, cx) in &events {
+            let called = self.inner.call(event, cx);
+            result = result.and(called);
+        }
+        result
     }
 }
 
@@ -234,7 +240,17 @@ impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Redact<H> {
     fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
         let interest = self.inner.async_interest();
         let events = lock(&self.runs).take(event, cx, &self.rules, interest);
-        HandlerFuture::new(self.inner.await_all(events))
+        if events.is_empty() {
+            return HandlerFuture::new(ready(Ok(())));
+        }
+        HandlerFuture::new(async move {
+            let mut result = Ok(());
+            for (event, cx) in &events {
+                let called = self.inner.call_async(event, cx).await;
+                result = result.and(called);
+            }
+            result
+        })
     }
 }
 

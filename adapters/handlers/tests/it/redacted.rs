@@ -10,7 +10,9 @@ use rappel_core::{
     Content, ContentPart, FinishReason, Generation, Map, TokenLogprob, ToolCall, ToolCallChunk,
     TopLogprob, Value, json,
 };
-use rappel_handlers::{JsonLines, PatternError, Redact, StreamingStdout, With};
+use rappel_handlers::{
+    Filter, FinalAnswer, JsonLines, PatternError, Redact, StreamingStdout, With,
+};
 
 use crate::support::{Text as Output, callbacks, on_runtimes, with_failures};
 
@@ -531,4 +533,30 @@ fn neither_patterns_nor_errors_are_in_debug_output() {
     let seen = Seen::default();
     let text = format!("{:?}", redact(&seen).secret(SECRET));
     assert!(!text.contains("sk-") && text.contains("patterns"));
+}
+
+#[test]
+fn wrappers_of_async_handlers_wrap_each_other() {
+    let seen = Seen::default();
+    let inner = seen.clone();
+    let handler = async_handler_fn(async move |event: &Event, cx: &EventContext| {
+        inner.clone().on_event(event, cx)?;
+        Err(HandlerError::new("it does not like it"))
+    });
+    let (callbacks, failures) = with_failures(callbacks());
+    let handler = Redact::new(FinalAnswer::new(Filter::new(handler).names(["m"]))).secret(SECRET);
+    let callbacks = callbacks.with_async_handler(handler);
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        for piece in ["Final Ans", "wer: it is ", &SECRET[..4], &SECRET[4..], "."] {
+            run.on_llm_new_token(piece).await.unwrap();
+        }
+        run.end("").await.unwrap();
+    });
+    seen.assert_clean("nested");
+    assert_eq!(seen.joined("token"), format!("it is {MASK}."));
+    // What the handler inside says of an event is one failure, also if it was held back.
+    let failures = failures.get();
+    assert!(failures.len() >= 3, "{failures:?}");
+    assert!(failures.iter().all(|failure| failure.contains("it does not like it")));
 }
