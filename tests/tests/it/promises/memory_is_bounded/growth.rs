@@ -102,14 +102,14 @@ on_every_runtime! {
         let inside = parent.child();
         let mut children = Vec::with_capacity(CHILDREN);
         for _ in 0..CHILDREN {
-            children.push(tool(&inside, "child").await);
+            children.push(chain(&inside, "child").await);
         }
         for child in &mut children {
             child.on_text("a").await.unwrap();
         }
         // A half ends by itself, the parent's end closes the other one.
         for child in children.drain(..CHILDREN / 2) {
-            child.end("out").await.unwrap();
+            child.end(json!(1)).await.unwrap();
         }
         parent.end(json!(1)).await.unwrap();
         drop(children);
