@@ -56,7 +56,9 @@ impl Default for SlowReader {
 
 /// The reader was too slow and was cut off. It is the last item of its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the reader was too slow and was cut off: {dropped} events of {runs} open runs were dropped")]
+#[error(
+    "the reader was too slow and was cut off: {dropped} events of {runs} open runs were dropped"
+)]
 #[non_exhaustive]
 pub struct Lagged {
     /// Number of runs that lost an event: those that were open, and those with waiting records.
@@ -250,7 +252,10 @@ impl Buffer {
         Offer::Taken
     }
 
-    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<EventRecord, Lagged>>> {
+    pub(crate) fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<EventRecord, Lagged>>> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if let Some(lagged) = state.lagged.take() {

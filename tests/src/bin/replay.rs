@@ -54,7 +54,7 @@ struct Play {
 
 fn play_on_tokio(mut builder: Builder, play: Play) -> io::Result<Value> {
     let runtime = builder.enable_all().build()?;
-    Ok(runtime.block_on(async { play_on(Tokio::current(), play).await }))
+    runtime.block_on(async { play_on(Tokio::current(), play).await })
 }
 
 async fn play_on(

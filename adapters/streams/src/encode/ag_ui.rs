@@ -101,13 +101,9 @@ impl Encoder for AgUi {
 }
 
 fn write(change: Change, parts: &mut Vec<Value>) {
-    let call_start = |id: &str, name: &str| {
-        json!({ "type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": name })
-    };
+    let call_start = |id: &str, name: &str| json!({ "type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": name });
     let call_end = |id: &str| json!({ "type": "TOOL_CALL_END", "toolCallId": id });
-    let arguments = |id: &str, delta: &str| {
-        json!({ "type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": delta })
-    };
+    let arguments = |id: &str, delta: &str| json!({ "type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": delta });
     match change {
         Change::StepStarted(name) => {
             parts.push(json!({ "type": "STEP_STARTED", "stepName": name }));

@@ -50,8 +50,7 @@ impl LangChain {
         };
         self.starts += 1;
         let about = record.about.clone().unwrap_or_default();
-        let open =
-            Open { number: self.starts, kind: record.run_kind, about, input, tool_call_id };
+        let open = Open { number: self.starts, kind: record.run_kind, about, input, tool_call_id };
         let part = part(record.run, open.kind, &open.about, "start", json!({ "input": at_start }));
         self.open.insert(record.run, open);
         Some(part)

@@ -28,16 +28,49 @@ pub(super) enum Change {
     Reasoning(String, String),
     ReasoningEnd(String),
     /// A tool call's arguments are about to come in pieces.
-    CallStart { id: String, name: String },
-    CallArguments { id: String, delta: String },
+    CallStart {
+        id: String,
+        name: String,
+    },
+    CallArguments {
+        id: String,
+        delta: String,
+    },
     /// A tool call is complete. `streamed`: its start came before. `arguments` is its input as text.
-    Call { id: String, name: String, input: Value, arguments: String, streamed: bool, by_model: bool },
+    Call {
+        id: String,
+        name: String,
+        input: Value,
+        arguments: String,
+        streamed: bool,
+        by_model: bool,
+    },
     /// A tool call broke off, or its arguments are not JSON.
-    CallFailed { id: String, name: String, arguments: String, error: String, streamed: bool },
-    Output { id: String, output: Value, by_model: bool },
-    OutputError { id: String, error: String, by_model: bool },
-    Custom { name: String, data: Value },
-    Usage { model: String, usage: TokenUsage },
+    CallFailed {
+        id: String,
+        name: String,
+        arguments: String,
+        error: String,
+        streamed: bool,
+    },
+    Output {
+        id: String,
+        output: Value,
+        by_model: bool,
+    },
+    OutputError {
+        id: String,
+        error: String,
+        by_model: bool,
+    },
+    Custom {
+        name: String,
+        data: Value,
+    },
+    Usage {
+        model: String,
+        usage: TokenUsage,
+    },
 }
 
 /// How the request ended.
@@ -154,10 +187,8 @@ impl View {
                     changes.push(Change::StepFinished(self.steps.remove(at).1));
                 }
             }
-            Event::CustomEvent(custom) => changes.push(Change::Custom {
-                name: custom.name.to_string(),
-                data: custom.data.clone(),
-            }),
+            Event::CustomEvent(custom) => changes
+                .push(Change::Custom { name: custom.name.to_string(), data: custom.data.clone() }),
             _ => {}
         }
         if event.kind().is_end() && self.roots.remove(&record.run) {
