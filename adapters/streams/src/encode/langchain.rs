@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rappel_core::record::{About, EventRecord};
-use rappel_core::{Event, LlmResult, Message, RunId, RunKind, Value};
+use rappel_core::{Event, LlmResult, Message, Role, RunId, RunKind, Value};
 use serde_json::json;
 
 use super::Encoder;
@@ -152,10 +152,11 @@ fn inputs(event: &Event) -> Option<(Value, Value)> {
 }
 
 fn message(message: &Message) -> Value {
-    let role = match message.role.as_str() {
-        "user" => "human",
-        "assistant" => "ai",
-        other => other,
+    let role = match message.role {
+        Role::System => "system",
+        Role::Ai => "ai",
+        Role::Tool => "tool",
+        _ => "human",
     };
     let mut value = json!({ "role": role, "content": message.text() });
     if !message.tool_calls.is_empty() {
