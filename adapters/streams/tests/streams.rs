@@ -1,5 +1,7 @@
 //! Streams of real managers, and the bodies that clients would read.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::pin::pin;
 use std::time::Duration;
 
@@ -99,6 +101,37 @@ async fn bodies_keep_their_grammar_whatever_the_end() {
 #[test]
 fn bodies_keep_their_grammar_under_smol() {
     smol::block_on(bodies(CallbackManager::new(Smol::global())));
+}
+
+#[tokio::test]
+async fn a_tool_that_starts_before_its_model_has_ended_is_announced_once() {
+    let work = |callbacks: CallbackManager| async move {
+        let chain = callbacks.on_chain_start(ChainStart::new("agent", "q")).await.unwrap();
+        // The server uses its ids again in the second turn.
+        for _ in 0..2 {
+            let mut model = chain.child().on_chat_model_start(chat("m")).await.unwrap();
+            let call = ToolCallChunk::new(0, "{}").with_id("c1").with_name("add");
+            model.on_llm_new_token(LlmChunk::new("").with_tool_calls([call])).await.unwrap();
+            let tool = ToolStart::new("add", "{}").with_tool_call_id("c1");
+            let tool = chain.child().on_tool_start(tool).await.unwrap();
+            tool.end(json!(3)).await.unwrap();
+            let call = ToolCall::new("add", "{}").with_id("c1");
+            let generation = Generation::new("").with_tool_calls([call]);
+            model.end(LlmResult::new().with_generation(generation)).await.unwrap();
+        }
+        chain.end("3").await.unwrap();
+    };
+    let callbacks = CallbackManager::new(Tokio::current());
+    let stream = event_stream(EventFilter::new());
+    let attached = stream.attach(&callbacks).unwrap();
+    let frames = Sse::new(stream.drive(work(attached)), ui_message_stream());
+    let text: String = frames.map(|frame| frame.unwrap()).collect().await;
+    check::ui_message_stream(&text).unwrap_or_else(|flaw| panic!("{flaw}\n{text}"));
+    let stream = event_stream(EventFilter::new());
+    let attached = stream.attach(&callbacks).unwrap();
+    let frames = Sse::new(stream.drive(work(attached)), ag_ui("t", "r"));
+    let text: String = frames.map(|frame| frame.unwrap()).collect().await;
+    check::ag_ui(&text).unwrap_or_else(|flaw| panic!("{flaw}\n{text}"));
 }
 
 #[tokio::test]

@@ -90,6 +90,9 @@ pub(super) struct View {
     steps: Vec<(RunId, String)>,
     /// The ids of calls that models announced.
     announced: HashSet<String>,
+    /// The ids of calls whose input is complete. Some servers use an id again: the call is then not
+    /// announced again.
+    complete: HashSet<String>,
     roots: HashSet<RunId>,
     outcome: Option<Outcome>,
     reason: Option<FinishReason>,
@@ -147,7 +150,11 @@ impl View {
                 let by_model =
                     start.tool_call_id.as_ref().is_some_and(|id| self.announced.contains(id));
                 let id = start.tool_call_id.clone().unwrap_or_else(|| record.run.to_string());
-                if !by_model {
+                if self.complete.insert(id.clone()) {
+                    // The tool may start before its model has ended.
+                    for model in self.models.values_mut() {
+                        model.calls.retain(|_, call| call.id.as_ref() != Some(&id));
+                    }
                     changes.push(Change::Call {
                         id: id.clone(),
                         name: start.name.to_string(),
@@ -156,8 +163,8 @@ impl View {
                             Some(inputs) => inputs.to_string(),
                             None => start.input.clone(),
                         },
-                        streamed: false,
-                        by_model: false,
+                        streamed: by_model,
+                        by_model,
                     });
                 }
                 self.tools.insert(record.run, (id, by_model));
@@ -246,6 +253,9 @@ impl View {
                 call.arguments.push_str(&piece.arguments);
                 // A call is begun when its id and its name are known.
                 let Some(id) = call.id.clone().filter(|_| !call.name.is_empty()) else { continue };
+                if self.complete.contains(&id) {
+                    continue;
+                }
                 let delta = match call.is_begun {
                     true => piece.arguments.clone(),
                     false => {
@@ -314,6 +324,9 @@ impl View {
                     let id = call.id.clone().or_else(|| begun.as_ref()?.id.clone());
                     let id = id.unwrap_or_else(|| self.new_id("call"));
                     self.announced.insert(id.clone());
+                    if !self.complete.insert(id.clone()) {
+                        continue;
+                    }
                     let streamed = begun.is_some_and(|begun| begun.is_begun);
                     let (name, arguments) = (call.name.clone(), call.arguments.clone());
                     changes.push(match call.parse_arguments() {
