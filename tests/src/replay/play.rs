@@ -74,7 +74,8 @@ fn with_aliases(mut event: Value, aliases: &HashMap<RunId, String>) -> Value {
         let id: Option<RunId> = serde_json::from_value(id.clone()).ok();
         json!(id.and_then(|id| aliases.get(&id)))
     };
-    event["run"] = alias(&event["run_id"]);
+    let run = alias(&event["run_id"]);
+    event["run"] = run;
     let parents = event["parent_ids"].as_array().map(|parents| parents.iter().map(alias).collect());
     event["parents"] = parents.unwrap_or_default();
     if let Some(fields) = event.as_object_mut() {

@@ -5,7 +5,8 @@ use rappel_core::record::EventRecord;
 use serde_json::json;
 
 use super::Encoder;
-use super::view::{Change, Outcome, View};
+use super::change::{Change, Outcome};
+use super::view::View;
 use crate::buffer::Lagged;
 
 /// Encodes AG-UI 1.0, for the thread and the run that the client's request names.

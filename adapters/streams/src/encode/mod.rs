@@ -1,6 +1,7 @@
 //! Encoders: from records of events to the JSON that front ends read. They do no I/O.
 
 mod ag_ui;
+mod change;
 mod langchain;
 mod ui_message_stream;
 mod view;

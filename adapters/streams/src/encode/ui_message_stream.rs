@@ -5,7 +5,8 @@ use rappel_core::{FinishReason, Value};
 use serde_json::json;
 
 use super::Encoder;
-use super::view::{Change, Outcome, View};
+use super::change::{Change, Outcome};
+use super::view::View;
 use crate::buffer::Lagged;
 
 /// Encodes the AI SDK's UI message stream, version 1.
