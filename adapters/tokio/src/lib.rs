@@ -31,8 +31,8 @@ pub mod prelude {
 /// two cases that cannot be detected:
 ///
 /// - The runtime is a current-thread one that no thread drives. A wait for an async or inline
-///   handler lasts until a thread enters `block_on`. It is an error if the runtime is dropped instead.
-///   Time-outs do not pass meanwhile. Sync handlers in the blocking pool are called all the same.
+///   handler lasts until a thread enters `block_on`. Time-outs do not pass meanwhile. Sync handlers in
+///   the blocking pool are called all the same.
 /// - The code is [`unconstrained`](coop::unconstrained) on a multi-thread runtime. Use
 ///   `block_in_place` there.
 #[derive(Debug, Clone)]
