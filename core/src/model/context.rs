@@ -68,9 +68,7 @@ impl EventContext {
     /// events on: without secrets, for example. The rest of the context stays.
     #[must_use]
     pub fn with_run(mut self, run: Arc<RunInfo>) -> Self {
-        if let Some(recorded) = &mut self.recorded
-            && recorded.run.is_some()
-        {
+        if let Some(recorded) = self.recorded.as_mut().filter(|recorded| recorded.run.is_some()) {
             Arc::make_mut(recorded).run = Some(run.clone());
         }
         self.run = run;
