@@ -73,6 +73,7 @@ async fn turns(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 mod tests {
     use std::fs;
 
@@ -103,14 +104,16 @@ mod tests {
         callbacks.flush().await.unwrap();
         let trace = collector.traces().pop().unwrap();
         let line = |run: &rappel::handlers::CollectedRun| {
-            let parent = trace.runs().iter().find(|one| Some(one.info().id()) == run.info().parent_id());
+            let parent =
+                trace.runs().iter().find(|one| Some(one.info().id()) == run.info().parent_id());
             let outcome = match (run.error(), run.end()) {
                 (Some(error), _) => format!("{error}"),
                 (None, Some(_)) => "ok".to_owned(),
                 (None, None) => "open".to_owned(),
             };
             let kind = run.info().kind();
-            let kind = if kind == RunKind::ChatModel { "model".to_owned() } else { run.name().to_owned() };
+            let kind =
+                if kind == RunKind::ChatModel { "model".to_owned() } else { run.name().to_owned() };
             format!("{}/{kind}: {outcome}", parent.map_or("", |parent| parent.name()))
         };
         (answer, trace.runs().iter().map(line).collect())
@@ -155,8 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_calls_tools_forever_is_an_error_after_8_turns() {
         let expression = json!({"expression": "1 + 1"});
-        let script =
-            Script::made(move |_| Reply::default().call("c", "calculator", &expression));
+        let script = Script::made(move |_| Reply::default().call("c", "calculator", &expression));
         let (answer, runs) = ask(script, "1 + 1").await;
         assert_eq!(answer.unwrap_err().to_string(), "no answer after 8 turns");
         assert_eq!(runs.iter().filter(|run| *run == "agent/model: ok").count(), MOST_TURNS);

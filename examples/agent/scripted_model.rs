@@ -35,11 +35,13 @@ pub(crate) fn reply(request: &Value) -> Reply {
 fn arithmetic(text: &str) -> Option<&str> {
     let is_part = |char: char| char.is_ascii_digit() || " +-*/^().".contains(char);
     text.split(|char| !is_part(char)).map(|part| part.trim_matches([' ', '.'])).find(|part| {
-        part.contains(|char: char| char.is_ascii_digit()) && part.contains(['+', '-', '*', '/', '^'])
+        part.contains(|char: char| char.is_ascii_digit())
+            && part.contains(['+', '-', '*', '/', '^'])
     })
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 mod tests {
     use super::*;
 

@@ -60,8 +60,7 @@ impl Tools {
         callbacks: &CallbackManager,
     ) -> Result<Message, EmitError> {
         let id = call.id.clone().unwrap_or_default();
-        let start =
-            ToolStart::new(&*call.name, &*call.arguments).with_tool_call_id(id.clone());
+        let start = ToolStart::new(&*call.name, &*call.arguments).with_tool_call_id(id.clone());
         let run = callbacks.on_tool_start(start).await?;
         let text = match self.result(call, &run.child()).await {
             Ok(output) => {
@@ -77,10 +76,14 @@ impl Tools {
         Ok(Message::tool(id, text))
     }
 
-    async fn result(&self, call: &ToolCall, callbacks: &CallbackManager) -> Result<String, RunError> {
-        let arguments = call.parse_arguments().map_err(|error| {
-            RunError::failed(format!("the arguments are not JSON: {error}"))
-        })?;
+    async fn result(
+        &self,
+        call: &ToolCall,
+        callbacks: &CallbackManager,
+    ) -> Result<String, RunError> {
+        let arguments = call
+            .parse_arguments()
+            .map_err(|error| RunError::failed(format!("the arguments are not JSON: {error}")))?;
         let argument = |name: &str| {
             let text = arguments[name].as_str();
             text.ok_or_else(|| RunError::failed(format!("the argument `{name}` must be a text")))
@@ -166,6 +169,7 @@ fn listed(documents: &[Document]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 mod tests {
     use super::*;
 
