@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::script::{Script, Text};
+use super::reply::Reply;
+use super::script::{Make, Script, Text};
 
 /// An answer to one request.
 pub(super) struct Answer {
     model: String,
-    tokens: Vec<String>,
+    reply: Reply,
     finish_reason: &'static str,
     prompt_tokens: usize,
     include_usage: bool,
@@ -25,23 +26,25 @@ impl Answer {
                 .flatten()
                 .filter_map(|message| message["content"].as_str())
         };
-        let mut tokens: Vec<String> = match &script.text {
-            Text::Tokens(tokens) => tokens.clone(),
-            Text::Given { .. } => Vec::new(),
-            Text::Echo => texts()
-                .next_back()
-                .unwrap_or_default()
-                .split_inclusive(' ')
-                .map(str::to_owned)
-                .collect(),
+        let mut reply = match &script.text {
+            Text::Tokens(tokens) => Reply::of_tokens(tokens.clone()),
+            Text::Given { .. } => Reply::default(),
+            Text::Echo => Reply::text(texts().next_back().unwrap_or_default()),
+            Text::Made(Make(make)) => make(request),
         };
         let limit = request["max_completion_tokens"].as_u64().or(request["max_tokens"].as_u64());
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let finish_reason = if tokens.len() > limit { "length" } else { "stop" };
-        tokens.truncate(limit);
+        let finish_reason = if reply.tokens.len() > limit {
+            "length"
+        } else if reply.calls.is_empty() {
+            "stop"
+        } else {
+            "tool_calls"
+        };
+        reply.tokens.truncate(limit);
         Self {
             model: request["model"].as_str().unwrap_or_default().to_owned(),
-            tokens,
+            reply,
             finish_reason,
             prompt_tokens: texts().map(|text| text.split_whitespace().count()).sum(),
             include_usage: request["stream_options"]["include_usage"] == true,
@@ -58,7 +61,7 @@ impl Answer {
         if let Some((whole, _)) = &self.given {
             return whole.clone();
         }
-        let message = json!({"role": "assistant", "content": self.tokens.concat()});
+        let message = self.reply.message();
         let choice = json!({"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": null});
         if self.bare {
             return json!({"choices": [{"message": message, "finish_reason": self.finish_reason}], "x_extra": {"cost": 0}});
@@ -80,7 +83,7 @@ impl Answer {
             self.envelope("chat.completion.chunk", json!([choice]), Value::Null)
         };
         let mut events = vec![delta(json!({"role": "assistant", "content": ""}), None)];
-        events.extend(self.tokens.iter().map(|token| delta(json!({"content": token}), None)));
+        events.extend(self.reply.deltas().into_iter().map(|piece| delta(piece, None)));
         let last = if self.bare { Value::Null } else { json!({}) };
         events.push(delta(last, Some(self.finish_reason)));
         if self.include_usage {
@@ -102,7 +105,7 @@ impl Answer {
     }
 
     fn usage(&self) -> Value {
-        let (prompt, completion) = (self.prompt_tokens, self.tokens.len());
+        let (prompt, completion) = (self.prompt_tokens, self.reply.deltas().len());
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
     }
 }
