@@ -1,0 +1,12 @@
+//! What a user of rappel-opentelemetry would notice.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
+mod attributes;
+mod books;
+mod collector;
+mod docs;
+mod scene;
+mod spans;
+mod tls;
+mod traces_go_on;
