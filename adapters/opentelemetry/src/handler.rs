@@ -14,8 +14,8 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use rappel_core::handler::HandlerFuture;
 use rappel_core::record::RecordedError;
 use rappel_core::{
-    AsyncCallbackHandler, Event, EventContext, EventKind, Interest, RunError, RunId,
-    RunInfo, TraceParent,
+    AsyncCallbackHandler, Event, EventContext, EventKind, Interest, RunError, RunId, RunInfo,
+    TraceParent,
 };
 
 use crate::attributes::{begin, end, push};
@@ -301,7 +301,8 @@ impl Shared {
                 ("rappel.retry".to_owned(), attributes)
             }
             Event::CustomEvent(event) => {
-                let data = self.settings.content.then(|| content::plain(&self.settings, &event.data));
+                let data =
+                    self.settings.content.then(|| content::plain(&self.settings, &event.data));
                 let data = data.map(|(data, _)| KeyValue::new(names::EVENT_DATA, data));
                 (event.name.to_string(), data.into_iter().collect())
             }

@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn the_ids_of_a_run_never_change() {
         let run = id("01a205a1-6396-7d4e-9c3b-5f1e2a7b8c9d");
-        assert_eq!(trace_id(run).to_string(), "01a205a163967d4ec77f1f3d7b33b6e9");
-        assert_eq!(span_id(run).to_string(), "0b1e2c3f5a8d4f60");
+        assert_eq!(trace_id(run).to_string(), "01a205a163967d4eeed8be341b84819e");
+        assert_eq!(span_id(run).to_string(), "08736ba41ce77557");
     }
 
     #[test]

@@ -13,15 +13,26 @@ use crate::settings::SemConv;
 
 /// Boundaries of the conventions for tokens.
 const TOKENS: [f64; 14] = [
-    1., 4., 16., 64., 256., 1024., 4096., 16384., 65536., 262_144., 1_048_576., 4_194_304.,
-    16_777_216., 67_108_864.,
+    1.,
+    4.,
+    16.,
+    64.,
+    256.,
+    1024.,
+    4096.,
+    16384.,
+    65536.,
+    262_144.,
+    1_048_576.,
+    4_194_304.,
+    16_777_216.,
+    67_108_864.,
 ];
 /// Boundaries of the conventions for a request, in seconds.
 const REQUEST: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 /// Boundaries of the conventions for an agent, in seconds.
-const AGENT: [f64; 13] =
-    [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6];
+const AGENT: [f64; 13] = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6];
 
 /// The instruments.
 pub(crate) enum Metrics {

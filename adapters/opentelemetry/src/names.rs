@@ -1,98 +1,86 @@
 //! The names of attributes. The crate of OpenTelemetry's conventions marks its own as deprecated,
 //! because they have moved.
 
-macro_rules! names {
-    ($($constant:ident = $name:literal;)+) => {
-        $(pub(crate) const $constant: &str = $name;)+
-
-        /// All names, for the test of the table in the docs.
-        #[cfg(test)]
-        pub(crate) const ALL: &[&str] = &[$($name),+];
-    };
-}
-
-names! {
-    // OpenTelemetry, for generative AI.
-    OPERATION = "gen_ai.operation.name";
-    PROVIDER = "gen_ai.provider.name";
-    CONVERSATION = "gen_ai.conversation.id";
-    OUTPUT_TYPE = "gen_ai.output.type";
-    REQUEST_MODEL = "gen_ai.request.model";
-    CHOICE_COUNT = "gen_ai.request.choice.count";
-    SEED = "gen_ai.request.seed";
-    STREAM = "gen_ai.request.stream";
-    TOP_K = "gen_ai.request.top_k";
-    MAX_TOKENS = "gen_ai.request.max_tokens";
-    TEMPERATURE = "gen_ai.request.temperature";
-    TOP_P = "gen_ai.request.top_p";
-    FREQUENCY_PENALTY = "gen_ai.request.frequency_penalty";
-    PRESENCE_PENALTY = "gen_ai.request.presence_penalty";
-    STOP_SEQUENCES = "gen_ai.request.stop_sequences";
-    REASONING_LEVEL = "gen_ai.request.reasoning.level";
-    RESPONSE_ID = "gen_ai.response.id";
-    RESPONSE_MODEL = "gen_ai.response.model";
-    FINISH_REASONS = "gen_ai.response.finish_reasons";
-    FIRST_CHUNK = "gen_ai.response.time_to_first_chunk";
-    INPUT_TOKENS = "gen_ai.usage.input_tokens";
-    OUTPUT_TOKENS = "gen_ai.usage.output_tokens";
-    CACHE_READ = "gen_ai.usage.cache_read.input_tokens";
-    CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens";
-    CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens";
-    REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens";
-    INPUT_MESSAGES = "gen_ai.input.messages";
-    OUTPUT_MESSAGES = "gen_ai.output.messages";
-    TOOL_DEFINITIONS = "gen_ai.tool.definitions";
-    TOOL_NAME = "gen_ai.tool.name";
-    TOOL_CALL_ID = "gen_ai.tool.call.id";
-    TOOL_DESCRIPTION = "gen_ai.tool.description";
-    TOOL_TYPE = "gen_ai.tool.type";
-    TOOL_ARGUMENTS = "gen_ai.tool.call.arguments";
-    TOOL_RESULT = "gen_ai.tool.call.result";
-    AGENT_NAME = "gen_ai.agent.name";
-    DATA_SOURCE = "gen_ai.data_source.id";
-    QUERY = "gen_ai.retrieval.query.text";
-    DOCUMENTS = "gen_ai.retrieval.documents";
-    TOKEN_TYPE = "gen_ai.token.type";
-    TOKEN_MODALITY = "gen_ai.token.modality";
-    // OpenTelemetry, for everything.
-    SERVER_ADDRESS = "server.address";
-    SERVER_PORT = "server.port";
-    ERROR_TYPE = "error.type";
-    EXCEPTION_TYPE = "exception.type";
-    EXCEPTION_MESSAGE = "exception.message";
-    // rappel.
-    RUN_ID = "rappel.run.id";
-    RETRY_ATTEMPT = "rappel.retry.attempt";
-    RETRY_WAIT = "rappel.retry.wait";
-    RETRY_CAUSE = "rappel.retry.cause";
-    EVENT_DATA = "rappel.event.data";
-    HANDLER = "rappel.handler.name";
-    // OpenInference.
-    SPAN_KIND = "openinference.span.kind";
-    SESSION_ID = "session.id";
-    USER_ID = "user.id";
-    TAGS = "tag.tags";
-    METADATA = "metadata";
-    INPUT_VALUE = "input.value";
-    INPUT_TYPE = "input.mime_type";
-    OUTPUT_VALUE = "output.value";
-    OUTPUT_MIME_TYPE = "output.mime_type";
-    LLM_MODEL = "llm.model_name";
-    LLM_PROVIDER = "llm.provider";
-    LLM_PARAMETERS = "llm.invocation_parameters";
-    LLM_FINISH_REASON = "llm.finish_reason";
-    LLM_PROMPT_TOKENS = "llm.token_count.prompt";
-    LLM_COMPLETION_TOKENS = "llm.token_count.completion";
-    LLM_TOTAL_TOKENS = "llm.token_count.total";
-    LLM_CACHE_READ = "llm.token_count.prompt_details.cache_read";
-    LLM_CACHE_WRITE = "llm.token_count.prompt_details.cache_write";
-    LLM_REASONING = "llm.token_count.completion_details.reasoning";
-    LLM_INPUT_MESSAGES = "llm.input_messages";
-    LLM_OUTPUT_MESSAGES = "llm.output_messages";
-    LLM_TOOLS = "llm.tools";
-    OI_TOOL_NAME = "tool.name";
-    OI_TOOL_DESCRIPTION = "tool.description";
-    OI_TOOL_ID = "tool.id";
-    OI_AGENT_NAME = "agent.name";
-    OI_DOCUMENTS = "retrieval.documents";
-}
+// OpenTelemetry, for generative AI.
+pub(crate) const OPERATION: &str = "gen_ai.operation.name";
+pub(crate) const PROVIDER: &str = "gen_ai.provider.name";
+pub(crate) const CONVERSATION: &str = "gen_ai.conversation.id";
+pub(crate) const OUTPUT_TYPE: &str = "gen_ai.output.type";
+pub(crate) const REQUEST_MODEL: &str = "gen_ai.request.model";
+pub(crate) const CHOICE_COUNT: &str = "gen_ai.request.choice.count";
+pub(crate) const SEED: &str = "gen_ai.request.seed";
+pub(crate) const STREAM: &str = "gen_ai.request.stream";
+pub(crate) const TOP_K: &str = "gen_ai.request.top_k";
+pub(crate) const MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+pub(crate) const TEMPERATURE: &str = "gen_ai.request.temperature";
+pub(crate) const TOP_P: &str = "gen_ai.request.top_p";
+pub(crate) const FREQUENCY_PENALTY: &str = "gen_ai.request.frequency_penalty";
+pub(crate) const PRESENCE_PENALTY: &str = "gen_ai.request.presence_penalty";
+pub(crate) const STOP_SEQUENCES: &str = "gen_ai.request.stop_sequences";
+pub(crate) const REASONING_LEVEL: &str = "gen_ai.request.reasoning.level";
+pub(crate) const RESPONSE_ID: &str = "gen_ai.response.id";
+pub(crate) const RESPONSE_MODEL: &str = "gen_ai.response.model";
+pub(crate) const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+pub(crate) const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+pub(crate) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+pub(crate) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+pub(crate) const CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
+pub(crate) const CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
+pub(crate) const CACHE_WRITE: &str = "gen_ai.usage.cache_write.input_tokens";
+pub(crate) const REASONING_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
+pub(crate) const INPUT_MESSAGES: &str = "gen_ai.input.messages";
+pub(crate) const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
+pub(crate) const TOOL_DEFINITIONS: &str = "gen_ai.tool.definitions";
+pub(crate) const TOOL_NAME: &str = "gen_ai.tool.name";
+pub(crate) const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+pub(crate) const TOOL_DESCRIPTION: &str = "gen_ai.tool.description";
+pub(crate) const TOOL_TYPE: &str = "gen_ai.tool.type";
+pub(crate) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+pub(crate) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
+pub(crate) const AGENT_NAME: &str = "gen_ai.agent.name";
+pub(crate) const DATA_SOURCE: &str = "gen_ai.data_source.id";
+pub(crate) const QUERY: &str = "gen_ai.retrieval.query.text";
+pub(crate) const DOCUMENTS: &str = "gen_ai.retrieval.documents";
+pub(crate) const TOKEN_TYPE: &str = "gen_ai.token.type";
+pub(crate) const TOKEN_MODALITY: &str = "gen_ai.token.modality";
+// OpenTelemetry, for everything.
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
+pub(crate) const ERROR_TYPE: &str = "error.type";
+pub(crate) const EXCEPTION_TYPE: &str = "exception.type";
+pub(crate) const EXCEPTION_MESSAGE: &str = "exception.message";
+// rappel.
+pub(crate) const RUN_ID: &str = "rappel.run.id";
+pub(crate) const RETRY_ATTEMPT: &str = "rappel.retry.attempt";
+pub(crate) const RETRY_WAIT: &str = "rappel.retry.wait";
+pub(crate) const RETRY_CAUSE: &str = "rappel.retry.cause";
+pub(crate) const EVENT_DATA: &str = "rappel.event.data";
+pub(crate) const HANDLER: &str = "rappel.handler.name";
+// OpenInference.
+pub(crate) const SPAN_KIND: &str = "openinference.span.kind";
+pub(crate) const SESSION_ID: &str = "session.id";
+pub(crate) const USER_ID: &str = "user.id";
+pub(crate) const TAGS: &str = "tag.tags";
+pub(crate) const METADATA: &str = "metadata";
+pub(crate) const INPUT_VALUE: &str = "input.value";
+pub(crate) const INPUT_TYPE: &str = "input.mime_type";
+pub(crate) const OUTPUT_VALUE: &str = "output.value";
+pub(crate) const OUTPUT_MIME_TYPE: &str = "output.mime_type";
+pub(crate) const LLM_MODEL: &str = "llm.model_name";
+pub(crate) const LLM_PROVIDER: &str = "llm.provider";
+pub(crate) const LLM_PARAMETERS: &str = "llm.invocation_parameters";
+pub(crate) const LLM_FINISH_REASON: &str = "llm.finish_reason";
+pub(crate) const LLM_PROMPT_TOKENS: &str = "llm.token_count.prompt";
+pub(crate) const LLM_COMPLETION_TOKENS: &str = "llm.token_count.completion";
+pub(crate) const LLM_TOTAL_TOKENS: &str = "llm.token_count.total";
+pub(crate) const LLM_CACHE_READ: &str = "llm.token_count.prompt_details.cache_read";
+pub(crate) const LLM_CACHE_WRITE: &str = "llm.token_count.prompt_details.cache_write";
+pub(crate) const LLM_REASONING: &str = "llm.token_count.completion_details.reasoning";
+pub(crate) const LLM_INPUT_MESSAGES: &str = "llm.input_messages";
+pub(crate) const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
+pub(crate) const LLM_TOOLS: &str = "llm.tools";
+pub(crate) const OI_TOOL_NAME: &str = "tool.name";
+pub(crate) const OI_TOOL_DESCRIPTION: &str = "tool.description";
+pub(crate) const OI_TOOL_ID: &str = "tool.id";
+pub(crate) const OI_AGENT_NAME: &str = "agent.name";
+pub(crate) const OI_DOCUMENTS: &str = "retrieval.documents";

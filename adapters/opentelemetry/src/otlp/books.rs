@@ -48,7 +48,9 @@ impl fmt::Display for SpanCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The collector has the batch, but for that many spans.
-    Acknowledged { rejected: u64 },
+    Acknowledged {
+        rejected: u64,
+    },
     Rejected,
     NotSent,
     Unknown,

@@ -243,7 +243,9 @@ impl OtlpBuilder {
         let mut tls = TlsConfig::builder();
         let roots = match &self.root_certificates {
             Some(pem) => Some(pem.clone()),
-            None => file(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"])?,
+            None => {
+                file(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"])?
+            }
         };
         if let Some(pem) = roots {
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates(&pem)?));
@@ -252,8 +254,7 @@ impl OtlpBuilder {
             "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
         ])?;
-        let key =
-            file(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"])?;
+        let key = file(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"])?;
         if let (Some(certificate), Some(key)) = (certificate, key) {
             let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
             let chain = certificates(&certificate)?;

@@ -109,7 +109,8 @@ fn acknowledged(body: &[u8]) -> (Outcome, Option<String>) {
     let Some(partial) = partial else { return (Outcome::Acknowledged { rejected: 0 }, None) };
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
     let mut message = partial.error_message;
-    message.truncate((0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0));
+    message
+        .truncate((0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0));
     let error = (rejected > 0 || !message.is_empty())
         .then(|| format!("the collector rejected {rejected} spans: {message}"));
     (Outcome::Acknowledged { rejected }, error)

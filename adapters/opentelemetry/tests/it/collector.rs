@@ -15,7 +15,7 @@ use prost::Message;
 
 /// What the collector does with a request. Without one it accepts.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     Accept,
     Status(u16, Option<u64>),
     Partial(i64, &'static str),
@@ -28,15 +28,15 @@ pub enum Answer {
 }
 
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub spans: Vec<Span>,
-    pub service: Option<String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) service: Option<String>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
@@ -50,30 +50,30 @@ struct State {
     stop: Condvar,
 }
 
-pub struct Collector {
-    pub address: SocketAddr,
+pub(crate) struct Collector {
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
     connections: Arc<Mutex<Vec<TcpStream>>>,
     ended: Receiver<()>,
 }
 
-pub trait Stream: Read + Write + Send + 'static {}
+pub(crate) trait Stream: Read + Write + Send + 'static {}
 impl<S: Read + Write + Send + 'static> Stream for S {}
 
 type Wrap = Arc<dyn Fn(TcpStream) -> Box<dyn Stream> + Send + Sync>;
 
 impl Collector {
-    pub fn start(script: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) fn start(script: impl IntoIterator<Item = Answer>) -> Self {
         Self::start_with(script, Arc::new(|stream| Box::new(stream)))
     }
 
-    pub fn start_with(script: impl IntoIterator<Item = Answer>, wrap: Wrap) -> Self {
+    pub(crate) fn start_with(script: impl IntoIterator<Item = Answer>, wrap: Wrap) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::serve(listener, script, wrap)
     }
 
     /// A collector at the address of one that was stopped.
-    pub fn start_at(address: SocketAddr) -> Self {
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         Self::serve(listener, [], Arc::new(|stream| Box::new(stream)))
     }
@@ -104,23 +104,23 @@ impl Collector {
         Self { address, state, connections, ended }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().clone()
     }
 
     /// Waits until that many requests have been read.
-    pub fn wait_for(&self, requests: usize) {
+    pub(crate) fn wait_for(&self, requests: usize) {
         let seen = self.state.requests.lock().unwrap();
         let limit = std::time::Duration::from_secs(60);
         let seen = self.state.arrived.wait_timeout_while(seen, limit, |seen| seen.len() < requests);
         assert!(!seen.unwrap().1.timed_out(), "the requests did not come");
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         self.requests().into_iter().flat_map(|request| request.spans).collect()
     }
 }

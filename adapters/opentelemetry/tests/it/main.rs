@@ -7,6 +7,5 @@ mod books;
 mod collector;
 mod docs;
 mod scene;
-mod spans;
 mod tls;
 mod traces_go_on;

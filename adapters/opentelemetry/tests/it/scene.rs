@@ -8,12 +8,12 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rappel_core::{
     CallbackManager, ChainStart, ChatModelStart, CustomEvent, Document, Generation, LlmResult,
-    LlmStart, Map, Message, Retry, RetrieverStart, RunError, TokenUsage, ToolCall, ToolStart,
+    LlmStart, Map, Message, RetrieverStart, Retry, RunError, TokenUsage, ToolCall, ToolStart,
     Value, json,
 };
 
 /// The text of an attribute of any type.
-pub fn text(value: &AnyValue) -> Option<String> {
+pub(crate) fn text(value: &AnyValue) -> Option<String> {
     Some(match value.value.as_ref()? {
         ProtoValue::StringValue(text) => text.clone(),
         ProtoValue::BoolValue(value) => value.to_string(),
@@ -26,7 +26,7 @@ pub fn text(value: &AnyValue) -> Option<String> {
     })
 }
 
-pub fn attributes(span: &Span) -> BTreeMap<String, String> {
+pub(crate) fn attributes(span: &Span) -> BTreeMap<String, String> {
     let pair = |kv: &opentelemetry_proto::tonic::common::v1::KeyValue| {
         Some((kv.key.clone(), text(kv.value.as_ref()?)?))
     };
@@ -35,7 +35,7 @@ pub fn attributes(span: &Span) -> BTreeMap<String, String> {
     all
 }
 
-pub fn map(value: Value) -> Map<String, Value> {
+pub(crate) fn map(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -60,7 +60,7 @@ fn call() -> ToolCall {
 }
 
 /// The agent. It has everything that spans can show.
-pub async fn agent(callbacks: &CallbackManager) {
+pub(crate) async fn agent(callbacks: &CallbackManager) {
     let metadata = map(json!({ "session_id": "session-1", "user_id": "user-1", "plan": "free" }));
     let callbacks = callbacks.clone().with_inheritable_tags(["prod"]);
     let callbacks = callbacks.with_inheritable_metadata(metadata);
@@ -115,7 +115,7 @@ pub async fn agent(callbacks: &CallbackManager) {
 }
 
 /// A small trace: a chain, a model under it, a tool under that.
-pub async fn small(callbacks: &CallbackManager) {
+pub(crate) async fn small(callbacks: &CallbackManager) {
     let chain = callbacks.on_chain_start(ChainStart::new("chain", "in")).await.unwrap();
     let start = ChatModelStart::new("model", vec![Message::human("hi")]);
     let mut model = chain.child().on_chat_model_start(start).await.unwrap();
