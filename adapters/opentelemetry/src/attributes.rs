@@ -383,12 +383,15 @@ fn result(settings: &Settings, result: &LlmResult, attributes: &mut Vec<KeyValue
     if !settings.content {
         return;
     }
-    if let Some(answers) = content::answers(settings, result) {
-        push(attributes, OUTPUT_MESSAGES, answers);
-    }
+    let Some(answers) = content::answers(settings, result) else { return };
+    push(attributes, OUTPUT_MESSAGES, answers.clone());
     if settings.openinference {
-        let text = settings.text(result.text()).into_owned();
-        value(settings, attributes, (OUTPUT_VALUE, OUTPUT_MIME_TYPE), text, "text/plain");
+        // An answer without text asks for tool calls.
+        let (output, media_type) = match result.text() {
+            "" => (answers, "application/json"),
+            text => (settings.text(text).into_owned(), "text/plain"),
+        };
+        value(settings, attributes, (OUTPUT_VALUE, OUTPUT_MIME_TYPE), output, media_type);
         content::number_answers(settings, result, attributes);
     }
 }
