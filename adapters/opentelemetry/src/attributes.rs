@@ -162,7 +162,7 @@ pub(crate) fn begin(settings: &Settings, event: &Event, cx: &EventContext) -> Op
 
 /// A span of an operation on something with a name.
 fn span(operation: &'static str, key: &'static str, name: &str, kind: SpanKind) -> Begin {
-    let mut attributes = Vec::with_capacity(12);
+    let mut attributes = Vec::with_capacity(32);
     push(&mut attributes, OPERATION, operation);
     push(&mut attributes, key, name.to_owned());
     Begin {

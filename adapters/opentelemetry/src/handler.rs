@@ -62,7 +62,8 @@ pub(crate) struct Shared {
     tracer: SdkTracer,
     settings: Settings,
     metrics: Option<Metrics>,
-    open: Mutex<HashMap<RunId, Open>>,
+    /// Boxed, because a span is large and would be moved more than once.
+    open: Mutex<HashMap<RunId, Box<Open>>>,
     /// Whether the provider has the generator of this crate.
     ids: AtomicU8,
 }
@@ -152,7 +153,7 @@ pub(crate) fn scope() -> InstrumentationScope {
 
 impl Shared {
     /// Has the open spans for the time of `look`, which calls no code of others.
-    fn open<T>(&self, look: impl FnOnce(&mut HashMap<RunId, Open>) -> T) -> T {
+    fn open<T>(&self, look: impl FnOnce(&mut HashMap<RunId, Box<Open>>) -> T) -> T {
         look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -226,7 +227,8 @@ impl Shared {
             self.ids.store(if ours { OURS } else { FOREIGN }, Ordering::Relaxed);
         }
         let late = begin.late;
-        let open = Open { span, context, started, first_token: None, model, measured, late };
+        let open =
+            Box::new(Open { span, context, started, first_token: None, model, measured, late });
         // One with the same id ends when it is dropped.
         let _replaced = self.open(|spans| spans.insert(cx.id(), open));
     }
@@ -248,7 +250,7 @@ impl Shared {
 
     fn end(&self, event: &Event, cx: &EventContext) {
         let Some(open) = self.open(|open| open.remove(&cx.id())) else { return };
-        let Open { mut span, started, first_token, model, measured, late, .. } = open;
+        let Open { mut span, started, first_token, model, measured, late, .. } = *open;
         let ended = cx.time().unwrap_or_else(now).max(started);
         let first_token = first_token.map(|at| at.saturating_sub(started));
         let error = error(event).map(|error| (error, error_type(error)));
@@ -264,7 +266,7 @@ impl Shared {
         if !span.is_recording() {
             return;
         }
-        let mut attributes = Vec::with_capacity(16);
+        let mut attributes = Vec::with_capacity(24);
         if let Some(after) = first_token.filter(|_| model.is_some()) {
             push(&mut attributes, names::FIRST_CHUNK, after.as_secs_f64());
         }
