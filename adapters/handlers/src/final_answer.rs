@@ -1,15 +1,18 @@
 //! Only what follows a marker.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
+use std::sync::Mutex;
 
 use rappel_core::{
-    CallbackHandler, Event, EventContext, EventKind, HandlerOptions, HandlerResult, Interest,
-    LlmNewToken, RunId, SendHandler,
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, EventKind, HandlerFuture,
+    HandlerOptions, HandlerResult, Interest, LlmNewToken, RunId, SendHandler,
 };
 
 use crate::Suited;
-use crate::call::Inner;
+use crate::call::{Inner, lock};
 
 /// Passes a handler only those tokens of a model that follow a marker: `Final Answer:`, for example.
 ///
@@ -28,10 +31,11 @@ use crate::call::Inner;
 /// each run is searched by itself. Blanks between the marker and the answer are not passed. A token
 /// that has the end of the marker and the begin of the answer is passed with the latter.
 ///
-/// Events other than tokens are passed unchanged. The result in `on_llm_end` is the whole text.
+/// It wraps a sync handler or an async one: `with_async_handler(FinalAnswer::new(handler))`. Events
+/// other than tokens are passed unchanged. The result in `on_llm_end` is the whole text.
 ///
 /// # Delivery
-/// [`With::with`](crate::With::with) registers it as the handler inside it.
+/// [`With::with`](crate::With::with) registers it as the sync handler inside it.
 ///
 /// # Failures
 /// Those of the handler inside it.
@@ -42,16 +46,18 @@ pub struct FinalAnswer<H> {
     inner: Inner<H>,
     marker: String,
     /// The choices of each open run.
-    runs: HashMap<RunId, HashMap<u32, Search>>,
+    runs: Mutex<Runs>,
 }
+
+type Runs = HashMap<RunId, HashMap<u32, Search>>;
 
 /// Maximum number of choices of a run. Their numbers come from servers.
 const MOST_CHOICES: usize = 128;
 
-impl<H: CallbackHandler> FinalAnswer<H> {
+impl<H> FinalAnswer<H> {
     /// Passes what follows `Final Answer:`.
     pub fn new(inner: H) -> Self {
-        Self { inner: Inner::new(inner), marker: "Final Answer:".into(), runs: HashMap::new() }
+        Self { inner: Inner::new(inner), marker: "Final Answer:".into(), runs: Mutex::default() }
     }
 
     /// Sets the marker. If it is empty, all text is passed.
@@ -61,9 +67,21 @@ impl<H: CallbackHandler> FinalAnswer<H> {
         self
     }
 
+    /// What goes to the handler in place of an event. `None` if nothing does.
+    fn passed<'a>(&self, event: &'a Event, run: RunId) -> Option<Cow<'a, Event>> {
+        if let Event::LlmNewToken(token) = event {
+            return self.answer(token, run).map(|token| Cow::Owned(token.into()));
+        }
+        if event.kind().is_end() {
+            lock(&self.runs).remove(&run);
+        }
+        Some(Cow::Borrowed(event))
+    }
+
     /// The token with what belongs to the answer. `None` if nothing does.
-    fn answer(&mut self, token: &LlmNewToken, run: RunId) -> Option<LlmNewToken> {
-        let choices = self.runs.entry(run).or_default();
+    fn answer(&self, token: &LlmNewToken, run: RunId) -> Option<LlmNewToken> {
+        let mut runs = lock(&self.runs);
+        let choices = runs.entry(run).or_default();
         if choices.len() >= MOST_CHOICES && !choices.contains_key(&token.choice()) {
             return None;
         }
@@ -135,23 +153,40 @@ impl<H: CallbackHandler> CallbackHandler for FinalAnswer<H> {
     }
 
     fn interest(&self) -> Interest {
-        let tokens = Interest::only(EventKind::LlmNewToken);
-        self.inner.interest | tokens.with(EventKind::LlmEnd).with(EventKind::LlmError)
+        self.inner.interest() | own_interest()
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        match event {
-            Event::LlmNewToken(token) => match self.answer(token, cx.id()) {
-                Some(token) => self.inner.call(&token.into(), cx),
-                None => Ok(()),
-            },
-            Event::LlmEnd(_) | Event::LlmError(_) => {
-                self.runs.remove(&cx.id());
-                self.inner.call(event, cx)
-            }
-            event => self.inner.call(event, cx),
+        match self.passed(event, cx.id()) {
+            Some(event) => self.inner.call(&event, cx),
+            None => Ok(()),
         }
     }
+}
+
+impl<H: AsyncCallbackHandler> AsyncCallbackHandler for FinalAnswer<H> {
+    fn name(&self) -> &str {
+        self.inner.handler.name()
+    }
+
+    fn interest(&self) -> Interest {
+        self.inner.async_interest() | own_interest()
+    }
+
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        match self.passed(event, cx.id()) {
+            Some(event) => {
+                HandlerFuture::new(async move { self.inner.call_async(&event, cx).await })
+            }
+            None => HandlerFuture::new(ready(Ok(()))),
+        }
+    }
+}
+
+/// The kinds that the search needs.
+fn own_interest() -> Interest {
+    let tokens = Interest::only(EventKind::LlmNewToken);
+    tokens.with(EventKind::LlmEnd).with(EventKind::LlmError)
 }
 
 impl<H: Suited> Suited for FinalAnswer<H>
@@ -167,7 +202,7 @@ impl<H> fmt::Debug for FinalAnswer<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FinalAnswer")
             .field("marker", &self.marker)
-            .field("open_runs", &self.runs.len())
+            .field("open_runs", &lock(&self.runs).len())
             .finish_non_exhaustive()
     }
 }

@@ -33,7 +33,7 @@ pub use prices::{Price, Prices, Tokens};
 #[cfg(feature = "progress")]
 #[cfg_attr(docsrs, doc(cfg(feature = "progress")))]
 pub use progress::{AboveBars, Progress};
-pub use redact::{PatternError, Redact, WithheldError};
+pub use redact::{PatternError, Redact};
 pub use register::{Register, Suited, With};
 pub use sample::{GivenUp, Sample};
 pub use streaming_stdout::StreamingStdout;

@@ -39,6 +39,11 @@ use crate::traces::{Ended, Traces};
 /// a child of. Without such a run it is not delivered. A detached run belongs to the trace of its
 /// parent if that is open, and begins a trace otherwise.
 ///
+/// # Async handlers
+/// It makes sync handlers only. A handler that belongs to one trace has its state in `&mut self`,
+/// which an async handler cannot have: parallel runs call it side by side. An async handler keeps a
+/// map by [`RunInfo::root_id`](rappel_core::RunInfo::root_id).
+///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it pipelined, with a queue of 256 events for each
 /// run. [`with_options`](Self::with_options) sets others. The traces are served in turn, on one lane.

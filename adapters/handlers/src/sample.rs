@@ -37,6 +37,12 @@ use crate::traces::{Ended, Traces};
 /// the trace that emits are dropped, and its later ones are not kept: its ends have the text, too. If
 /// that is not enough, the trace is given up. A kept event holds a copy of its payload, so a long prompt takes its size.
 ///
+/// # Async handlers
+/// It wraps sync handlers only. The kept events of a trace are passed in order, one after the other,
+/// while its other runs go on. Async handlers of parallel runs are called side by side, so the latter
+/// would have to wait for the former. To sample for an async handler without `with_errors`, use
+/// [`Filter::matching`](crate::Filter::matching) and [`RunInfo::root_id`](rappel_core::RunInfo::root_id).
+///
 /// # Delivery
 /// [`With::with`](crate::With::with) registers it as the handler inside it.
 ///
@@ -164,7 +170,7 @@ impl<H: CallbackHandler> CallbackHandler for Sample<H> {
     }
 
     fn interest(&self) -> Interest {
-        self.inner.interest | starts_and_ends()
+        self.inner.interest() | starts_and_ends()
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {

@@ -64,6 +64,17 @@ impl EventContext {
         &self.run
     }
 
+    /// Makes the context that says `run` about the event's run, for a handler that passes copies of
+    /// events on: without secrets, for example. The rest of the context stays.
+    #[must_use]
+    pub fn with_run(mut self, run: Arc<RunInfo>) -> Self {
+        if let Some(recorded) = self.recorded.as_mut().filter(|recorded| recorded.run.is_some()) {
+            Arc::make_mut(recorded).run = Some(run.clone());
+        }
+        self.run = run;
+        self
+    }
+
     /// Returns the event's number within its run: 0 for the start, then one more for each event
     /// that at least one handler is interested in.
     ///

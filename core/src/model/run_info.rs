@@ -178,6 +178,21 @@ impl RunInfo {
         &self.metadata
     }
 
+    /// Sets the name, the tags and the metadata, for
+    /// [`EventContext::with_run`](crate::EventContext::with_run). The run itself keeps its own.
+    #[must_use]
+    pub fn with_labels(
+        mut self,
+        name: impl Into<Arc<str>>,
+        tags: impl IntoIterator<Item = String>,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        self.name = name.into();
+        self.tags = tags.into_iter().collect();
+        self.metadata = metadata;
+        self
+    }
+
     /// Returns the ids of the runs that this run is inside, outermost first. The last one is the
     /// parent.
     ///

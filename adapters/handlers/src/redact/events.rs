@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rappel_core::{
-    Content, ContentPart, Document, Event, FailureCause, FinishReason, Generation, LlmResult, Map,
-    Message, RunError, SharedError, TokenLogprob, TokenUsage, ToolCall, Value,
+    Content, ContentPart, Document, Event, FailureCause, FinishReason, Generation, LlmResult,
+    Message, RunError, RunInfo, SharedError, TokenLogprob, TokenUsage, ToolCall, Value,
 };
 
 use super::rules::Rules;
@@ -241,12 +241,16 @@ impl Rules {
         Arc::new(first.expect("there is at least the error itself"))
     }
 
-    /// Whether a run's name, tags or metadata have a secret.
-    pub(super) fn finds(&self, name: &str, tags: &[String], metadata: &Map<String, Value>) -> bool {
-        let mut masked = metadata.clone();
-        self.map(&mut masked);
-        let is_secret = |text: &str| !self.secrets(text).is_empty();
-        masked != *metadata || is_secret(name) || tags.iter().any(|tag| is_secret(tag))
+    /// What is known about a run, without secrets.
+    pub(super) fn run(&self, run: &Arc<RunInfo>) -> Arc<RunInfo> {
+        let name = self.text(run.name());
+        let tags: Vec<String> = run.tags().iter().map(|tag| self.text(tag).into_owned()).collect();
+        let mut metadata = run.metadata().clone();
+        self.map(&mut metadata);
+        if *name == *run.name() && tags == run.tags() && metadata == *run.metadata() {
+            return run.clone();
+        }
+        Arc::new(RunInfo::clone(run).with_labels(&*name, tags, metadata))
     }
 }
 

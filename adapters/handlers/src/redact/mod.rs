@@ -7,22 +7,25 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
 
 use rappel_core::{
-    CallbackHandler, Event, EventContext, EventKind, HandlerOptions, HandlerResult, Interest,
-    RunId, RunKind, SendHandler,
+    AsyncCallbackHandler, CallbackHandler, Event, EventContext, EventKind, HandlerFuture,
+    HandlerOptions, HandlerResult, Interest, RunId, RunInfo, RunKind, SendHandler,
 };
 
 pub use self::rules::PatternError;
 use self::rules::Rules;
 use self::tokens::Tokens;
 use crate::Suited;
-use crate::call::Inner;
+use crate::call::{Inner, lock};
 
 /// Passes a handler copies of the events without secrets: what matches a pattern, and the values of
 /// JSON keys.
 ///
-/// Other handlers get the events as they are.
+/// It wraps a sync handler or an async one: `with_async_handler(Redact::new(handler))`. Other
+/// handlers get the events as they are.
 ///
 /// ```
 /// use rappel_handlers::{JsonLines, Redact, With};
@@ -42,10 +45,10 @@ use crate::call::Inner;
 /// # Where secrets are found
 /// **Patterns** are found in each text of an event: prompts, messages, inputs, outputs, results and
 /// partial results, reasoning, refusals, tool calls, log probabilities, documents, errors and their
-/// causes, the causes of retries, custom data, and names. In JSON they are also found in numbers and
+/// causes, the causes of retries, custom data, names, tags, and the metadata of runs. In JSON they are also found in numbers and
 /// in keys.
 ///
-/// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of documents,
+/// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of runs and documents,
 /// custom data, and other fields of the provider. They are also found in a text that is a JSON object
 /// or list, as the arguments of a tool call are. If such a text is cut off or is no JSON after all,
 /// and has the key, all of it is masked. Case, `_` and `-` make no difference: `api_key` is `apiKey`. The value is masked,
@@ -69,46 +72,42 @@ use crate::call::Inner;
 /// [`RunError::cause`](rappel_core::RunError::cause) returns `None`.
 ///
 /// # Names, tags and metadata of runs
-/// These are not masked: they belong to the run, which all handlers share. If they have a secret, the
-/// handler gets no event of the run, and fails once with [`WithheldError`].
+/// The handler gets a copy of the run, in which they are masked as texts and JSON of events are. The
+/// ids of the run stay, and other handlers get the run as it is.
 ///
 /// # What it does not find
 /// A secret that is spread over several messages, several events other than tokens, or several
 /// values of a JSON list. A secret in another encoding: Base64, or the escapes of JSON in a text.
 ///
 /// # Delivery
-/// [`With::with`](crate::With::with) registers it as the handler inside it. It copies each event, so
+/// [`With::with`](crate::With::with) registers it as the sync handler inside it. It copies each event, so
 /// it costs more than the handlers that borrow them.
 ///
 /// # Failures
-/// Those of the handler inside it, and [`WithheldError`].
+/// Those of the handler inside it.
 ///
 /// # Memory
-/// For each open run the text that is held back.
+/// For each open run the text that is held back, and a copy of its name, tags and metadata if they
+/// have a secret.
 pub struct Redact<H> {
     inner: Inner<H>,
     rules: Rules,
-    runs: HashMap<RunId, OpenRun>,
+    runs: Mutex<Runs>,
 }
 
 /// What is kept of a run from its first event to its last.
 #[derive(Default)]
 struct OpenRun {
-    is_withheld: bool,
+    /// What the last event said about the run, and the same without secrets.
+    info: Option<(Arc<RunInfo>, Arc<RunInfo>)>,
     tokens: Tokens,
     last: Option<EventContext>,
 }
 
-/// The name, the tags or the metadata of a run have a secret, so its events are not passed on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the run's name, tags or metadata have a secret, so its events are withheld")]
-#[non_exhaustive]
-pub struct WithheldError;
-
-impl<H: CallbackHandler> Redact<H> {
+impl<H> Redact<H> {
     /// Passes copies of the events. Add patterns and keys.
     pub fn new(inner: H) -> Self {
-        Self { inner: Inner::new(inner), rules: Rules::new(), runs: HashMap::new() }
+        Self { inner: Inner::new(inner), rules: Rules::new(), runs: Mutex::default() }
     }
 
     /// Adds a regular expression of the crate [`regex`](https://docs.rs/regex).
@@ -146,53 +145,65 @@ impl<H: CallbackHandler> Redact<H> {
     /// Passes no tokens, so that nothing needs to be held back.
     #[must_use]
     pub fn without_tokens(mut self) -> Self {
-        self.inner.interest = self.inner.interest.without(EventKind::LlmNewToken);
+        self.inner.passed = self.inner.passed.without(EventKind::LlmNewToken);
         self
     }
+}
 
-    /// Whether the run's events are withheld. The first time it is an error.
-    fn check(&mut self, cx: &EventContext) -> Result<bool, WithheldError> {
+/// The open runs.
+#[derive(Default)]
+struct Runs(HashMap<RunId, OpenRun>);
+
+impl Runs {
+    /// What goes to the handler in place of an event.
+    fn take(
+        &mut self,
+        event: &Event,
+        cx: &EventContext,
+        rules: &Rules,
+        interest: Interest,
+    ) -> Vec<(Event, EventContext)> {
+        let cx = self.context(cx, rules);
+        if let Event::LlmNewToken(token) = event {
+            let run = self.0.entry(cx.id()).or_default();
+            let next = run.tokens.next(token, rules);
+            run.last = Some(cx.clone());
+            return next.map(|token| (token.into(), cx)).into_iter().collect();
+        }
+        let mut events = if event.kind().is_end() { self.rest(cx.id(), rules) } else { Vec::new() };
+        // A copy costs something.
+        if interest.contains(event.kind())
+            && let Some(copy) = rules.event(event)
+        {
+            events.push((copy, cx));
+        }
+        events
+    }
+
+    /// The context with what it says about the run, without secrets.
+    fn context(&mut self, cx: &EventContext, rules: &Rules) -> EventContext {
         // A custom event on a manager has the id of a run, and tags of its own.
-        let is_run = cx.kind() != RunKind::None;
-        if let (true, Some(run)) = (is_run, self.runs.get(&cx.id())) {
-            return Ok(run.is_withheld);
+        if cx.kind() == RunKind::None {
+            return cx.clone().with_run(rules.run(cx.run()));
         }
-        let is_withheld = self.rules.finds(cx.name(), cx.tags(), cx.metadata());
-        if is_run {
-            self.runs.insert(cx.id(), OpenRun { is_withheld, ..OpenRun::default() });
-        }
-        if is_withheld { Err(WithheldError) } else { Ok(false) }
+        let open = self.0.entry(cx.id()).or_default();
+        let masked = match &open.info {
+            Some((of, masked)) if Arc::ptr_eq(of, cx.run()) => masked.clone(),
+            _ => {
+                let masked = rules.run(cx.run());
+                open.info = Some((cx.run().clone(), masked.clone()));
+                masked
+            }
+        };
+        cx.clone().with_run(masked)
     }
 
-    fn pass(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        match event {
-            Event::LlmNewToken(token) => {
-                let run = self.runs.entry(cx.id()).or_default();
-                let next = run.tokens.next(token, &self.rules);
-                run.last = Some(cx.clone());
-                next.map_or(Ok(()), |token| self.inner.call(&token.into(), cx))
-            }
-            event => {
-                let rest = if event.kind().is_end() { self.rest(cx) } else { Ok(()) };
-                let copy = match self.inner.wants(event.kind()) {
-                    true => self.rules.event(event),
-                    false => None,
-                };
-                rest.and(copy.map_or(Ok(()), |copy| self.inner.call(&copy, cx)))
-            }
-        }
-    }
-
-    /// Passes the text that is held back, before the end of the run.
-    fn rest(&mut self, cx: &EventContext) -> HandlerResult {
-        let Some(run) = self.runs.remove(&cx.id()) else { return Ok(()) };
-        let Some(last) = run.last else { return Ok(()) };
-        let mut result = Ok(());
-        for token in run.tokens.finish(&self.rules) {
-            let called = self.inner.call(&token.into(), &last);
-            result = result.and(called);
-        }
-        result
+    /// The text that is held back, which goes out before the end of the run.
+    fn rest(&mut self, run: RunId, rules: &Rules) -> Vec<(Event, EventContext)> {
+        let Some(run) = self.0.remove(&run) else { return Vec::new() };
+        let Some(last) = run.last else { return Vec::new() };
+        let tokens = run.tokens.finish(rules).into_iter();
+        tokens.map(|token| (token.into(), last.clone())).collect()
     }
 }
 
@@ -202,19 +213,44 @@ impl<H: CallbackHandler> CallbackHandler for Redact<H> {
     }
 
     fn interest(&self) -> Interest {
-        crate::call::starts_and_ends() | self.inner.interest
+        crate::call::starts_and_ends() | self.inner.interest()
     }
 
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
-        match self.check(cx) {
-            Ok(false) => self.pass(event, cx),
-            withheld => {
-                if event.kind().is_end() {
-                    self.runs.remove(&cx.id());
-                }
-                Ok(withheld.map(|_| ())?)
-            }
+        let interest = self.inner.interest();
+        let events = lock(&self.runs).take(event, cx, &self.rules, interest);
+        let mut result = Ok(());
+        for (event, cx) in &events {
+            let called = self.inner.call(event, cx);
+            result = result.and(called);
         }
+        result
+    }
+}
+
+impl<H: AsyncCallbackHandler> AsyncCallbackHandler for Redact<H> {
+    fn name(&self) -> &str {
+        self.inner.handler.name()
+    }
+
+    fn interest(&self) -> Interest {
+        crate::call::starts_and_ends() | self.inner.async_interest()
+    }
+
+    fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
+        let interest = self.inner.async_interest();
+        let events = lock(&self.runs).take(event, cx, &self.rules, interest);
+        if events.is_empty() {
+            return HandlerFuture::new(ready(Ok(())));
+        }
+        HandlerFuture::new(async move {
+            let mut result = Ok(());
+            for (event, cx) in &events {
+                let called = self.inner.call_async(event, cx).await;
+                result = result.and(called);
+            }
+            result
+        })
     }
 }
 
@@ -232,7 +268,7 @@ impl<H> fmt::Debug for Redact<H> {
         // The patterns may be the secrets themselves.
         f.debug_struct("Redact")
             .field("patterns", &self.rules.patterns.len())
-            .field("open_runs", &self.runs.len())
+            .field("open_runs", &lock(&self.runs).0.len())
             .finish_non_exhaustive()
     }
 }

@@ -75,3 +75,46 @@ fn choices_are_searched_by_themselves_and_chunks_keep_what_is_theirs() {
     let expected = [(0, "a".to_owned()), (0, "c".into()), (0, String::new())];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
+
+on_runtimes! {
+    async fn async_handlers_get_the_answer_of_each_parallel_run(callbacks) {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::HashMap::new()));
+        let answers = seen.clone();
+        let handler = async_handler_fn(async move |event: &Event, cx: &EventContext| {
+            // The other run goes on in between.
+            yield_once().await;
+            if let Event::LlmNewToken(token) = event {
+                let mut answers = answers.lock().unwrap();
+                let answer: &mut String = answers.entry(cx.name().to_owned()).or_default();
+                answer.push_str(&token.token);
+            }
+            Ok(())
+        });
+        let callbacks = callbacks.with_async_handler(FinalAnswer::new(handler));
+        let run = async |name: &'static str, text: &str| {
+            let mut run = callbacks.on_llm_start(LlmStart::new(name, "")).await.unwrap();
+            for piece in text.chars() {
+                run.on_llm_new_token(piece.to_string()).await.unwrap();
+            }
+            run.end("").await.unwrap();
+        };
+        let both = futures_util::future::join(run("a", ANSWER), run("b", "Final Answer: 7"));
+        both.await;
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen["a"], "42 – Final Answer: of course");
+        assert_eq!(seen["b"], "7");
+    }
+}
+
+/// Is pending once, so that others are polled.
+async fn yield_once() {
+    let mut is_ready = false;
+    std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut is_ready, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}

@@ -10,7 +10,9 @@ use rappel_core::{
     Content, ContentPart, FinishReason, Generation, Map, TokenLogprob, ToolCall, ToolCallChunk,
     TopLogprob, Value, json,
 };
-use rappel_handlers::{JsonLines, PatternError, Redact, StreamingStdout, With};
+use rappel_handlers::{
+    Filter, FinalAnswer, JsonLines, PatternError, Redact, StreamingStdout, With,
+};
 
 use crate::support::{Text as Output, callbacks, on_runtimes, with_failures};
 
@@ -39,7 +41,8 @@ impl CallbackHandler for Seen {
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
         let mut state = self.0.lock().unwrap();
         let recorder = state.recorder.get_or_insert_with(|| Recorder::new("test"));
-        let record = recorder.record(event, cx).unwrap();
+        // What a replay made up is in no record.
+        let record = recorder.record(event, cx);
         let text = serde_json::to_string(&record)? + &format!("\n{event:?}\n{cx:?}");
         state.events.push(text);
         if let Event::LlmNewToken(token) = event {
@@ -273,6 +276,30 @@ fn stream(chunk: impl Fn(String) -> LlmNewToken, place: &str, what: &str) {
 }
 
 #[test]
+fn an_async_handler_gets_no_secret_however_it_is_split() {
+    for pieces in splits(true) {
+        let seen = Seen::default();
+        let inner = seen.clone();
+        let handler = async_handler_fn(async move |event: &Event, cx: &EventContext| {
+            inner.clone().on_event(event, cx)
+        });
+        let handler = Redact::new(handler).secret(SECRET);
+        let callbacks = callbacks().with_async_handler(handler).with_metadata(map());
+        futures_executor::block_on(async {
+            let mut run = callbacks.on_llm_start(LlmStart::new("m", text())).await.unwrap();
+            for piece in &pieces {
+                run.on_llm_new_token(piece.clone()).await.unwrap();
+            }
+            run.end(result()).await.unwrap();
+        });
+        seen.assert_clean(&format!("{pieces:?}"));
+        assert_eq!(seen.joined("token"), format!("it is {MASK}!"), "{pieces:?}");
+        // The start, the end, and what is held back before it.
+        assert!(seen.count() >= 3);
+    }
+}
+
+#[test]
 fn a_secret_may_straddle_tokens() {
     stream(LlmNewToken::new, "tokens", "token");
 }
@@ -389,29 +416,64 @@ fn a_number_is_masked() {
 }
 
 #[test]
-fn a_run_with_a_secret_in_its_tags_or_metadata_is_withheld() {
-    let seen = Seen::default();
+fn a_secret_in_the_name_tags_or_metadata_of_a_run_is_masked() {
+    let (seen, other) = (Seen::default(), Seen::default());
     let (callbacks, failures) = with_failures(callbacks());
-    let callbacks = callbacks.with_handler(redact(&seen).keys(["user"]));
-    futures_executor::block_on(async {
-        let tagged = callbacks.clone().with_tags([SECRET]);
-        let metadata = callbacks.clone().with_metadata(map());
-        let key = callbacks.clone().with_metadata(Map::from_iter([("user".into(), json!("u"))]));
-        for manager in [&tagged, &metadata, &key] {
-            let mut run = manager.on_llm_start(LlmStart::new("m", "")).await.unwrap();
-            run.on_llm_new_token("x").await.unwrap();
+    let callbacks =
+        callbacks.with_handler(redact(&seen).keys(["user"])).with_handler(other.clone());
+    let text = text();
+    let mut count = 0;
+    for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+        let moved = format!("{}{text}", "é".repeat(at));
+        let metadata = json!({
+            "moved": moved, "list": ["x", {moved.clone(): 1}], "user": {"name": "Ada-7f3a91"},
+        });
+        let manager = callbacks
+            .clone()
+            .with_tags(["clean".to_owned(), moved.clone()])
+            .with_metadata(metadata.as_object().unwrap().clone());
+        futures_executor::block_on(async {
+            let mut run = manager.on_llm_start(LlmStart::new(moved.clone(), "")).await.unwrap();
+            run.on_llm_new_token(&text[..at]).await.unwrap();
+            run.on_llm_new_token(&text[at..]).await.unwrap();
             run.end("").await.unwrap();
-        }
-        let named = callbacks.on_llm_start(LlmStart::new(SECRET, "")).await.unwrap();
-        named.end("").await.unwrap();
-        tagged.on_custom_event(CustomEvent::new("c", json!(1))).await.unwrap();
-        assert_eq!(seen.count(), 0);
-        assert_eq!(failures.get().len(), 5, "{:?}", failures.get());
-        let run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            manager.on_custom_event(CustomEvent::new("c", json!(1))).await.unwrap();
+        });
+        count += 1;
+        seen.assert_clean(&format!("split at {at}"));
+    }
+    assert!(failures.get().is_empty(), "{:?}", failures.get());
+    let (seen, other) = (seen.0.lock().unwrap(), other.0.lock().unwrap());
+    // A start, at least one token, an end, and a custom event.
+    assert!(seen.events.len() >= 4 * count, "{}", seen.events.len());
+    assert!(seen.events.iter().all(|event| event.contains(r#"["clean","#) && event.contains(MASK)));
+    assert!(other.events.iter().all(|event| event.contains(SECRET) && !event.contains(MASK)));
+}
+
+#[test]
+fn a_secret_in_the_metadata_of_a_replayed_run_is_masked() {
+    let out = Output::default();
+    let recorded = callbacks().with(JsonLines::to(out.clone())).with_metadata(map());
+    futures_executor::block_on(async {
+        let mut run = recorded.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.on_llm_new_token("x").await.unwrap();
         run.end("").await.unwrap();
     });
-    assert_eq!(seen.count(), 2);
-    seen.assert_clean("metadata");
+    let lines = out.get();
+    assert!(lines.contains(SECRET));
+    // From the start, and from the middle.
+    for skipped in 0..2 {
+        let seen = Seen::default();
+        let callbacks = callbacks().with_handler(redact(&seen));
+        futures_executor::block_on(async {
+            let mut replayer = rappel_core::Replayer::new(&callbacks);
+            for record in JsonLines::read_from(lines.as_bytes()).skip(skipped) {
+                replayer.replay(record.unwrap()).await.unwrap();
+            }
+        });
+        assert_eq!(seen.count(), 3, "{skipped} skipped");
+        seen.assert_clean("replayed");
+    }
 }
 
 #[test]
@@ -471,4 +533,30 @@ fn neither_patterns_nor_errors_are_in_debug_output() {
     let seen = Seen::default();
     let text = format!("{:?}", redact(&seen).secret(SECRET));
     assert!(!text.contains("sk-") && text.contains("patterns"));
+}
+
+#[test]
+fn wrappers_of_async_handlers_wrap_each_other() {
+    let seen = Seen::default();
+    let inner = seen.clone();
+    let handler = async_handler_fn(async move |event: &Event, cx: &EventContext| {
+        inner.clone().on_event(event, cx)?;
+        Err(HandlerError::new("it does not like it"))
+    });
+    let (callbacks, failures) = with_failures(callbacks());
+    let handler = Redact::new(FinalAnswer::new(Filter::new(handler).names(["m"]))).secret(SECRET);
+    let callbacks = callbacks.with_async_handler(handler);
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        for piece in ["Final Ans", "wer: it is ", &SECRET[..4], &SECRET[4..], "."] {
+            run.on_llm_new_token(piece).await.unwrap();
+        }
+        run.end("").await.unwrap();
+    });
+    seen.assert_clean("nested");
+    assert_eq!(seen.joined("token"), format!("it is {MASK}."));
+    // What the handler inside says of an event is one failure, also if it was held back.
+    let failures = failures.get();
+    assert!(failures.len() >= 3, "{failures:?}");
+    assert!(failures.iter().all(|failure| failure.contains("it does not like it")));
 }

@@ -326,8 +326,10 @@ impl<'de> Deserialize<'de> for EventRecord {
                 // A later version may write what this one cannot read.
                 Err(_) if read.v > VERSION => None,
                 Err(error) => {
-                    let error = format_args!("the data of `{}`: {error}", read.kind);
-                    return Err(D::Error::custom(error));
+                    return Err(D::Error::custom(format_args!(
+                        "the data of `{}`: {error}",
+                        read.kind
+                    )));
                 }
             },
             _ => None,
