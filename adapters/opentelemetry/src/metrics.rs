@@ -40,9 +40,11 @@ pub(crate) enum Metrics {
     Latest(Box<Latest>),
 }
 
+type CountOf = fn(&TokenUsage) -> Option<u64>;
+
 pub(crate) struct Latest {
     /// Counts of tokens, and how each is found in a usage.
-    usage: [(Counter<u64>, fn(&TokenUsage) -> Option<u64>); 5],
+    usage: [(Counter<u64>, CountOf); 5],
     input: Histogram<u64>,
     output: Histogram<u64>,
     inference: Histogram<f64>,

@@ -41,7 +41,8 @@ pub(super) async fn work(engine: &Engine, deadline: Duration) -> Vec<String> {
         .shutdown_works()
         .into_iter()
         .map(|work| {
-            let outcome = Arc::new(Mutex::new(Err(String::from("it was not done, or did not end in time"))));
+            let outcome =
+                Arc::new(Mutex::new(Err(String::from("it was not done, or did not end in time"))));
             let (result, guard) = (outcome.clone(), WaitGuard::new(&group));
             let job = Box::new(move || {
                 let done = match catch_unwind(|| work(deadline).map_err(|error| error.to_string()))

@@ -94,7 +94,7 @@ impl Otlp {
         let ended = self.tracers.shutdown_with_timeout(deadline);
         self.books.close();
         if let Some(meters) = &self.meters {
-            // Nobody counts measurements: a later one replaces an earlier one.
+            // Measurements are not counted: a later one replaces an earlier one.
             let _ = meters.shutdown_with_timeout(deadline.saturating_sub(started.elapsed()));
         }
         self.outcome(matches!(ended, Err(OTelSdkError::Timeout(_))))

@@ -6,6 +6,8 @@ mod attributes;
 mod books;
 mod collector;
 mod docs;
+mod metrics;
 mod scene;
+mod shutdowns;
 mod tls;
 mod traces_go_on;
