@@ -91,6 +91,13 @@ pub mod handlers {
     pub use rappel_handlers::*;
 }
 
+/// Token and event streams, and what front ends read: the AI SDK, AG-UI, LangChain.
+#[cfg(feature = "streams")]
+#[cfg_attr(docsrs, doc(cfg(feature = "streams")))]
+pub mod streams {
+    pub use rappel_streams::*;
+}
+
 /// Runs as spans of `tracing`, and the emitter's span in handlers' calls.
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
