@@ -135,7 +135,8 @@ impl OpenTelemetry {
     ///
     /// `None` if the run has no open span here. If the provider generates ids with
     /// [`RunIds`](crate::RunIds), as that of `otlp()` does, there is an answer before this handler
-    /// has got the start, too. Until then a root run counts as sampled.
+    /// has got the start, too. Until then a root run counts as sampled. Of a provider of your own that
+    /// is known after its first span.
     ///
     /// [`RunTraceParent`](crate::RunTraceParent) asks all handlers of the process.
     #[must_use]

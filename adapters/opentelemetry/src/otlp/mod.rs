@@ -43,7 +43,7 @@ impl Otlp {
             .with_async_handler(self.handler.clone())
             .on_shutdown(move |deadline| Ok(itself.shutdown(deadline).map(drop)?));
         if let Some(meters) = &self.meters {
-            // A child of the manager that knows its handlers. It is kept until the shutdown.
+            // The meters keep the manager, and the manager keeps them, as long as the process.
             observe_handlers(meters, &callbacks);
         }
         callbacks
