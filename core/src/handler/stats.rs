@@ -74,3 +74,37 @@ impl ShutdownReport {
         self.closed_runs == 0 && self.unfinished.is_empty() && self.handlers.iter().all(is_clean)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HandlerId, HandlerStats, ShutdownReport};
+
+    fn report(change: impl FnOnce(&mut ShutdownReport, &mut HandlerStats)) -> ShutdownReport {
+        let mut stats = HandlerStats {
+            id: HandlerId::next(),
+            name: "handler".into(),
+            handled: 3,
+            failed: 0,
+            dropped: 0,
+            coalesced: 0,
+            refused_runs: 0,
+            pending: 0,
+            open_runs: 0,
+        };
+        let mut report = ShutdownReport { closed_runs: 0, handlers: [].into() };
+        change(&mut report, &mut stats);
+        report.handlers.push(stats);
+        report
+    }
+
+    #[test]
+    fn a_report_is_clean_if_nothing_is_lost_and_nothing_was_closed() {
+        assert!(report(|_, _| {}).is_clean());
+        assert!(report(|_, stats| stats.coalesced = 1).is_clean(), "no text is lost");
+        assert!(!report(|report, _| report.closed_runs = 1).is_clean());
+        assert!(!report(|_, stats| stats.failed = 1).is_clean());
+        assert!(!report(|_, stats| stats.dropped = 1).is_clean());
+        assert!(!report(|_, stats| stats.refused_runs = 1).is_clean());
+        assert!(!report(|_, stats| stats.pending = 1).is_clean());
+    }
+}
