@@ -26,7 +26,7 @@ pub(crate) struct Endpoint {
 }
 
 /// The path of the requests below a base URL.
-const PATH: &str = "/chat/completions";
+const PATHS: [&str; 2] = ["/chat/completions", "/responses"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
@@ -179,7 +179,7 @@ fn invalid(reason: &'static str) -> OpenAiError {
 /// The path of the base URL. Some take the address of the requests for it.
 fn prefix(path: &str) -> &str {
     let path = path.trim_end_matches('/');
-    path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/')
+    PATHS.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path).trim_end_matches('/')
 }
 
 /// Returns `true` for a part of a path that looks like a key.
