@@ -263,7 +263,8 @@ impl ChatOpenAiBuilder {
             || self.connection.key_header == KeyHeader::ApiKey;
         if is_openai
             && settings.api == Api::ChatCompletions
-            && settings.send_reasoning == SendReasoning::Auto {
+            && settings.send_reasoning == SendReasoning::Auto
+        {
             settings.send_reasoning = SendReasoning::Never;
         }
         let client = self.connection.client(endpoint, key)?;

@@ -3,6 +3,7 @@
 //! Only the JSON differs. The client, the stream reader, the limits and the retries are those of
 //! chat completions.
 
+mod items;
 mod reader;
 mod request;
 

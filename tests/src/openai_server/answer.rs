@@ -93,14 +93,12 @@ impl Answer {
         let part = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
         let text = self.tokens.concat();
         let end = if self.finish_reason == "stop" { "completed" } else { "incomplete" };
-        let mut events = vec![
-            vec![
-                json!({"type": "response.created", "response": self.response(false)}),
-                json!({"type": "response.in_progress", "response": self.response(false)}),
-                json!({"type": "response.output_item.added", "item": item(json!([]), "in_progress")}),
-                json!({"type": "response.content_part.added", "part": part("")}),
-            ],
-        ];
+        let mut events = vec![vec![
+            json!({"type": "response.created", "response": self.response(false)}),
+            json!({"type": "response.in_progress", "response": self.response(false)}),
+            json!({"type": "response.output_item.added", "item": item(json!([]), "in_progress")}),
+            json!({"type": "response.content_part.added", "part": part("")}),
+        ]];
         events.extend(self.tokens.iter().map(|token| {
             vec![json!({"type": "response.output_text.delta", "delta": token, "logprobs": []})]
         }));
@@ -145,7 +143,8 @@ impl Answer {
                 response["status"] = json!("incomplete");
                 response["incomplete_details"] = json!({"reason": "max_output_tokens"});
             }
-            let part = json!({"type": "output_text", "text": self.tokens.concat(), "annotations": []});
+            let part =
+                json!({"type": "output_text", "text": self.tokens.concat(), "annotations": []});
             response["output"] = json!([{"id": "msg_1", "type": "message", "status": response["status"], "role": "assistant", "content": [part]}]);
         }
         response

@@ -35,9 +35,21 @@ pub(crate) struct Body<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Item<'a> {
-    Message { role: &'a str, content: Said<'a> },
-    Call { r#type: &'static str, call_id: &'a str, name: &'a str, arguments: &'a str },
-    Output { r#type: &'static str, call_id: &'a str, output: Said<'a> },
+    Message {
+        role: &'a str,
+        content: Said<'a>,
+    },
+    Call {
+        r#type: &'static str,
+        call_id: &'a str,
+        name: &'a str,
+        arguments: &'a str,
+    },
+    Output {
+        r#type: &'static str,
+        call_id: &'a str,
+        output: Said<'a>,
+    },
     /// An item of an earlier answer, as it was.
     Given(&'a Value),
 }
