@@ -22,6 +22,7 @@
 //! # Crates of their own
 //! These are not in this crate, because they follow the versions of another crate:
 //!
+//! - `rappel-opentelemetry`: runs as OpenTelemetry spans and metrics, sent over OTLP.
 //! - `rappel-testkit`: a handler that records, a model that answers by a script, and tests for
 //!   runtimes. It is a dev-dependency.
 
@@ -88,6 +89,13 @@ pub mod wasm {
 #[cfg_attr(docsrs, doc(cfg(feature = "handlers")))]
 pub mod handlers {
     pub use rappel_handlers::*;
+}
+
+/// Token and event streams, and what front ends read: the AI SDK, AG-UI, LangChain.
+#[cfg(feature = "streams")]
+#[cfg_attr(docsrs, doc(cfg(feature = "streams")))]
+pub mod streams {
+    pub use rappel_streams::*;
 }
 
 /// Runs as spans of `tracing`, and the emitter's span in handlers' calls.

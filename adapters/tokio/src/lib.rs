@@ -28,8 +28,13 @@ pub mod prelude {
 /// [`wait()`](Emit::wait) blocks its thread, so it returns [`EmitError::WouldBlock`] in tasks, in
 /// futures that `block_on` polls, and on the thread that drives a current-thread runtime. It works
 /// in `spawn_blocking`, in `block_in_place` and on threads outside of tokio. It can block forever in
-/// two cases that cannot be detected: on a current-thread runtime that no thread drives, and in
-/// [`unconstrained`](coop::unconstrained) code on a multi-thread runtime.
+/// two cases that cannot be detected:
+///
+/// - The runtime is a current-thread one that no thread drives. A wait for an async or inline
+///   handler lasts until a thread enters `block_on`. It is an error if the runtime is dropped instead.
+///   Time-outs do not pass meanwhile. Sync handlers in the blocking pool are called all the same.
+/// - The code is [`unconstrained`](coop::unconstrained) on a multi-thread runtime. Use
+///   `block_in_place` there.
 #[derive(Debug, Clone)]
 pub struct Tokio {
     handle: Handle,

@@ -1,5 +1,6 @@
 //! Which handler it is, and what happened to its events, in numbers.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -52,6 +53,10 @@ pub struct HandlerStats {
 pub struct ShutdownReport {
     /// Runs that were still open at the deadline. They were closed and ended as cancelled.
     pub closed_runs: usize,
+    /// What is said of each work set with
+    /// [`on_shutdown`](crate::CallbackManager::on_shutdown) that failed, panicked or did not end in
+    /// time.
+    pub unfinished: Vec<String>,
     /// The stats of every handler that was registered with managers of the same
     /// [`new`](crate::CallbackManager::new) and that a manager or a run still has, in the order of
     /// registration. Their [`pending`](HandlerStats::pending) events were not delivered.
@@ -59,13 +64,47 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Returns `true` if no run was closed, and no handler has failed calls, dropped events, refused
+    /// Returns `true` if no run was closed, no work is unfinished, and no handler has failed calls, dropped events, refused
     /// runs or pending events. Coalesced tokens do not count, because their text was delivered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let is_clean = |stats: &HandlerStats| {
             [stats.failed, stats.dropped, stats.refused_runs, stats.pending] == [0; 4]
         };
-        self.closed_runs == 0 && self.handlers.iter().all(is_clean)
+        self.closed_runs == 0 && self.unfinished.is_empty() && self.handlers.iter().all(is_clean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HandlerId, HandlerStats, ShutdownReport};
+
+    fn report(change: impl FnOnce(&mut ShutdownReport, &mut HandlerStats)) -> ShutdownReport {
+        let mut stats = HandlerStats {
+            id: HandlerId::next(),
+            name: "handler".into(),
+            handled: 3,
+            failed: 0,
+            dropped: 0,
+            coalesced: 0,
+            refused_runs: 0,
+            pending: 0,
+            open_runs: 0,
+        };
+        let mut report = ShutdownReport { closed_runs: 0, handlers: [].into() };
+        change(&mut report, &mut stats);
+        report.handlers.push(stats);
+        report
+    }
+
+    #[test]
+    fn a_report_is_clean_if_nothing_is_lost_and_nothing_was_closed() {
+        assert!(report(|_, _| {}).is_clean());
+        assert!(report(|_, stats| stats.coalesced = 1).is_clean(), "no text is lost");
+        assert!(!report(|report, _| report.closed_runs = 1).is_clean());
+        assert!(!report(|_, stats| stats.failed = 1).is_clean());
+        assert!(!report(|_, stats| stats.dropped = 1).is_clean());
+        assert!(!report(|_, stats| stats.refused_runs = 1).is_clean());
+        assert!(!report(|_, stats| stats.pending = 1).is_clean());
     }
 }

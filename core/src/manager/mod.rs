@@ -3,6 +3,7 @@
 mod dispatcher;
 mod emitter;
 mod flush;
+mod on_shutdown;
 #[cfg(all(feature = "serde", feature = "std"))]
 mod random_source;
 #[cfg(feature = "serde")]
@@ -325,6 +326,9 @@ impl CallbackManager {
     }
 
     /// The counts of this manager's handlers, in the order of their registration.
+    ///
+    /// A call on an emitter's task is counted when its event is done, so `handled` may lag behind
+    /// while an event is being handled. After a [`flush`](Self::flush) it does not.
     #[must_use]
     pub fn stats(&self) -> Vec<HandlerStats> {
         self.setup.engine.open_runs().iter().for_each(|run| run.count());

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use rappel_async_std::AsyncStd;
-use rappel_core::{BlockingExecutor, CallbackManager, Spawner, Timer};
+use rappel_core::{BlockingExecutor, CallbackManager, Spawner, Timer, Value};
 use rappel_smol::Smol;
-use rappel_tests::replay::{Program, ReadError, StepLog};
+use rappel_tests::replay::{Program, ReadError};
 use rappel_tokio::Tokio;
 use tokio::runtime::Builder;
 
@@ -22,6 +22,9 @@ struct Options {
     /// The runtime to replay it on.
     #[arg(long)]
     runtime: Runtime,
+    /// Print what LangChain's event stream says of each step, instead of the handlers' log.
+    #[arg(long)]
+    events: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,30 +36,41 @@ enum Runtime {
 }
 
 impl Runtime {
-    fn play(self, program: Program) -> io::Result<Vec<StepLog>> {
+    fn play(self, play: Play) -> io::Result<Value> {
         match self {
-            Self::Tokio => play_on_tokio(Builder::new_multi_thread(), program),
-            Self::TokioCurrentThread => play_on_tokio(Builder::new_current_thread(), program),
-            Self::AsyncStd => Ok(async_std::task::block_on(play_on(AsyncStd::new(), program))),
-            Self::Smol => Ok(smol::block_on(play_on(Smol::global(), program))),
+            Self::Tokio => play_on_tokio(Builder::new_multi_thread(), play),
+            Self::TokioCurrentThread => play_on_tokio(Builder::new_current_thread(), play),
+            Self::AsyncStd => async_std::task::block_on(play_on(AsyncStd::new(), play)),
+            Self::Smol => smol::block_on(play_on(Smol::global(), play)),
         }
     }
 }
 
-fn play_on_tokio(mut builder: Builder, program: Program) -> io::Result<Vec<StepLog>> {
+/// A program, and whether its events are wanted.
+struct Play {
+    program: Program,
+    events: bool,
+}
+
+fn play_on_tokio(mut builder: Builder, play: Play) -> io::Result<Value> {
     let runtime = builder.enable_all().build()?;
-    Ok(runtime.block_on(async { play_on(Tokio::current(), program).await }))
+    runtime.block_on(async { play_on(Tokio::current(), play).await })
 }
 
 async fn play_on(
     runtime: impl Spawner + BlockingExecutor + Timer,
-    program: Program,
-) -> Vec<StepLog> {
-    program.play(CallbackManager::new(runtime)).await
+    Play { program, events }: Play,
+) -> io::Result<Value> {
+    let callbacks = CallbackManager::new(runtime);
+    let output = match events {
+        true => serde_json::to_value(program.play_events(callbacks).await),
+        false => serde_json::to_value(program.play(callbacks).await),
+    };
+    Ok(output?)
 }
 
 fn main() -> ExitCode {
-    match replay(Options::parse().runtime) {
+    match replay(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // `eprintln!` would panic if standard error is closed.
@@ -66,10 +80,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(runtime: Runtime) -> Result<(), Failure> {
+fn replay(options: &Options) -> Result<(), Failure> {
     let program = Program::read(&standard_input()?).map_err(Failure::Unreadable)?;
-    let logs = runtime.play(program).map_err(Failure::Runtime)?;
-    print(&logs).map_err(Failure::Output)
+    let play = Play { program, events: options.events };
+    let output = options.runtime.play(play).map_err(Failure::Runtime)?;
+    print(&output).map_err(Failure::Output)
 }
 
 /// Reads standard input, up to one byte more than a program may have.
@@ -80,9 +95,9 @@ fn standard_input() -> Result<Vec<u8>, Failure> {
     Ok(json)
 }
 
-fn print(logs: &[StepLog]) -> io::Result<()> {
+fn print(value: &Value) -> io::Result<()> {
     let mut output = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer(&mut output, logs)?;
+    serde_json::to_writer(&mut output, value)?;
     writeln!(output)?;
     output.flush()
 }

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::script::{Script, Text};
+use super::reply::Reply;
+use super::script::{Make, Script, Text};
 
 /// An answer to one request.
 pub(super) struct Answer {
     model: String,
-    tokens: Vec<String>,
+    reply: Reply,
     finish_reason: &'static str,
     prompt_tokens: usize,
     include_usage: bool,
@@ -26,24 +27,26 @@ impl Answer {
                 .flatten()
                 .filter_map(|message| message["content"].as_str())
         };
-        let mut tokens: Vec<String> = match &script.text {
-            Text::Tokens(tokens) => tokens.clone(),
-            Text::Given { .. } => Vec::new(),
-            Text::Echo => texts()
-                .next_back()
-                .unwrap_or_default()
-                .split_inclusive(' ')
-                .map(str::to_owned)
-                .collect(),
+        let mut reply = match &script.text {
+            Text::Tokens(tokens) => Reply::of_tokens(tokens.clone()),
+            Text::Given { .. } => Reply::default(),
+            Text::Echo => Reply::text(texts().next_back().unwrap_or_default()),
+            Text::Made(Make(make)) => make(request),
         };
         let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
         let limit = limits.iter().find_map(|limit| request[*limit].as_u64());
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let finish_reason = if tokens.len() > limit { "length" } else { "stop" };
-        tokens.truncate(limit);
+        let finish_reason = if reply.tokens.len() > limit {
+            "length"
+        } else if reply.calls.is_empty() {
+            "stop"
+        } else {
+            "tool_calls"
+        };
+        reply.tokens.truncate(limit);
         Self {
             model: request["model"].as_str().unwrap_or_default().to_owned(),
-            tokens,
+            reply,
             finish_reason,
             prompt_tokens: texts().map(|text| text.split_whitespace().count()).sum(),
             include_usage: request["stream_options"]["include_usage"] == true,
@@ -64,7 +67,7 @@ impl Answer {
         if self.is_response {
             return self.response(true);
         }
-        let message = json!({"role": "assistant", "content": self.tokens.concat()});
+        let message = self.reply.message();
         let choice = json!({"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": null});
         if self.bare {
             return json!({"choices": [{"message": message, "finish_reason": self.finish_reason}], "x_extra": {"cost": 0}});
@@ -91,7 +94,7 @@ impl Answer {
     fn response_events(&self) -> Vec<String> {
         let item = |content: Value, status| json!({"id": "msg_1", "type": "message", "status": status, "role": "assistant", "content": content});
         let part = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
-        let text = self.tokens.concat();
+        let text = self.reply.tokens.concat();
         let end = if self.finish_reason == "stop" { "completed" } else { "incomplete" };
         let mut events = vec![vec![
             json!({"type": "response.created", "response": self.response(false)}),
@@ -99,7 +102,7 @@ impl Answer {
             json!({"type": "response.output_item.added", "item": item(json!([]), "in_progress")}),
             json!({"type": "response.content_part.added", "part": part("")}),
         ]];
-        events.extend(self.tokens.iter().map(|token| {
+        events.extend(self.reply.tokens.iter().map(|token| {
             vec![json!({"type": "response.output_text.delta", "delta": token, "logprobs": []})]
         }));
         events.push(vec![
@@ -132,7 +135,7 @@ impl Answer {
             "status": "in_progress", "error": null, "incomplete_details": null, "output": [], "usage": null,
         });
         if ended {
-            let (input, output) = (self.prompt_tokens, self.tokens.len());
+            let (input, output) = (self.prompt_tokens, self.reply.tokens.len());
             response["usage"] = json!({
                 "input_tokens": input, "input_tokens_details": {"cached_tokens": 0},
                 "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0},
@@ -143,8 +146,7 @@ impl Answer {
                 response["status"] = json!("incomplete");
                 response["incomplete_details"] = json!({"reason": "max_output_tokens"});
             }
-            let part =
-                json!({"type": "output_text", "text": self.tokens.concat(), "annotations": []});
+            let part = json!({"type": "output_text", "text": self.reply.tokens.concat(), "annotations": []});
             response["output"] = json!([{"id": "msg_1", "type": "message", "status": response["status"], "role": "assistant", "content": [part]}]);
         }
         response
@@ -160,7 +162,7 @@ impl Answer {
             self.envelope("chat.completion.chunk", json!([choice]), Value::Null)
         };
         let mut events = vec![delta(json!({"role": "assistant", "content": ""}), None)];
-        events.extend(self.tokens.iter().map(|token| delta(json!({"content": token}), None)));
+        events.extend(self.reply.deltas().into_iter().map(|piece| delta(piece, None)));
         let last = if self.bare { Value::Null } else { json!({}) };
         events.push(delta(last, Some(self.finish_reason)));
         if self.include_usage {
@@ -182,7 +184,7 @@ impl Answer {
     }
 
     fn usage(&self) -> Value {
-        let (prompt, completion) = (self.prompt_tokens, self.tokens.len());
+        let (prompt, completion) = (self.prompt_tokens, self.reply.deltas().len());
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
     }
 }

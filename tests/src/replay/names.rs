@@ -86,6 +86,15 @@ impl Names {
         self.open_if_any(&alias)?.ok_or(Flaw::WrongRun { alias, wanted: R::NAME })
     }
 
+    /// The id of an open run of any kind.
+    pub(super) fn open_id(&self, alias: String) -> Result<RunId, Flaw> {
+        match self.named(&alias)? {
+            Named::Open(_, id) => Ok(*id),
+            Named::Ended => Err(Flaw::HasEnded(alias)),
+            _ => Err(Flaw::WrongRun { alias, wanted: "a run" }),
+        }
+    }
+
     /// Ends a run. No later step may name it.
     pub(super) fn end<R: Run>(&mut self, alias: String) -> Result<Open<R>, Flaw> {
         let run = self.open(alias.clone())?;

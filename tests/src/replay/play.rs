@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use rappel_core::{
     CallbackManager, ChainRun, EmitError, LlmRun, RetrieverRun, RunId, Start as Starting, ToolRun,
+    Value, json,
 };
+use rappel_streams::{Encoder as _, SlowReader, event_stream, langchain};
 
 use super::log::{Log, StepLog};
 use super::names::{ManagerIndex, Open, Parent, Run};
@@ -35,6 +38,51 @@ impl Program {
         root.flush().await.expect("a program is not played inside a handler");
         logs
     }
+}
+
+impl Program {
+    /// Plays the program on a manager with an event stream, and returns the events of each step
+    /// as LangChain's event stream has them, by run in the order of making.
+    pub async fn play_events(self, callbacks: CallbackManager) -> Vec<Vec<Value>> {
+        let slow = SlowReader::Coalesce { max_bytes: usize::MAX };
+        let mut stream = event_stream(self.filter).slow_reader(slow);
+        let callbacks = stream.attach(&callbacks).expect("joining tokens needs no timer");
+        let mut player = Player::new(dressed(callbacks, self.manager), false);
+        let mut encoder = langchain();
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for step in self.steps {
+            // No handler of the program can fail.
+            let _ = player.step(step).await;
+            let mut events = Vec::new();
+            while let Some(Some(item)) = stream.next().now_or_never() {
+                let record = item.expect("a step has few events");
+                let mut parts = Vec::new();
+                encoder.encode(&record, &mut parts);
+                events.extend(parts.into_iter().map(|part| (record.run, part)));
+            }
+            events.sort_by_key(|(run, _)| *run);
+            let named = |(_, event)| with_aliases(event, &self.aliases);
+            steps.push(events.into_iter().map(named).collect());
+        }
+        steps
+    }
+}
+
+/// An event with aliases in place of ids, under the format's names.
+fn with_aliases(mut event: Value, aliases: &HashMap<RunId, String>) -> Value {
+    let alias = |id: &Value| {
+        let id: Option<RunId> = serde_json::from_value(id.clone()).ok();
+        json!(id.and_then(|id| aliases.get(&id)))
+    };
+    let run = alias(&event["run_id"]);
+    event["run"] = run;
+    let parents = event["parent_ids"].as_array().map(|parents| parents.iter().map(alias).collect());
+    event["parents"] = parents.unwrap_or_default();
+    if let Some(fields) = event.as_object_mut() {
+        fields.remove("run_id");
+        fields.remove("parent_ids");
+    }
+    event
 }
 
 /// Adds tags and metadata in the format's order: a tag that is added again moves to the end, and is

@@ -7,6 +7,7 @@ use rappel_core::{
     EventKind, Interest, LlmResult, LlmRun, LlmStart, Map, RetrieverRun, RetrieverStart, RunId,
     ToolRun, ToolStart, Value,
 };
+use rappel_streams::EventFilter;
 
 use super::names::{ManagerIndex, Open, Parent};
 
@@ -15,6 +16,8 @@ use super::names::{ManagerIndex, Open, Parent};
 pub struct Program {
     pub(super) handlers: Vec<HandlerSpec>,
     pub(super) manager: ManagerSpec,
+    /// What an event stream of the program has.
+    pub(super) filter: EventFilter,
     pub(super) steps: Vec<Step>,
     pub(super) aliases: HashMap<RunId, String>,
 }

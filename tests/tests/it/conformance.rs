@@ -20,8 +20,13 @@ fn case_path(name: &str) -> PathBuf {
 
 /// All cases, by name.
 fn cases() -> Vec<(String, Value)> {
+    programs(case_path(""))
+}
+
+/// All programs of a directory, by name.
+fn programs(directory: PathBuf) -> Vec<(String, Value)> {
     let mut paths: Vec<PathBuf> =
-        fs::read_dir(case_path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let case = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -42,6 +47,17 @@ on_every_runtime! {
         assert!(cases.len() >= 50, "the cases are in the repository");
         for (name, case) in cases {
             assert_eq!(log_of(&case, &rt).await, case["expected"], "{name}");
+        }
+    }
+
+    async fn every_event_program_gives_langchains_events(rt) {
+        let events = [env!("CARGO_MANIFEST_DIR"), "conformance", "events"].iter().collect();
+        let programs = programs(events);
+        assert!(programs.len() >= 30, "the programs are in the repository");
+        for (name, case) in programs {
+            let program = Program::read(case.to_string().as_bytes()).unwrap();
+            let events = program.play_events(rt.callbacks()).await;
+            assert_eq!(Value::from_iter(events), case["expected"], "{name}");
         }
     }
 }

@@ -271,3 +271,27 @@ fn two_closures_are_a_runtime() {
     assert_eq!(sync.lines(), expected);
     assert_eq!(asynchronous.lines(), expected);
 }
+
+/// `Threads` does not know the threads of other runtimes, so such a wait is not refused. It ends,
+/// because the handlers need nothing of the runtime whose only thread is blocked.
+#[test]
+fn a_wait_in_a_task_of_another_runtime_blocks_that_thread_and_ends() {
+    let _watchdog = Watchdog::start("plain threads");
+    let (sync, asynchronous) = (Log::new(), Log::new());
+    let threads = threads(1, 1);
+    let callbacks = CallbackManager::new(threads.clone())
+        .with_handler(sync.handler())
+        .with_async_handler(asynchronous.async_handler());
+    let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    tokio.block_on(async {
+        assert!(threads.may_block());
+        let mut run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).wait().unwrap();
+        run.on_llm_new_token("a").wait().unwrap();
+        run.end("a").wait().unwrap();
+    });
+    let expected = ["llm_start: prompt", "token: a", "llm_end: a"];
+    assert_eq!(
+        (sync.lines(), asynchronous.lines()),
+        (expected.map(String::from).to_vec(), expected.map(String::from).to_vec())
+    );
+}

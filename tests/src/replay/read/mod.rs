@@ -3,6 +3,7 @@
 mod step;
 
 use rappel_core::{EventGroup, EventKind, Interest, Value};
+use rappel_streams::EventFilter;
 
 use super::error::{Flaw, Place, ReadError};
 use super::fields::{Fields, FromJson};
@@ -24,6 +25,8 @@ impl Program {
         let handlers: Vec<Value> = program.take("handlers").map_err(here)?;
         let manager = program.find::<Fields>("manager").map_err(here)?;
         let steps: Vec<Value> = program.take("steps").map_err(here)?;
+        let filter = program.find::<Fields>("filter").map_err(here)?;
+        let filter = filter.map(self::filter).transpose().map_err(here)?.unwrap_or_default();
 
         let handlers = each(handlers, Place::Handler, handler)?;
         let manager = match manager {
@@ -32,7 +35,7 @@ impl Program {
         };
         let mut names = Names::new();
         let steps = each(steps, Place::Step, |fields| step::read(fields, &mut names))?;
-        Ok(Self { handlers, manager, steps, aliases: names.into_ids() })
+        Ok(Self { handlers, manager, filter, steps, aliases: names.into_ids() })
     }
 }
 
@@ -73,6 +76,16 @@ fn handler(mut fields: Fields) -> Result<HandlerSpec, Flaw> {
         raise_error: fields.find_or_default("raise_error")?,
         fail_on: fields.find_or_default("fail_on")?,
     })
+}
+
+fn filter(mut fields: Fields) -> Result<EventFilter, Flaw> {
+    Ok(EventFilter::new()
+        .include_names(fields.find_or_default::<Vec<String>>("include_names")?)
+        .include_types(fields.find_or_default::<Vec<String>>("include_types")?)
+        .include_tags(fields.find_or_default::<Vec<String>>("include_tags")?)
+        .exclude_names(fields.find_or_default::<Vec<String>>("exclude_names")?)
+        .exclude_types(fields.find_or_default::<Vec<String>>("exclude_types")?)
+        .exclude_tags(fields.find_or_default::<Vec<String>>("exclude_tags")?))
 }
 
 fn manager(mut fields: Fields) -> Result<ManagerSpec, Flaw> {

@@ -83,8 +83,14 @@ impl Reader<'_> {
         let on = self.take("on")?;
         let on = self.names.manager(on)?;
         let event = CustomEvent::new(self.take::<String>("name")?, self.take::<Value>("data")?);
-        let alias = self.take("as")?;
-        let event = event.with_run_id(self.names.make_custom_event(alias)?);
+        let id = match self.fields.find("in")? {
+            Some(run) => self.names.open_id(run)?,
+            None => {
+                let alias = self.take("as")?;
+                self.names.make_custom_event(alias)?
+            }
+        };
+        let event = event.with_run_id(id);
         Ok(Step::CustomEvent { on, event })
     }
 
@@ -115,7 +121,10 @@ impl Reader<'_> {
     }
 
     fn tool_start(&mut self, name: String) -> Result<Start, Flaw> {
-        let start = ToolStart::new(name, self.take::<String>("input")?);
+        let mut start = ToolStart::new(name, self.take::<String>("input")?);
+        if let Some(inputs) = self.fields.find::<Value>("inputs")? {
+            start = start.with_inputs(inputs);
+        }
         Ok(Start::Tool(start.with_run_id(self.made::<ToolRun>()?)))
     }
 

@@ -123,6 +123,10 @@ where
     finished(&mut emitters).await;
 
     settle(&timer, &callbacks, &books).await;
+    // A call on an emitter's task is counted when its event is done, soon after it has returned.
+    if let Err(error) = callbacks.flush().await {
+        books.problems.add(format!("the flush after the shutdown returned: {error}"));
+    }
     if let Some(report) = report {
         books.check(&callbacks.stats(), &report);
         books.problems.expect(ending == Ending::Closing || report.closed_runs == 0, || {

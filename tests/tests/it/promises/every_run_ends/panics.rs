@@ -82,19 +82,23 @@ on_every_runtime! {
         });
         panic_of(tokens.with_callbacks(run).count()).await;
         callbacks.flush().await.unwrap();
-        assert_eq!(errors.lock().unwrap().len(), 1);
+        let errors = errors.lock().unwrap();
+        assert!(errors.len() == 1 && errors[0].starts_with("panicked: "), "{errors:?}");
     }
 
     /// A run that is emitted by hand is dropped while its task unwinds.
     async fn a_run_that_is_dropped_by_a_panic_has_its_end(rt) {
         let watched = Watched::new(&rt);
+        let (handler, errors) = errors();
+        let callbacks = watched.callbacks.clone().with_handler(handler);
         panic_of(async {
-            let mut run = model(&watched.callbacks, "run").await;
+            let mut run = model(&callbacks, "run").await;
             run.on_llm_new_token("a").await.unwrap();
             panic!("it broke");
         })
         .await;
         watched.callbacks.flush().await.unwrap();
+        assert_eq!(*errors.lock().unwrap(), ["panicked: its task panicked"]);
         for (handler, lines) in watched.of("run") {
             assert_eq!(lines[..2], ["llm_start: prompt", "token: a"], "{handler}");
             assert!(lines[2].starts_with("llm_error: "), "{handler}: {lines:?}");

@@ -170,6 +170,9 @@ on_every_runtime! {
         assert!(first.is_pending());
         assert_eq!(grip.entered().await, "run chain_start: 0");
         drop(grip);
+        while broken.load(Ordering::SeqCst) == 0 {
+            yield_now().await;
+        }
         let run = start.await.unwrap();
         run.end(json!(1)).await.unwrap();
         streamed(callbacks.clone(), "next".into(), 1).await.unwrap();
@@ -183,7 +186,8 @@ on_every_runtime! {
         let (waits, gate) = gated(|event| matches!(event, Event::ChainStart(_)));
         let callbacks = rt.callbacks().with_async_handler_options(waits, Background::new(4));
         let run = chain(&callbacks, "run").await;
-        let waker = Waker::from(Arc::new(Breaks(Arc::default())));
+        let broken = Arc::new(AtomicUsize::new(0));
+        let waker = Waker::from(Arc::new(Breaks(broken.clone())));
         let (mut first, mut second) = (callbacks.flush(), callbacks.flush());
         assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
         assert!(poll_once(&mut second).await.is_none());
@@ -195,6 +199,9 @@ on_every_runtime! {
         drop(gate);
         is_done.await.unwrap();
         flushed.await;
+        while broken.load(Ordering::SeqCst) == 0 {
+            yield_now().await;
+        }
         first.await.unwrap();
         run.end(json!(1)).await.unwrap();
     }

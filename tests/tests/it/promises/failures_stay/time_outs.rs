@@ -1,7 +1,7 @@
 //! Time-outs of async calls and of inline ones, on a virtual clock.
 
 use futures_channel::oneshot;
-use rappel_tests::held::{held, held_async};
+use rappel_tests::held::held;
 
 use super::drops::Bomb;
 use super::*;
@@ -16,8 +16,17 @@ on_every_runtime! {
         let deliveries: [HandlerOptions; 3] =
             [short(), short().on_runtime(), short().delivery(Awaited::new().inline())];
         for options in deliveries {
-            let (stage, log) = (Stage::new(&rt), Log::new());
-            let (handler, mut grip) = held_async();
+            let (stage, log, calls) = (Stage::new(&rt), Log::new(), Log::new());
+            let kept = calls.clone();
+            // A handler with a queue may be called for the start when its time is up already. So
+            // nothing that a later call waits for may end that call.
+            let handler = async_handler_fn(async move |event: &Event, _: &EventContext| {
+                kept.write(line(event));
+                if matches!(event, Event::ChainStart(_)) {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            });
             let (callbacks, failures) = reporting(stage.callbacks());
             let callbacks = callbacks
                 .with_async_handler_options(handler, options)
@@ -26,13 +35,9 @@ on_every_runtime! {
             assert_eq!(stage.time.now(), SHORT);
             assert_eq!(causes(&failures), [timed_out("on_chain_start")]);
             // The next call is made as ever.
-            assert_eq!(grip.entered().await, "run chain_start: 0");
-            grip.let_go();
-            grip.let_go();
             run.on_text("a").await.unwrap();
             run.end(json!(1)).await.unwrap();
-            assert_eq!(grip.entered().await, "run text: a");
-            assert_eq!(grip.entered().await, "run chain_end: 1");
+            assert_eq!(calls.lines(), ["chain_start: 0", "text: a", "chain_end: 1"]);
             assert_eq!(log.lines().len(), 3);
             let stats = &callbacks.stats()[0];
             assert_eq!((stats.handled, stats.failed), (2, 1));

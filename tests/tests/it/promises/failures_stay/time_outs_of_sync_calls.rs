@@ -94,6 +94,33 @@ on_every_runtime! {
         assert_eq!((dropped, refused), (1, 1), "{losses:?}");
     }
 
+    /// What was queued behind the call is given up with it, counted, and told.
+    async fn a_handler_is_told_of_events_that_were_queued_behind_its_call(
+        rt: with_blocking_threads
+    ) {
+        for options in [short().delivery(Pipelined::new(8)), short().delivery(Background::new(8))] {
+            let stage = Stage::new(&rt);
+            let (handler, mut grip, losses) = held_and_told();
+            let (callbacks, failures) = reporting(stage.callbacks());
+            let callbacks = callbacks.with_handler_options(handler, options);
+            let mut run = model(&callbacks, "run").await;
+            assert_eq!(grip.entered().await, "run llm_start: prompt");
+            for token in ["a", "b", "c"] {
+                run.on_llm_new_token(token).await.unwrap();
+            }
+            stage.time.advance(SHORT);
+            callbacks.flush().await.unwrap();
+            assert_eq!(causes(&failures), [timed_out("on_llm_start")]);
+            assert_eq!(callbacks.stats()[0].dropped, 3);
+            run.end("abc").await.unwrap();
+            let rest = grip.open();
+            callbacks.flush().await.unwrap();
+            drop(callbacks);
+            assert_eq!(rest.await, ["run llm_end: abc"]);
+            assert_eq!(*losses.lock().unwrap(), [(0, 0), (3, 0)]);
+        }
+    }
+
     /// The emitter waits for room until the call that keeps it is given up.
     async fn an_emitter_that_waits_for_room_goes_on_at_the_time_out(rt: with_blocking_threads) {
         let stage = Stage::new(&rt);

@@ -88,6 +88,35 @@ on_every_runtime! {
         assert_eq!(*counted.lock().unwrap(), 3 * DEPTH);
     }
 
+    /// So many beside each other that a look at all siblings for each event would not come to an end.
+    async fn very_many_children_of_one_run_come_to_their_ends(rt) {
+        const CHILDREN: usize = 40_000;
+        let counted = Arc::new(Mutex::new(0));
+        let counts = counted.clone();
+        let handler = handler_fn(move |_, _| {
+            *counts.lock().unwrap() += 1;
+            Ok(())
+        });
+        let callbacks = rt.callbacks().with_handler_options(handler, Awaited::new().inline());
+        let parent = chain(&callbacks, "parent").await;
+        let inside = parent.child();
+        let mut children = Vec::with_capacity(CHILDREN);
+        for _ in 0..CHILDREN {
+            children.push(chain(&inside, "child").await);
+        }
+        for child in &mut children {
+            child.on_text("a").await.unwrap();
+        }
+        // A half ends by itself, the parent's end closes the other one.
+        for child in children.drain(..CHILDREN / 2) {
+            child.end(json!(1)).await.unwrap();
+        }
+        parent.end(json!(1)).await.unwrap();
+        drop(children);
+        callbacks.flush().await.unwrap();
+        assert_eq!(*counted.lock().unwrap(), 2 + 3 * CHILDREN);
+    }
+
     async fn many_open_runs_take_linear_work(rt) {
         assert_linear(&rt, 250, async |callbacks: &CallbackManager, runs| {
             let mut open = Vec::new();

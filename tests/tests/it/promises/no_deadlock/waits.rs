@@ -94,6 +94,22 @@ on_every_runtime! {
         }
     }
 
+    /// Where it is polled counts, too: a flush that was begun outside may wait for this very call.
+    async fn a_flush_that_began_outside_is_an_error_inside_a_call(rt) {
+        for options in deliveries() {
+            let began = Arc::new(Mutex::new(None));
+            let kept = began.clone();
+            let refused = in_a_sync_call(rt.callbacks(), options, move |_| {
+                let (mut flush, mut shutdown) = kept.lock().unwrap().take().unwrap();
+                let flushed = is_inside_call(block_on(&mut flush));
+                [flushed, is_inside_call(block_on(&mut shutdown))]
+            });
+            let outside = rt.callbacks();
+            *began.lock().unwrap() = Some((outside.flush(), outside.shutdown(Duration::ZERO)));
+            assert_eq!(refused.await, [true, true]);
+        }
+    }
+
     /// A task or a thread that took its place along is inside the call until the call returns.
     async fn a_flush_in_a_task_of_a_call_is_an_error_until_the_call_returns(
         rt: with_blocking_threads

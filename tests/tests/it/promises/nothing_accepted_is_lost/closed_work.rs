@@ -163,6 +163,26 @@ on_every_runtime! {
         assert!(matches!(closed, Err(RunError::Cancelled)), "{closed:?}");
     }
 
+    /// What is wrapped is dropped with the poll that resolves, not with the future around it.
+    async fn work_is_dropped_when_it_resolves_although_its_future_is_kept(rt) {
+        let callbacks = rt.callbacks().with_handler(sync(Log::new()));
+        let run = model(&callbacks, "run").await;
+        let ((silent, mut peer), (in_chain, mut chains_peer)) = (Silent::new(), Silent::new());
+        let mut work = Box::pin(run.until_closed(silent.answer::<i32>()));
+        let mut chain = Box::pin(in_chain.answer::<i32>().in_chain(&callbacks, "chain", 0));
+        assert!(poll_once(&mut work).await.is_none());
+        while chains_peer.is_asked.try_recv().unwrap().is_none() {
+            assert!(poll_once(&mut chain).await.is_none());
+            yield_now().await;
+        }
+        callbacks.shutdown(Duration::ZERO).await.unwrap();
+        assert_eq!(peer.is_closed.try_recv(), Ok(None), "it is dropped at its next poll");
+        assert!(matches!(work.as_mut().await, Err(RunError::Cancelled)));
+        assert!(peer.is_closed.try_recv().is_err());
+        assert!(matches!(chain.as_mut().await, Err(RunError::Cancelled)));
+        assert!(chains_peer.is_closed.try_recv().is_err());
+    }
+
     /// A model that waits for a silent server closes its socket.
     async fn a_models_call_resolves_and_closes_its_socket(rt) {
         for streaming in [false, true] {

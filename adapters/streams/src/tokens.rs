@@ -1,0 +1,200 @@
+//! The text of an answer as a stream.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use rappel_core::record::EventRecord;
+use rappel_core::{
+    CallbackManager, Event, EventGroup, EventKind, Interest, RegisterError, RunError, RunId,
+    RunKind,
+};
+
+use crate::buffer::{Lagged, SlowReader};
+use crate::drive::Drive;
+use crate::events::{EventStream, event_stream};
+use crate::filter::EventFilter;
+
+/// Makes a stream of the text of one trace's answer. [`TokenStream::attach`] connects it.
+#[must_use]
+pub fn token_stream() -> TokenStream {
+    // What is not a start, an end or a token is not asked for.
+    let interest = Interest::all()
+        .without(EventKind::AgentAction)
+        .without(EventKind::AgentFinish)
+        .without_group(EventGroup::Text)
+        .without_group(EventGroup::Retry)
+        .without_group(EventGroup::CustomEvent);
+    TokenStream {
+        events: event_stream(EventFilter::new()).interest(interest),
+        is_answer: Box::new(|answer| {
+            answer.start.run_kind == RunKind::ChatModel && !answer.under_tool
+        }),
+        root: None,
+        tools: HashSet::new(),
+        answers: HashSet::new(),
+        is_over: false,
+    }
+}
+
+/// A model's run that could give the answer, for [`TokenStream::answer_of`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answer<'a> {
+    /// The record of the run's start, with its name, tags and metadata.
+    pub start: &'a EventRecord,
+    /// Whether the run is inside a tool's run.
+    pub under_tool: bool,
+}
+
+type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
+
+/// The text of the answer of one trace: the first that starts. It ends when the trace's root run
+/// ends, and with an error if that failed or was cancelled.
+///
+/// The answer is what chat models write that are not inside a tool, choice 0.
+/// [`answer_of`](Self::answer_of) changes that. Completions (`on_llm_start`) are not chat models.
+pub struct TokenStream {
+    events: EventStream,
+    is_answer: IsAnswer,
+    root: Option<RunId>,
+    tools: HashSet<RunId>,
+    answers: HashSet<RunId>,
+    is_over: bool,
+}
+
+/// Why a [`TokenStream`] has no more text. It is its last item.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The trace's root run failed, was stopped or was cancelled.
+    #[error("the run ended early: {0}")]
+    Run(RunError),
+    /// The reader was too slow.
+    #[error(transparent)]
+    Lagged(#[from] Lagged),
+    /// The stream ended before the run did: its runtime is gone.
+    #[error("the stream ended before its run did")]
+    CutShort,
+}
+
+impl TokenStream {
+    /// Sets which models' text is the answer.
+    #[must_use]
+    pub fn answer_of(
+        mut self,
+        is_answer: impl Fn(&Answer<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.is_answer = Box::new(is_answer);
+        self
+    }
+
+    /// Sets what happens if the reader is slow. Call it before [`attach`](Self::attach).
+    #[must_use]
+    pub fn slow_reader(mut self, slow: SlowReader) -> Self {
+        self.events = self.events.slow_reader(slow);
+        self
+    }
+
+    /// Stops a run at its next event if the reader is gone: see [`EventStream::stop_runs`].
+    #[must_use]
+    pub fn stop_runs(mut self) -> Self {
+        self.events = self.events.stop_runs();
+        self
+    }
+
+    /// Returns a copy of the manager that sends its events to this stream, too.
+    ///
+    /// # Errors
+    /// See [`EventStream::attach`].
+    pub fn attach(&self, callbacks: &CallbackManager) -> Result<CallbackManager, RegisterError> {
+        self.events.attach(callbacks)
+    }
+
+    /// Makes the stream own and poll the work: see [`EventStream::drive`].
+    pub fn drive<F: Future>(self, work: F) -> Drive<Self, F> {
+        let buffer = Arc::clone(self.events.buffer());
+        Drive::new(self, work, buffer)
+    }
+
+    /// What an event gives: nothing, or an item of the stream.
+    fn item(&mut self, record: EventRecord) -> Option<Result<String, TokenError>> {
+        match record.event.as_ref()? {
+            event if event.kind().is_start() => {
+                self.root.get_or_insert(record.run);
+                let parents = record.about.as_ref().map_or(&[][..], |about| &about.parents);
+                let under_tool = parents.iter().any(|parent| self.tools.contains(parent));
+                match record.run_kind {
+                    RunKind::Tool => drop(self.tools.insert(record.run)),
+                    RunKind::Llm | RunKind::ChatModel
+                        if (self.is_answer)(&Answer { start: &record, under_tool }) =>
+                    {
+                        self.answers.insert(record.run);
+                    }
+                    _ => {}
+                }
+                None
+            }
+            Event::LlmNewToken(token) => {
+                let is_text = token.choice() == 0 && !token.token.is_empty();
+                let is_answer = is_text && self.answers.contains(&record.run);
+                is_answer.then(|| Ok(token.token.to_string()))
+            }
+            event if event.kind().is_end() => {
+                self.answers.remove(&record.run);
+                self.tools.remove(&record.run);
+                if self.root != Some(record.run) {
+                    return None;
+                }
+                self.is_over = true;
+                error_of(event).map(|error| Err(TokenError::Run(error.clone())))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The error of an event that ends a run.
+pub(crate) fn error_of(event: &Event) -> Option<&RunError> {
+    match event {
+        Event::LlmError(event) => Some(&event.error),
+        Event::ChainError(event) => Some(&event.error),
+        Event::ToolError(event) => Some(&event.error),
+        Event::RetrieverError(event) => Some(&event.error),
+        _ => None,
+    }
+}
+
+impl Stream for TokenStream {
+    type Item = Result<String, TokenError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while !self.is_over {
+            let item = match ready!(Pin::new(&mut self.events).poll_next(cx)) {
+                Some(Ok(record)) => self.item(record),
+                Some(Err(lagged)) => {
+                    self.is_over = true;
+                    Some(Err(lagged.into()))
+                }
+                None => {
+                    self.is_over = true;
+                    self.root.is_some().then_some(Err(TokenError::CutShort))
+                }
+            };
+            if item.is_some() {
+                return Poll::Ready(item);
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl fmt::Debug for TokenStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenStream").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
