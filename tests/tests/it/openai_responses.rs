@@ -31,7 +31,7 @@ async fn log(rt: &Rt, api: Api, script: &Script, streaming: bool, tokens: u32) -
             "{:?} {:?} {:?} {:?}",
             result.text(),
             result.finish_reason(),
-            result.usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens)),
+            result.usage.as_ref().map(|usage| (usage.prompt_tokens, usage.completion_tokens)),
             result.model_name
         ),
         Err(error) => error.to_string(),

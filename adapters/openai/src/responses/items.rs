@@ -38,12 +38,20 @@ impl Reader {
         delta.insert("reasoning_content".to_owned(), Value::String(text));
     }
 
+    /// Adds a piece of the arguments of a call.
+    pub(super) fn arguments(&mut self, delta: &mut Map<String, Value>, index: u64, piece: Value) {
+        if are_any(&piece) {
+            self.seen(index).arguments = true;
+            push_to(delta, "tool_calls", json!({"index": index, "function": {"arguments": piece}}));
+        }
+    }
+
     /// Adds a function call, or what has not come of it.
     pub(super) fn call(&mut self, delta: &mut Map<String, Value>, index: u64, item: &Value) {
         self.calls = true;
         let seen = self.seen(index);
         let begins = !mem::replace(&mut seen.call, true);
-        let arguments = item["arguments"].as_str().filter(|_| !seen.arguments);
+        let arguments = Some(&item["arguments"]).filter(|all| !seen.arguments && are_any(all));
         seen.arguments |= arguments.is_some();
         if !begins && arguments.is_none() {
             return;
@@ -54,14 +62,14 @@ impl Reader {
             call["id"] = id.cloned().unwrap_or_default();
             call["function"]["name"] = item["name"].clone();
         }
-        let calls = delta.entry("tool_calls").or_insert_with(|| json!([]));
-        if let Value::Array(calls) = calls {
-            calls.push(call);
-        }
+        push_to(delta, "tool_calls", call);
     }
 
     /// Adds what has not come of an item that is complete.
     pub(super) fn item(&mut self, delta: &mut Map<String, Value>, index: u64, item: Value) {
+        if !item.is_object() {
+            return;
+        }
         if mem::replace(&mut self.seen(index).done, true) && index < MOST_CALLS as u64 - 1 {
             return;
         }
@@ -80,7 +88,6 @@ impl Reader {
                 }
                 push_to(delta, "reasoning_items", item);
             }
-            _ if item.is_null() => {}
             _ => push_to(delta, "output_items", item),
         }
     }
@@ -116,11 +123,16 @@ impl Reader {
     }
 }
 
+/// Arguments are JSON as text. Some servers send the object itself.
+fn are_any(arguments: &Value) -> bool {
+    arguments.is_object() || arguments.as_str().is_some_and(|text| !text.is_empty())
+}
+
 pub(super) fn text(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn push_to(delta: &mut Map<String, Value>, name: &str, value: Value) {
+pub(super) fn push_to(delta: &mut Map<String, Value>, name: &str, value: Value) {
     if let Value::Array(list) = delta.entry(name).or_insert_with(|| json!([])) {
         list.push(value);
     }

@@ -5,7 +5,7 @@ use std::mem;
 
 use serde_json::{Map, Value, json};
 
-use super::items::{Seen, text};
+use super::items::{Seen, push_to, text};
 use crate::error::JsonFault;
 use crate::wire::{Chunk, MOST_CALLS, read_value};
 
@@ -63,6 +63,8 @@ pub(crate) struct Reader {
     /// What the next chunk tells about the response.
     head: Map<String, Value>,
     items: BTreeMap<u64, Seen>,
+    /// The position of each item that has an id.
+    ids: BTreeMap<String, u64>,
     pub(super) calls: bool,
     first: Option<u64>,
     last: Option<u64>,
@@ -160,57 +162,54 @@ impl Reader {
         let index = at("output_index");
         let mut delta = Map::new();
         let mut logprobs = Value::Null;
+        let id = event.get("item_id").or_else(|| event.get("item")?.get("id"));
+        if let Some(id) = id.and_then(Value::as_str).filter(|_| self.ids.len() < MOST_CALLS) {
+            self.ids.entry(id.to_owned()).or_insert(index);
+        }
         let seen = self.seen(index);
         let name = kind.trim_start_matches("response.");
         match name {
             "output_text.delta" => {
-                seen.text = true;
                 logprobs = event.remove("logprobs").unwrap_or_default();
-                move_to(&mut delta, "content", event.remove("delta"));
+                seen.text |= move_text(&mut delta, "content", event.remove("delta"));
             }
             "output_text.done" if !seen.text => {
-                seen.text = true;
                 logprobs = event.remove("logprobs").unwrap_or_default();
-                move_to(&mut delta, "content", event.remove("text"));
+                seen.text = move_text(&mut delta, "content", event.remove("text"));
             }
             "output_text.annotation.added" => {
-                seen.annotations += 1;
-                let annotation = event.remove("annotation");
-                move_to(&mut delta, "annotations", annotation.map(|one| json!([one])));
+                if let Some(annotation) = event.remove("annotation") {
+                    seen.annotations += 1;
+                    push_to(&mut delta, "annotations", annotation);
+                }
             }
             "refusal.delta" => {
-                seen.refusal = true;
-                move_to(&mut delta, "refusal", event.remove("delta"));
+                seen.refusal |= move_text(&mut delta, "refusal", event.remove("delta"));
             }
             "refusal.done" if !seen.refusal => {
-                seen.refusal = true;
-                move_to(&mut delta, "refusal", event.remove("refusal"));
+                seen.refusal = move_text(&mut delta, "refusal", event.remove("refusal"));
             }
             "reasoning_summary_text.delta" | "reasoning_text.delta" => {
-                seen.reasoning = true;
                 let summary = name == "reasoning_summary_text.delta";
                 let part = at(if summary { "summary_index" } else { "content_index" });
                 let text = text(event.get("delta"));
+                seen.reasoning |= !text.is_empty();
                 self.reason(&mut delta, (index, part, summary), &text);
             }
             "reasoning_summary_text.done" | "reasoning_text.done" if !seen.reasoning => {
                 let summary = name == "reasoning_summary_text.done";
                 let part = at(if summary { "summary_index" } else { "content_index" });
-                seen.reasoning = true;
                 let text = text(event.get("text"));
+                seen.reasoning = !text.is_empty();
                 self.reason(&mut delta, (index, part, summary), &text);
             }
             "function_call_arguments.delta" => {
-                seen.arguments = true;
-                let arguments = event.remove("delta").unwrap_or_default();
-                let piece = json!([{"index": index, "function": {"arguments": arguments}}]);
-                delta.insert("tool_calls".to_owned(), piece);
+                let piece = event.remove("delta").unwrap_or_default();
+                self.arguments(&mut delta, index, piece);
             }
             "function_call_arguments.done" if !seen.arguments => {
-                seen.arguments = true;
-                let arguments = event.remove("arguments").unwrap_or_default();
-                let piece = json!([{"index": index, "function": {"arguments": arguments}}]);
-                delta.insert("tool_calls".to_owned(), piece);
+                let all = event.remove("arguments").unwrap_or_default();
+                self.arguments(&mut delta, index, all);
             }
             "output_item.added" => {
                 if event.get("item").is_some_and(|item| item["type"] == "function_call") {
@@ -230,7 +229,7 @@ impl Reader {
             | "function_call_arguments.done" => {}
             _ => {
                 event.remove("obfuscation");
-                move_to(&mut delta, "response_events", Some(json!([event])));
+                push_to(&mut delta, "response_events", Value::Object(event));
             }
         }
         (delta, logprobs)
@@ -268,7 +267,10 @@ impl Reader {
         let mut delta = Map::new();
         let mut logprobs = Vec::new();
         if let Some(Value::Array(items)) = response.remove("output") {
-            for (index, item) in (0..).zip(items) {
+            for (position, item) in (0..).zip(items) {
+                // Some servers leave items out, so that those after them have other positions.
+                let known = item["id"].as_str().and_then(|id| self.ids.get(id));
+                let index = known.filter(|_| !is_whole).copied().unwrap_or(position);
                 if !self.seen(index).text {
                     let parts = item["content"].as_array().into_iter().flatten();
                     let lists = parts.filter_map(|part| part["logprobs"].as_array());
@@ -303,8 +305,8 @@ impl Reader {
     }
 }
 
-fn move_to(delta: &mut Map<String, Value>, name: &str, value: Option<Value>) {
-    if let Some(value) = value.filter(|value| !value.is_null()) {
-        delta.insert(name.to_owned(), value);
-    }
+/// Moves a text into the delta. Returns `true` if it is one and is not empty.
+fn move_text(delta: &mut Map<String, Value>, name: &str, value: Option<Value>) -> bool {
+    let text = value.filter(|value| value.as_str().is_some_and(|text| !text.is_empty()));
+    text.map(|text| delta.insert(name.to_owned(), text)).is_some()
 }
