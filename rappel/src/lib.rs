@@ -22,6 +22,7 @@
 //! # Crates of their own
 //! These are not in this crate, because they follow the versions of another crate:
 //!
+//! - `rappel-opentelemetry`: runs as OpenTelemetry spans and metrics, sent over OTLP.
 //! - `rappel-testkit`: a handler that records, a model that answers by a script, and tests for
 //!   runtimes. It is a dev-dependency.
 

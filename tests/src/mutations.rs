@@ -15,13 +15,13 @@ use futures_executor::block_on;
 use futures_util::stream::{self, StreamExt};
 use rappel_core::runtime::BoxFuture;
 use rappel_core::{ChatModel, ChatModelExt, Message, Timer};
-use rappel_openai::{BodyStream, ChatOpenAi, OpenAiError, Transport};
+use rappel_openai::{Api, BodyStream, ChatOpenAi, OpenAiError, Transport};
 
 use crate::openai_server::MARKED_KEY;
 use crate::wire::Case;
 
 /// The directories of recorded answers, below `tests`.
-const CASES: [&str; 2] = ["wire/cases", "wire_neighbours/cases"];
+const CASES: [&str; 3] = ["wire/cases", "wire_neighbours/cases", "wire_responses/cases"];
 
 /// Texts that mean something in an answer.
 const TOKENS: [&[u8]; 24] = [
@@ -254,9 +254,10 @@ impl Timer for Jumping {
 }
 
 /// Everything that a caller can see of an answer.
-fn outcome(answer: &Answer, packet: usize, end: End) -> String {
+fn outcome(api: Api, answer: &Answer, packet: usize, end: End) -> String {
     let chat = ChatOpenAi::builder()
         .model("m")
+        .api(api)
         .base_url("http://localhost/v1")
         .api_key(MARKED_KEY)
         .max_retries(0)
@@ -293,15 +294,16 @@ pub fn run(seed: u64, inputs: std::ops::Range<u64>, mut before: impl FnMut(u64))
         before(input);
         let mut random = Random(seed ^ input.wrapping_mul(0xd134_2543_de82_ef95));
         let (answer, end) = mutate(&mut random, &answers);
-        let whole = outcome(&answer, usize::MAX, end);
+        let api = if input % 2 == 0 { Api::ChatCompletions } else { Api::Responses };
+        let whole = outcome(api, &answer, usize::MAX, end);
         assert!(!whole.contains(MARKED_KEY), "seed {seed}, input {input}: the key is in {whole}");
         let sizes = [1, 2 + random.below(40)];
         for packet in sizes {
-            let pieces = outcome(&answer, packet, end);
+            let pieces = outcome(api, &answer, packet, end);
             assert_eq!(
                 whole,
                 pieces,
-                "seed {seed}, input {input}, packets of {packet}, {end:?}: {:?}",
+                "seed {seed}, input {input}, {api:?}, packets of {packet}, {end:?}: {:?}",
                 String::from_utf8_lossy(&answer.body)
             );
         }

@@ -12,6 +12,7 @@ use crate::chat::ChatOpenAi;
 use crate::connection::{ConnectionSettings, provider};
 use crate::endpoint::Endpoint;
 use crate::error::OpenAiError;
+use crate::responses::Api;
 use crate::secret::{KeyHeader, Secret};
 use crate::settings::{SendReasoning, Settings, StreamOptions, Tools, object, value};
 use crate::wire::ChatRequest;
@@ -202,6 +203,17 @@ impl ChatOpenAiBuilder {
         self
     }
 
+    /// The API of the server. Default: [`Api::ChatCompletions`]. The events, their order and the
+    /// errors are the same: see [`Api`] for what is not.
+    ///
+    /// With [`Api::Responses`], `stop`, `seed` and `n` are errors. On Azure, use
+    /// [`base_url`](Self::base_url) with `https://my-resource.openai.azure.com/openai/v1`, because
+    /// Responses is not below a deployment.
+    pub fn api(mut self, api: Api) -> Self {
+        self.settings.api = api;
+        self
+    }
+
     /// Whether a model's reasoning goes back to the server with the next turn. Default:
     /// [`SendReasoning::Auto`].
     ///
@@ -249,7 +261,10 @@ impl ChatOpenAiBuilder {
         let is_openai = endpoint.host() == "api.openai.com"
             || provider(endpoint.host()) == "azure.ai.openai"
             || self.connection.key_header == KeyHeader::ApiKey;
-        if is_openai && settings.send_reasoning == SendReasoning::Auto {
+        if is_openai
+            && settings.api == Api::ChatCompletions
+            && settings.send_reasoning == SendReasoning::Auto
+        {
             settings.send_reasoning = SendReasoning::Never;
         }
         let client = self.connection.client(endpoint, key)?;

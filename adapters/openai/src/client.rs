@@ -17,13 +17,12 @@ use crate::headers::Headers;
 use crate::limits::{Limits, Phase};
 use crate::memory::Memory;
 use crate::response::{Leftovers, ResponseBody};
+use crate::responses::Api;
 use crate::retry::Retries;
 use crate::secret::{KeyHeader, Secret, Secrets};
 use crate::sse::ChunkStream;
 use crate::transport::Transport;
 use crate::wire::ChatRequest;
-
-const CHAT_COMPLETIONS: &str = "chat/completions";
 
 /// A server, and the settings for talking to it.
 #[derive(Clone)]
@@ -112,7 +111,7 @@ impl Client {
     ) -> Result<LlmResult, OpenAiError> {
         debug_assert!(!request.stream, "a whole answer must not be streamed");
         let response = self.post(request, Accept::Json, self.limits.body, due).await?;
-        let chunks = LlmChunks::new(self.chunks(response, true));
+        let chunks = LlmChunks::new(self.chunks(response, request.api, true));
         convert::whole(chunks.with_memory(memory)).await
     }
 
@@ -127,7 +126,7 @@ impl Client {
         debug_assert!(request.stream, "the server would not stream");
         let response = self.post(request, Accept::EventStream, self.limits.stream, due).await?;
         let json_type = response.json_type.clone();
-        let mut chunks = self.chunks(response, false);
+        let mut chunks = self.chunks(response, request.api, false);
         if let Some(found) = json_type {
             // It is probably an error in place of a stream.
             chunks.peek().await.map_err(|error| match error {
@@ -141,8 +140,9 @@ impl Client {
         Ok(chunks)
     }
 
-    fn chunks(&self, response: Accepted, whole: bool) -> ChunkStream {
+    fn chunks(&self, response: Accepted, api: Api, whole: bool) -> ChunkStream {
         ChunkStream::new(response.body, self.secrets.clone(), &self.limits, whole)
+            .with_api(api)
             .with_length(response.has_length)
             .with_server(response.server)
             .when_over(ResponseBody::leave)
@@ -166,7 +166,7 @@ impl Client {
             leftovers: &self.leftovers,
             total: due,
         };
-        exchange.post_json(CHAT_COMPLETIONS, request.to_json()?, accept, limit).await
+        exchange.post_json(request.api.path(), request.to_json()?, accept, limit).await
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct Endpoint {
     query: Option<String>,
 }
 
-/// The path of the requests below a base URL.
-const PATH: &str = "/chat/completions";
+/// The paths of the requests below a base URL.
+const PATHS: [&str; 2] = ["/chat/completions", "/responses"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
@@ -101,13 +101,13 @@ impl Endpoint {
         secrets.collect::<Vec<_>>().into_iter()
     }
 
-    /// The address of the requests, for an error: without the query, and without what may be a key
-    /// in the path.
-    pub(crate) fn shown(&self) -> String {
+    /// The address of the requests to a path, for an error: without the query, and without what may
+    /// be a key in the path.
+    pub(crate) fn shown(&self, requests: &str) -> String {
         let scheme = if self.is_https() { "https" } else { "http" };
         let host = String::from_utf8_lossy(self.host_header.as_bytes()).into_owned();
         let path = self.prefix.split('/').map(|part| if may_be_key(part) { "…" } else { part });
-        format!("{scheme}://{host}{}{PATH}", path.collect::<Vec<_>>().join("/"))
+        format!("{scheme}://{host}{}/{requests}", path.collect::<Vec<_>>().join("/"))
     }
 
     pub(crate) fn scheme(&self) -> &Scheme {
@@ -179,7 +179,7 @@ fn invalid(reason: &'static str) -> OpenAiError {
 /// The path of the base URL. Some take the address of the requests for it.
 fn prefix(path: &str) -> &str {
     let path = path.trim_end_matches('/');
-    path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/')
+    PATHS.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path).trim_end_matches('/')
 }
 
 /// Returns `true` for a part of a path that looks like a key.
@@ -332,7 +332,7 @@ mod tests {
             ("http://h/sk-secret/v1", "http://h/…/v1/chat/completions"),
             ("http://h/0123456789abcdef0123/v1", "http://h/…/v1/chat/completions"),
         ] {
-            assert_eq!(Endpoint::parse(base_url).unwrap().shown(), expected);
+            assert_eq!(Endpoint::parse(base_url).unwrap().shown("chat/completions"), expected);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::decoder::{Decoder, DecoderLimits, Part, TooLarge, is_done};
 use crate::error::{JsonFault, OpenAiError};
 use crate::error_body::ErrorBody;
 use crate::limits::Limits;
+use crate::responses::{Api, Meaning, Reader};
 use crate::secret::Secrets;
 use crate::server_info::ServerInfo;
 use crate::wire::{Chunk, ObjectEnd, is_whole_object};
@@ -40,6 +41,10 @@ pub(crate) struct Events {
     suspect: Option<ErrorBody>,
     /// The error of the chunk that was returned.
     pending: Option<OpenAiError>,
+    /// The state of an answer of Responses.
+    responses: Option<Reader>,
+    /// The last event has come, and nothing is read after it.
+    last: bool,
     /// What the last chunk changed: see [`completeness`](Self::completeness).
     change: Option<bool>,
 }
@@ -74,8 +79,14 @@ impl Events {
             ends: Ends::default(),
             suspect: None,
             pending: None,
+            responses: None,
+            last: false,
             change: None,
         }
+    }
+
+    pub(crate) fn set_api(&mut self, api: Api) {
+        self.responses = (api == Api::Responses).then(Reader::default);
     }
 
     /// Takes the next packet. Call it after [`next`](Self::next) returned `NeedsBytes`.
@@ -104,6 +115,9 @@ impl Events {
     pub(crate) fn next(&mut self) -> Result<Step, OpenAiError> {
         if let Some(error) = self.pending.take() {
             return Err(error);
+        }
+        if self.last {
+            return Ok(Step::End);
         }
         loop {
             let step = match self.decoder.next() {
@@ -155,13 +169,13 @@ impl Events {
         if has_name && !data.starts_with(['{', '[']) {
             return Ok(None);
         }
-        let fault = match Chunk::parse(&self.secrets.redact_answer(data.as_bytes())) {
-            Ok(chunk) => return self.take(chunk, data, false),
+        let fault = match self.parse(data) {
+            Ok(meaning) => return self.take_meaning(meaning, data, false),
             Err(fault) => fault,
         };
         if let Some(object) = inner_object(data) {
-            if let Ok(chunk) = Chunk::parse(&self.secrets.redact_answer(object.as_bytes())) {
-                return self.take(chunk, &object, false);
+            if let Ok(meaning) = self.parse(&object) {
+                return self.take_meaning(meaning, &object, false);
             }
         }
         match self.over {
@@ -176,10 +190,39 @@ impl Events {
     /// an error.
     fn read_object(&mut self) -> Result<Option<Step>, OpenAiError> {
         let text = String::from_utf8_lossy(self.decoder.text()).into_owned();
-        match Chunk::parse(&self.secrets.redact_answer(text.as_bytes())) {
-            Ok(chunk) => self.take(chunk, &text, true),
+        match self.parse(&text) {
+            Ok(meaning) => self.take_meaning(meaning, &text, true),
             Err(_) if self.is_complete() => Ok(None),
             Err(fault) => Err(OpenAiError::body(fault)),
+        }
+    }
+
+    fn parse(&mut self, text: &str) -> Result<Meaning, JsonFault> {
+        let json = self.secrets.redact_answer(text.as_bytes());
+        match &mut self.responses {
+            Some(reader) => reader.take(&json),
+            None => Chunk::parse(&json).map(Meaning::Chunk),
+        }
+    }
+
+    fn take_meaning(
+        &mut self,
+        meaning: Meaning,
+        text: &str,
+        bare: bool,
+    ) -> Result<Option<Step>, OpenAiError> {
+        match meaning {
+            Meaning::Chunk(chunk) => self.take(chunk, text, bare),
+            Meaning::Last(chunk) => {
+                self.last = true;
+                self.take(chunk, text, false)
+            }
+            Meaning::Failed(error) => Err(self.reported(&error)),
+            Meaning::Nothing => {
+                self.begun = true;
+                self.decoder.heard();
+                Ok(None)
+            }
         }
     }
 

@@ -143,7 +143,7 @@ impl Exchange<'_> {
                 ),
                 None => ErrorBody::default(),
             };
-            return Err(self.status_error(head.status, &head.headers, said, server));
+            return Err(self.status_error(path, head.status, &head.headers, said, server));
         }
         let Some(mut body) = body else {
             return Err(OpenAiError::Encoded { encoding: self.redact(&other) });
@@ -227,13 +227,14 @@ impl Exchange<'_> {
 
     fn status_error(
         &self,
+        path: &str,
         status: StatusCode,
         headers: &HeaderMap,
         said: ErrorBody,
         mut server: Box<ServerInfo>,
     ) -> OpenAiError {
         if status == StatusCode::NOT_FOUND {
-            server.url = Some(self.redact(&self.endpoint.shown()));
+            server.url = Some(self.redact(&self.endpoint.shown(path)));
         }
         OpenAiError::Status {
             status: status.as_u16(),

@@ -66,6 +66,10 @@
 //! - Redirects are not followed, because the key is meant for one host.
 //! - Another HTTP client can be used: implement [`Transport`] for it.
 //!
+//! # The Responses API
+//! [`api`](ChatOpenAiBuilder::api) chooses it. [`Api`] says which setting goes where in either API, and
+//! what only Responses has.
+//!
 //! # Other servers
 //! - The base URL may have a query, a slash at its end, or the whole path. [`ChatOpenAi::azure`] makes
 //!   a builder for a deployment of Azure. Headers and query parameters are set with
@@ -107,6 +111,7 @@ mod proxy;
 mod read_after_write_error;
 mod response;
 mod response_format;
+mod responses;
 mod retry;
 mod retrying;
 mod secret;
@@ -125,6 +130,7 @@ pub use chat::ChatOpenAi;
 pub use error::OpenAiError;
 pub use limits::Phase;
 pub use response_format::{JsonSchema, ResponseFormat};
+pub use responses::Api;
 pub use server_info::ServerInfo;
 pub use settings::SendReasoning;
 pub use tls::Roots;

@@ -7,7 +7,11 @@ use serde::Serialize;
 
 use crate::convert;
 use crate::error::OpenAiError;
+use crate::responses::Api;
 use crate::wire::{self, ChatRequest};
+
+/// Fields of a request of Responses that settings have under another name.
+const RESERVED: [&str; 2] = ["input", "max_output_tokens"];
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
@@ -27,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) streaming: bool,
     pub(crate) stream_options: StreamOptions,
     pub(crate) send_reasoning: SendReasoning,
+    pub(crate) api: Api,
 }
 
 /// The `stream_options` of a streamed request.
@@ -81,6 +86,20 @@ impl Settings {
         if self.n.is_some_and(|n| n as usize > wire::MOST_CHOICES) {
             let reason = "is more than 128";
             return Err(OpenAiError::InvalidParameter { name: "n", reason });
+        }
+        if self.api == Api::Responses {
+            let unknown = [
+                ("n", self.n.is_some_and(|n| n != 1)),
+                ("stop", !self.stop.is_empty()),
+                ("seed", self.seed.is_some()),
+            ];
+            if let Some((name, _)) = unknown.into_iter().find(|(_, is_set)| *is_set) {
+                let reason = "is not a parameter of the Responses API";
+                return Err(OpenAiError::InvalidParameter { name, reason });
+            }
+            if let Some(name) = RESERVED.iter().find(|name| self.extra.0.contains_key(**name)) {
+                return Err(OpenAiError::ReservedParameter { name: (*name).into() });
+            }
         }
         Ok(())
     }
@@ -168,7 +187,11 @@ impl Settings {
         stream: bool,
         short_reasoning: bool,
     ) -> Result<ChatRequest<'a>, OpenAiError> {
-        let reasoning = convert::Reasoning { send: self.send_reasoning, short: short_reasoning };
+        let reasoning = convert::Reasoning {
+            send: self.send_reasoning,
+            short: short_reasoning,
+            items: self.api == Api::Responses,
+        };
         Ok(ChatRequest {
             model: &self.model,
             messages: convert::messages(messages, reasoning)?,
@@ -186,6 +209,8 @@ impl Settings {
             stream_options: self.stream_options.sent().filter(|_| stream),
             user: self.user.as_deref(),
             extra: Some(&self.extra.0).filter(|extra| !extra.is_empty()),
+            api: self.api,
+            all_reasoning: self.send_reasoning == SendReasoning::Always,
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::error::OpenAiError;
 use crate::events::{Events, Step};
 use crate::limits::Limits;
 use crate::response::ResponseBody;
+use crate::responses::Api;
 use crate::secret::Secrets;
 use crate::server_info::ServerInfo;
 use crate::wire::Chunk;
@@ -84,6 +85,12 @@ impl<B> ChunkStream<B> {
     pub(crate) fn with_server(mut self, server: Box<ServerInfo>) -> Self {
         self.events.server.clone_from(&server);
         self.server = Some(server);
+        self
+    }
+
+    /// The API whose events are read.
+    pub(crate) fn with_api(mut self, api: Api) -> Self {
+        self.events.set_api(api);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Which handler it is, and what happened to its events, in numbers.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -52,6 +53,10 @@ pub struct HandlerStats {
 pub struct ShutdownReport {
     /// Runs that were still open at the deadline. They were closed and ended as cancelled.
     pub closed_runs: usize,
+    /// What is said of each work set with
+    /// [`on_shutdown`](crate::CallbackManager::on_shutdown) that failed, panicked or did not end in
+    /// time.
+    pub unfinished: Vec<String>,
     /// The stats of every handler that was registered with managers of the same
     /// [`new`](crate::CallbackManager::new) and that a manager or a run still has, in the order of
     /// registration. Their [`pending`](HandlerStats::pending) events were not delivered.
@@ -59,14 +64,14 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Returns `true` if no run was closed, and no handler has failed calls, dropped events, refused
+    /// Returns `true` if no run was closed, no work is unfinished, and no handler has failed calls, dropped events, refused
     /// runs or pending events. Coalesced tokens do not count, because their text was delivered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let is_clean = |stats: &HandlerStats| {
             [stats.failed, stats.dropped, stats.refused_runs, stats.pending] == [0; 4]
         };
-        self.closed_runs == 0 && self.handlers.iter().all(is_clean)
+        self.closed_runs == 0 && self.unfinished.is_empty() && self.handlers.iter().all(is_clean)
     }
 }
 

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::CallbackManager;
+use super::{CallbackManager, on_shutdown};
 use crate::dispatch::is_in_call;
 use crate::handler::ShutdownReport;
 use crate::model::error::EmitError;
@@ -43,7 +43,9 @@ impl CallbackManager {
     /// [`RunError::Cancelled`](crate::RunError::Cancelled). Instrumented futures and streams inside
     /// them resolve with an error and drop what they wrap. Then it waits until all events are
     /// handled, for at most `deadline` again. It also waits for a call that has timed out, because
-    /// ends are kept until that call returns. Its output is a report for each handler.
+    /// ends are kept until that call returns. At last it does the work that was set with
+    /// [`on_shutdown`](Self::on_shutdown), for at most `deadline` again. Its output is a report for
+    /// each handler.
     ///
     /// Afterwards every start and event is [`EmitError::ShutDown`], and has not happened. Runs
     /// without handlers are neither waited for nor refused.
@@ -196,14 +198,16 @@ async fn shut_down(engine: Arc<Engine>, deadline: Duration) -> ShutdownReport {
         poll_fn(|cx| drained.poll(cx)).await;
     };
     within(&engine, deadline, delivered).await;
+    let unfinished = on_shutdown::work(&engine, deadline).await;
     ShutdownReport {
         closed_runs,
+        unfinished,
         handlers: engine.handlers().iter().map(|handler| handler.stats()).collect(),
     }
 }
 
 /// Waits for a future, but not for longer than `most`.
-async fn within(engine: &Engine, most: Duration, future: impl Future<Output = ()>) {
+pub(super) async fn within(engine: &Engine, most: Duration, future: impl Future<Output = ()>) {
     let Some(timer) = engine.runtime.timer() else { return };
     let future = pin!(future);
     // A timer whose runtime is gone may panic. Then the time is up.

@@ -3,6 +3,7 @@
 mod dispatcher;
 mod emitter;
 mod flush;
+mod on_shutdown;
 #[cfg(all(feature = "serde", feature = "std"))]
 mod random_source;
 #[cfg(feature = "serde")]

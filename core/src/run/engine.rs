@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::error::Error;
 use core::future::Future;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use slab::Slab;
 
@@ -15,6 +17,10 @@ use crate::model::error::EmitError;
 use crate::model::run_info::RunId;
 use crate::runtime::{Clock, Entropy, Runtime};
 use crate::util::{Mutex, WaitGroup, WaitGuard, WakerKey, WakerSet, catch_unwind, wake_all};
+
+/// Work of a shutdown. It is called with the time that it has.
+pub(crate) type OnShutdown =
+    dyn Fn(Duration) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
 
 pub(crate) struct Engine {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -35,6 +41,7 @@ struct Registry {
     /// Wait until no run is open.
     waiting: WakerSet,
     closed_runs: usize,
+    shutdown_works: Vec<Arc<OnShutdown>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +79,7 @@ impl Engine {
                 handlers: Vec::new(),
                 waiting: WakerSet::new(),
                 closed_runs: 0,
+                shutdown_works: Vec::new(),
             }),
             real,
         })
@@ -177,6 +185,14 @@ impl Engine {
 
     pub(super) fn is_shut_down(&self) -> bool {
         self.registry.with(|registry| registry.phase == Phase::ShutDown)
+    }
+
+    pub(crate) fn on_shutdown(&self, work: Arc<OnShutdown>) {
+        self.registry.with(|registry| registry.shutdown_works.push(work));
+    }
+
+    pub(crate) fn shutdown_works(&self) -> Vec<Arc<OnShutdown>> {
+        self.registry.with(|registry| registry.shutdown_works.clone())
     }
 
     pub(crate) fn count_closed(&self, runs: usize) -> usize {

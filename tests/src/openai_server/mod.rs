@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod breaking;
+mod reply;
 mod script;
 mod service;
 
@@ -30,6 +31,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+pub use reply::Reply;
 pub use script::{Fault, JOKE, Packets, Script};
 
 /// The key that tests send. It must not be in any test's output, which `.ci/run` checks.

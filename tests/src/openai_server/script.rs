@@ -1,8 +1,12 @@
 //! The answers and the faults of a server.
 
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use serde_json::Value;
+
+use super::reply::Reply;
 
 /// The default answer, token by token.
 pub const JOKE: [&str; 14] = [
@@ -45,6 +49,17 @@ pub(super) enum Text {
     Tokens(Vec<String>),
     Echo,
     Given { whole: Value, events: Vec<Value> },
+    Made(Make),
+}
+
+/// What makes the answer to a request.
+#[derive(Clone)]
+pub(super) struct Make(pub(super) Arc<dyn Fn(&Value) -> Reply + Send + Sync>);
+
+impl fmt::Debug for Make {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Make")
+    }
 }
 
 /// A fault. Events count from 1: the first event of a stream has the role and no text, and each
@@ -139,6 +154,11 @@ impl Script {
     /// Answers with that JSON: `whole`, or `events` if the request asks for a stream.
     pub fn given(whole: Value, events: impl IntoIterator<Item = Value>) -> Self {
         Self::new(Text::Given { whole, events: events.into_iter().collect() })
+    }
+
+    /// Answers each request with what `make` returns for the request's JSON.
+    pub fn made(make: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
+        Self::new(Text::Made(Make(Arc::new(make))))
     }
 
     fn new(text: Text) -> Self {

@@ -66,8 +66,10 @@ pub(super) async fn answer(
     }
     let answer = Answer::new(script, &json);
     let (content_type, steps) = if json["stream"] == true {
-        let mut events: Vec<String> = answer.events().iter().map(Value::to_string).collect();
-        events.push("[DONE]".to_owned());
+        let mut events: Vec<String> = answer.events();
+        if !answer.is_response() {
+            events.push("[DONE]".to_owned());
+        }
         ("text/event-stream", stream_of(script, fault, events))
     } else {
         ("application/json", whole(script, fault, &answer.whole()))
@@ -124,7 +126,8 @@ async fn accept(
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let is_azure = path.starts_with("/openai/deployments/") && path.ends_with("/chat/completions");
-    if path != "/v1/chat/completions" && !is_azure {
+    let is_responses = path == "/v1/responses";
+    if path != "/v1/chat/completions" && !is_responses && !is_azure {
         return Err(refuse(StatusCode::NOT_FOUND, "not_found", "no such path"));
     }
     if head.method != Method::POST {
@@ -161,7 +164,8 @@ async fn accept(
     });
     check_key(state, authorization.as_deref())?;
     check_quirks(state, &json)?;
-    if !json["model"].is_string() || !json["messages"].is_array() {
+    let conversation = if is_responses { "input" } else { "messages" };
+    if !json["model"].is_string() || !json[conversation].is_array() {
         return Err(refuse(
             StatusCode::BAD_REQUEST,
             "missing_field",

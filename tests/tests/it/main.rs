@@ -23,6 +23,7 @@ mod openai_fuzz_corpus;
 mod openai_limits;
 mod openai_own_transport;
 mod openai_requests;
+mod openai_responses;
 mod openai_results;
 mod openai_retries;
 mod openai_secrets;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 use futures_util::StreamExt;
 use rappel_core::prelude::*;
-use rappel_openai::ChatOpenAi;
+use rappel_openai::{Api, ChatOpenAi};
 use rappel_tests::on_every_runtime;
 use rappel_tests::openai_server::MARKED_KEY;
 use rappel_tests::runtimes::Rt;
@@ -15,11 +15,12 @@ use rappel_tests::virtual_time::VirtualTime;
 use rappel_tests::wire::Case;
 
 /// Calls the model. Returns what is wrong with the outcome, if anything is.
-async fn play(rt: &Rt, case: &Case, packet: usize) -> Option<String> {
+async fn play(rt: &Rt, api: Api, case: &Case, packet: usize) -> Option<String> {
     let (server, sent) = case.serve(packet);
     let time = VirtualTime::new();
     let chat = ChatOpenAi::builder()
         .model("m")
+        .api(api)
         .base_url(server.base_url())
         .api_key(MARKED_KEY)
         .max_retries(case.retries)
@@ -62,13 +63,13 @@ async fn play(rt: &Rt, case: &Case, packet: usize) -> Option<String> {
     fault.map(|fault| format!("in packets of {packet}, {fault}"))
 }
 
-async fn play_all(rt: &Rt, directory: &str, at_least: usize) {
+async fn play_all(rt: &Rt, api: Api, directory: &str, at_least: usize) {
     let cases = Case::all(directory);
     assert!(cases.len() >= at_least, "{directory} has {} cases", cases.len());
     let mut faults = Vec::new();
     for case in &cases {
         for packet in [usize::MAX, 17, 1] {
-            faults.extend(play(rt, case, packet).await);
+            faults.extend(play(rt, api, case, packet).await);
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -76,10 +77,14 @@ async fn play_all(rt: &Rt, directory: &str, at_least: usize) {
 
 on_every_runtime! {
     async fn recorded_answers_are_read(rt) {
-        play_all(&rt, "wire/cases", 40).await;
+        play_all(&rt, Api::ChatCompletions, "wire/cases", 40).await;
     }
 
     async fn their_neighbours_are_read_and_right_answers_that_look_alike(rt) {
-        play_all(&rt, "wire_neighbours/cases", 40).await;
+        play_all(&rt, Api::ChatCompletions, "wire_neighbours/cases", 40).await;
+    }
+
+    async fn answers_of_the_responses_api_are_read(rt) {
+        play_all(&rt, Api::Responses, "wire_responses/cases", 30).await;
     }
 }

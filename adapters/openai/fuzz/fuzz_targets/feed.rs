@@ -5,7 +5,7 @@ use futures_lite::future::block_on;
 use futures_util::stream::{self, StreamExt};
 use rappel_core::runtime::BoxFuture;
 use rappel_core::{ChatModel, ChatModelExt, Message};
-use rappel_openai::{BodyStream, ChatOpenAi, OpenAiError, Transport};
+use rappel_openai::{Api, BodyStream, ChatOpenAi, OpenAiError, Transport};
 
 /// Answers with these bytes, in packets of that size.
 struct Canned {
@@ -28,7 +28,7 @@ impl Transport for Canned {
     }
 }
 
-/// Reads the input as an answer, once in one packet and once in several.
+/// Reads the input as an answer of either API, once in one packet and once in several.
 ///
 /// The first byte says whether the answer is streamed, and the size of the packets. The rest is the
 /// answer.
@@ -41,16 +41,19 @@ pub(crate) fn feed(data: &[u8]) {
     };
     let streaming = first & 1 == 0;
     let packet = usize::from(first >> 1).max(1);
-    let whole = read(answer, usize::MAX, streaming);
-    let pieces = read(answer, packet, streaming);
-    assert_eq!(whole, pieces, "packets of {packet} bytes");
+    for api in [Api::ChatCompletions, Api::Responses] {
+        let whole = read(api, answer, usize::MAX, streaming);
+        let pieces = read(api, answer, packet, streaming);
+        assert_eq!(whole, pieces, "{api:?} in packets of {packet} bytes");
+    }
 }
 
 /// The outcome of an answer: everything that a caller can see of it.
-fn read(answer: &[u8], packet: usize, streaming: bool) -> String {
+fn read(api: Api, answer: &[u8], packet: usize, streaming: bool) -> String {
     let answer = Bytes::copy_from_slice(answer);
     let chat = ChatOpenAi::builder()
         .model("m")
+        .api(api)
         .base_url("http://localhost/v1")
         .api_key("sk-fuzz")
         .max_retries(0)

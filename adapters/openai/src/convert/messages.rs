@@ -15,10 +15,15 @@ pub(crate) struct Reasoning {
     pub(crate) send: SendReasoning,
     /// The server calls it `reasoning`, and not `reasoning_content`.
     pub(crate) short: bool,
+    /// The server takes the items of Responses.
+    pub(crate) items: bool,
 }
 
 /// The name of the text of a model's reasoning in [`Message::extra`].
 const REASONING: &str = "reasoning_content";
+
+/// The name of the items of reasoning, which only Responses has.
+const ITEMS: &str = "reasoning_items";
 
 /// The messages to be sent.
 ///
@@ -65,6 +70,7 @@ fn message(
 fn extra(message: &Message, reasoning: Reasoning, is_current: bool) -> BTreeMap<&str, &Value> {
     let in_a_tool_call = is_current && !message.tool_calls.is_empty();
     let goes_back = |name: &str| match reasoning.send {
+        _ if name == ITEMS && !reasoning.items => false,
         SendReasoning::Never => false,
         SendReasoning::Always => true,
         SendReasoning::Auto => name != REASONING || in_a_tool_call,
@@ -181,7 +187,7 @@ mod tests {
 
     /// The extra fields of each message.
     fn sent(said: &[Message], send: SendReasoning, short: bool) -> Vec<Value> {
-        let sent = messages(said, Reasoning { send, short }).unwrap();
+        let sent = messages(said, Reasoning { send, short, items: false }).unwrap();
         sent.iter().map(|message| json!(message.extra)).collect()
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::OpenAiError;
+use crate::responses::{Api, Body};
 
 /// A chat completion request. It borrows from the messages, because prompts may be long.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,6 +45,12 @@ pub(crate) struct ChatRequest<'a> {
     /// [`check_extra`](Self::check_extra).
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) extra: Option<&'a Map<String, Value>>,
+    /// The API whose form is sent.
+    #[serde(skip)]
+    pub(crate) api: Api,
+    /// The items of a model's reasoning go back although the server has stored them.
+    #[serde(skip)]
+    pub(crate) all_reasoning: bool,
 }
 
 /// The names of [`ChatRequest`]'s own fields.
@@ -76,7 +83,11 @@ impl ChatRequest<'_> {
     }
 
     pub(crate) fn to_json(&self) -> Result<Bytes, OpenAiError> {
-        match serde_json::to_vec(self) {
+        let json = match self.api {
+            Api::ChatCompletions => serde_json::to_vec(self),
+            Api::Responses => serde_json::to_vec(&Body::of(self)),
+        };
+        match json {
             Ok(json) => Ok(json.into()),
             Err(error) => Err(OpenAiError::Encode { source: error.into() }),
         }
@@ -211,6 +222,7 @@ mod tests {
             stream_options: Some(StreamOptions::Usage { include_usage: true }),
             user: Some("u"),
             extra: extra.as_object(),
+            ..ChatRequest::default()
         };
         let json = request.to_json().unwrap();
         let json = std::str::from_utf8(&json).unwrap();

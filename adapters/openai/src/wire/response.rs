@@ -81,7 +81,11 @@ impl Chunk {
         if !twice(&second) {
             return Err(second.into());
         }
-        let value: Value = serde_json::from_slice(json)?;
+        Self::from_value(serde_json::from_slice(json)?)
+    }
+
+    /// Reads an object.
+    pub(crate) fn from_value(value: Value) -> Result<Self, JsonFault> {
         lenient::object(value)?.ok_or(JsonFault::NotAnObject)
     }
 

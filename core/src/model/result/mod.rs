@@ -231,8 +231,9 @@ impl Generation {
 }
 
 /// Fields that providers need back with the next turn.
-const FOR_NEXT_TURN: [&str; 7] = [
+const FOR_NEXT_TURN: [&str; 8] = [
     "reasoning_details",
+    "reasoning_items",
     "reasoning_signature",
     "thinking_blocks",
     "thought_signature",

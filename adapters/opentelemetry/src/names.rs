@@ -1,0 +1,86 @@
+//! The names of attributes. The crate of OpenTelemetry's conventions marks its own as deprecated,
+//! because they have moved.
+
+// OpenTelemetry, for generative AI.
+pub(crate) const OPERATION: &str = "gen_ai.operation.name";
+pub(crate) const PROVIDER: &str = "gen_ai.provider.name";
+pub(crate) const CONVERSATION: &str = "gen_ai.conversation.id";
+pub(crate) const OUTPUT_TYPE: &str = "gen_ai.output.type";
+pub(crate) const REQUEST_MODEL: &str = "gen_ai.request.model";
+pub(crate) const CHOICE_COUNT: &str = "gen_ai.request.choice.count";
+pub(crate) const SEED: &str = "gen_ai.request.seed";
+pub(crate) const STREAM: &str = "gen_ai.request.stream";
+pub(crate) const TOP_K: &str = "gen_ai.request.top_k";
+pub(crate) const MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+pub(crate) const TEMPERATURE: &str = "gen_ai.request.temperature";
+pub(crate) const TOP_P: &str = "gen_ai.request.top_p";
+pub(crate) const FREQUENCY_PENALTY: &str = "gen_ai.request.frequency_penalty";
+pub(crate) const PRESENCE_PENALTY: &str = "gen_ai.request.presence_penalty";
+pub(crate) const STOP_SEQUENCES: &str = "gen_ai.request.stop_sequences";
+pub(crate) const REASONING_LEVEL: &str = "gen_ai.request.reasoning.level";
+pub(crate) const RESPONSE_ID: &str = "gen_ai.response.id";
+pub(crate) const RESPONSE_MODEL: &str = "gen_ai.response.model";
+pub(crate) const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+pub(crate) const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+pub(crate) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+pub(crate) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+pub(crate) const CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
+pub(crate) const CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
+pub(crate) const CACHE_WRITE: &str = "gen_ai.usage.cache_write.input_tokens";
+pub(crate) const REASONING_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
+pub(crate) const INPUT_MESSAGES: &str = "gen_ai.input.messages";
+pub(crate) const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
+pub(crate) const TOOL_DEFINITIONS: &str = "gen_ai.tool.definitions";
+pub(crate) const TOOL_NAME: &str = "gen_ai.tool.name";
+pub(crate) const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+pub(crate) const TOOL_DESCRIPTION: &str = "gen_ai.tool.description";
+pub(crate) const TOOL_TYPE: &str = "gen_ai.tool.type";
+pub(crate) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+pub(crate) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
+pub(crate) const AGENT_NAME: &str = "gen_ai.agent.name";
+pub(crate) const DATA_SOURCE: &str = "gen_ai.data_source.id";
+pub(crate) const QUERY: &str = "gen_ai.retrieval.query.text";
+pub(crate) const DOCUMENTS: &str = "gen_ai.retrieval.documents";
+pub(crate) const TOKEN_TYPE: &str = "gen_ai.token.type";
+pub(crate) const TOKEN_MODALITY: &str = "gen_ai.token.modality";
+// OpenTelemetry, for everything.
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
+pub(crate) const ERROR_TYPE: &str = "error.type";
+pub(crate) const EXCEPTION_TYPE: &str = "exception.type";
+pub(crate) const EXCEPTION_MESSAGE: &str = "exception.message";
+// rappel.
+pub(crate) const RUN_ID: &str = "rappel.run.id";
+pub(crate) const RETRY_ATTEMPT: &str = "rappel.retry.attempt";
+pub(crate) const RETRY_WAIT: &str = "rappel.retry.wait";
+pub(crate) const RETRY_CAUSE: &str = "rappel.retry.cause";
+pub(crate) const EVENT_DATA: &str = "rappel.event.data";
+pub(crate) const HANDLER: &str = "rappel.handler.name";
+// OpenInference.
+pub(crate) const SPAN_KIND: &str = "openinference.span.kind";
+pub(crate) const SESSION_ID: &str = "session.id";
+pub(crate) const USER_ID: &str = "user.id";
+pub(crate) const TAGS: &str = "tag.tags";
+pub(crate) const METADATA: &str = "metadata";
+pub(crate) const INPUT_VALUE: &str = "input.value";
+pub(crate) const INPUT_TYPE: &str = "input.mime_type";
+pub(crate) const OUTPUT_VALUE: &str = "output.value";
+pub(crate) const OUTPUT_MIME_TYPE: &str = "output.mime_type";
+pub(crate) const LLM_MODEL: &str = "llm.model_name";
+pub(crate) const LLM_PROVIDER: &str = "llm.provider";
+pub(crate) const LLM_PARAMETERS: &str = "llm.invocation_parameters";
+pub(crate) const LLM_FINISH_REASON: &str = "llm.finish_reason";
+pub(crate) const LLM_PROMPT_TOKENS: &str = "llm.token_count.prompt";
+pub(crate) const LLM_COMPLETION_TOKENS: &str = "llm.token_count.completion";
+pub(crate) const LLM_TOTAL_TOKENS: &str = "llm.token_count.total";
+pub(crate) const LLM_CACHE_READ: &str = "llm.token_count.prompt_details.cache_read";
+pub(crate) const LLM_CACHE_WRITE: &str = "llm.token_count.prompt_details.cache_write";
+pub(crate) const LLM_REASONING: &str = "llm.token_count.completion_details.reasoning";
+pub(crate) const LLM_INPUT_MESSAGES: &str = "llm.input_messages";
+pub(crate) const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
+pub(crate) const LLM_TOOLS: &str = "llm.tools";
+pub(crate) const OI_TOOL_NAME: &str = "tool.name";
+pub(crate) const OI_TOOL_DESCRIPTION: &str = "tool.description";
+pub(crate) const OI_TOOL_ID: &str = "tool.id";
+pub(crate) const OI_AGENT_NAME: &str = "agent.name";
+pub(crate) const OI_DOCUMENTS: &str = "retrieval.documents";

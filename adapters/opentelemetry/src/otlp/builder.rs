@@ -1,0 +1,340 @@
+//! How the exporter is set up.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::{Key, KeyValue, Value};
+use opentelemetry_otlp::{
+    Compression, ExporterBuildError, MetricExporter, RetryPolicy, SpanExporter, WithExportConfig,
+    WithHttpConfig,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use ureq::Agent;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use super::Otlp;
+use super::books::Books;
+use super::client::{Attempts, Client};
+use super::pipeline::{Counted, Exporter};
+use crate::handler::OpenTelemetry;
+use crate::ids::RunIds;
+use crate::settings::Settings;
+
+/// Sends spans to a collector by OTLP over HTTP with protobuf.
+///
+/// ```no_run
+/// use rappel_threads::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let telemetry = rappel_opentelemetry::otlp().service_name("my-agent").build()?;
+/// let callbacks = telemetry.register(CallbackManager::new(Threads::new()));
+/// # let _ = callbacks;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Requests are made on the thread of the SDK's batch processor, so no async runtime is needed and
+/// none is blocked. The standard environment variables are read, and what is set in code comes
+/// first:
+///
+/// | variable | what it sets | default |
+/// |---|---|---|
+/// | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT` | the collector | `http://localhost:4318` |
+/// | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TRACES_HEADERS` | headers, as `name=value,name=value`; they replace those of the code | none |
+/// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `…_TRACES_TIMEOUT` | time for a batch and its repetitions, in milliseconds | 10,000 |
+/// | `OTEL_EXPORTER_OTLP_COMPRESSION`, `…_TRACES_COMPRESSION` | `gzip` | none |
+/// | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `…_TRACES_CERTIFICATE` | a PEM file of trusted roots | those of Mozilla |
+/// | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files for a server that asks for them | none |
+/// | `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | the queue, in spans; the delay of a batch, in milliseconds; its size | 2,048; 5,000; 512 |
+/// | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the resource | `unknown_service` |
+/// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | the sampler | `parentbased_always_on` |
+/// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxy | none |
+///
+/// [`Settings::from_env`] are the settings, unless [`settings`](OtlpBuilder::settings) are given.
+///
+/// # What is lost
+/// A request that fails is repeated with growing pauses, until the time-out of the batch: after no
+/// answer, and after the statuses 429, 502, 503 and 504. A pause is as long as `Retry-After` asks
+/// for, but at most 30 seconds. A span that was sent twice has the same ids. What does not arrive is
+/// counted: see [`Otlp::counts`].
+///
+/// # Memory
+/// At most the queue's size in ended spans, and one open span for each open run.
+pub fn otlp() -> OtlpBuilder {
+    OtlpBuilder::default()
+}
+
+/// Makes an [`Otlp`]: see [`otlp`].
+#[derive(Default)]
+#[must_use = "nothing is sent until `build` is called"]
+pub struct OtlpBuilder {
+    endpoint: Option<String>,
+    headers: HashMap<String, String>,
+    timeout: Option<Duration>,
+    gzip: bool,
+    root_certificates: Option<Vec<u8>>,
+    queue: Option<usize>,
+    delay: Option<Duration>,
+    resource: Vec<KeyValue>,
+    metrics: bool,
+    settings: Option<Settings>,
+}
+
+impl OtlpBuilder {
+    /// Sets the collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` does: `/v1/traces` is appended.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// Adds a header to each request: a key, usually. It is in no log and no error.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets the time for a batch and its repetitions.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Compresses requests with gzip.
+    pub fn gzip(mut self) -> Self {
+        self.gzip = true;
+        self
+    }
+
+    /// Trusts the certificates of this PEM text instead of Mozilla's roots.
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = Some(pem.into());
+        self
+    }
+
+    /// Sets the maximum number of ended spans that wait (minimum 1).
+    pub fn queue_size(mut self, spans: usize) -> Self {
+        self.queue = Some(spans.max(1));
+        self
+    }
+
+    /// Sets how long a span waits for others at most, until they are sent as a batch.
+    pub fn schedule_delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Sets the name of the service, as `OTEL_SERVICE_NAME` does.
+    pub fn service_name(self, name: impl Into<Value>) -> Self {
+        self.resource_attribute("service.name", name)
+    }
+
+    /// Sets the project that Phoenix shows the traces in.
+    pub fn project(self, name: impl Into<Value>) -> Self {
+        self.resource_attribute("openinference.project.name", name)
+    }
+
+    /// Adds an attribute to the resource.
+    pub fn resource_attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
+        self.resource.push(KeyValue::new(key, value));
+        self
+    }
+
+    /// Sends metrics, too, to `/v1/metrics`. They are off by default, because Phoenix and Langfuse
+    /// take traces only.
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self
+    }
+
+    /// Sets what spans have.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// Starts the thread of the exporter. No request is made before there are spans.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a setting cannot be used.
+    ///
+    /// # Panics
+    /// If the system has no more threads.
+    pub fn build(self) -> Result<Otlp, BuildError> {
+        let resource = Resource::builder().with_attributes(self.resource.clone()).build();
+        let books = Arc::new(Books::default());
+        let attempts = Attempts::new(books.clone());
+        let agent = self.agent()?;
+        let client = Client { agent: agent.clone(), attempts: Some(attempts.clone()) };
+        let mut exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_headers(self.headers.clone())
+            .with_timeout(self.time_limit())
+            .with_retry_policy(until_the_time_is_up());
+        if let Some(endpoint) = self.url("v1/traces") {
+            exporter = exporter.with_endpoint(endpoint);
+        }
+        if self.gzip {
+            exporter = exporter.with_compression(Compression::Gzip);
+        }
+        let exporter = Exporter { exporter: exporter.build()?, books: books.clone(), attempts };
+        let capacity = self.queue.or_else(|| number("OTEL_BSP_MAX_QUEUE_SIZE")).unwrap_or(2048);
+        let mut config = BatchConfigBuilder::default().with_max_queue_size(capacity.max(1));
+        if let Some(delay) = self.delay {
+            config = config.with_scheduled_delay(delay);
+        }
+        let batches =
+            BatchSpanProcessor::builder(exporter).with_batch_config(config.build()).build();
+        let capacity = capacity.max(1) as u64;
+        let mut tracers = SdkTracerProvider::builder()
+            .with_id_generator(RunIds::new())
+            .with_resource(resource.clone())
+            .with_span_processor(Counted { batches, books: books.clone(), capacity });
+        if std::env::var_os("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT").is_none() {
+            // OpenInference has several attributes for each message.
+            tracers = tracers.with_max_attributes_per_span(MOST_ATTRIBUTES);
+        }
+        let tracers = tracers.build();
+        let meters = match self.metrics {
+            true => Some(self.meters(agent, resource)?),
+            false => None,
+        };
+        let settings = self.settings.unwrap_or_else(Settings::from_env);
+        let handler = OpenTelemetry::with_our_ids(&tracers, settings, meters.as_ref());
+        Ok(Otlp { handler, tracers, meters, books })
+    }
+
+    fn meters(&self, agent: Agent, resource: Resource) -> Result<SdkMeterProvider, BuildError> {
+        let mut exporter = MetricExporter::builder()
+            .with_http()
+            .with_http_client(Client { agent, attempts: None })
+            .with_headers(self.headers.clone())
+            .with_timeout(self.time_limit());
+        if let Some(endpoint) = self.url("v1/metrics") {
+            exporter = exporter.with_endpoint(endpoint);
+        }
+        if self.gzip {
+            exporter = exporter.with_compression(Compression::Gzip);
+        }
+        let meters = SdkMeterProvider::builder().with_resource(resource);
+        Ok(meters.with_periodic_exporter(exporter.build()?).build())
+    }
+
+    fn url(&self, path: &str) -> Option<String> {
+        let endpoint = self.endpoint.as_ref()?;
+        Some(format!("{}/{path}", endpoint.trim_end_matches('/')))
+    }
+
+    fn time_limit(&self) -> Duration {
+        let milliseconds = || {
+            let of_traces = number("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+            of_traces.or_else(|| number("OTEL_EXPORTER_OTLP_TIMEOUT")).unwrap_or(10_000)
+        };
+        self.timeout.unwrap_or_else(|| Duration::from_millis(milliseconds()))
+    }
+
+    fn agent(&self) -> Result<Agent, BuildError> {
+        let timeout = self.time_limit();
+        let mut tls = TlsConfig::builder();
+        let roots = match &self.root_certificates {
+            Some(pem) => Some(pem.clone()),
+            None => {
+                file(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"])?
+            }
+        };
+        if let Some(pem) = roots {
+            tls = tls.root_certs(RootCerts::new_with_certs(&certificates(&pem)?));
+        }
+        let certificate = file(&[
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ])?;
+        let key = file(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"])?;
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
+            let chain = certificates(&certificate)?;
+            tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        }
+        Ok(Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_global(Some(timeout))
+            .timeout_connect(Some(timeout))
+            .user_agent(concat!("rappel-opentelemetry/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls.build())
+            .build()
+            .new_agent())
+    }
+}
+
+/// More than that are dropped from a span, the newest first.
+const MOST_ATTRIBUTES: u32 = 4096;
+
+/// The exporter gives up at its time-out, not after a number of attempts.
+fn until_the_time_is_up() -> RetryPolicy {
+    RetryPolicy::recommended().with_max_retries(usize::MAX)
+}
+
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.trim().parse().ok()
+}
+
+/// The file that the first of these variables names.
+fn file(variables: &[&str]) -> Result<Option<Vec<u8>>, BuildError> {
+    let named = variables.iter().find_map(|name| std::env::var_os(name).filter(|v| !v.is_empty()));
+    let Some(path) = named.map(PathBuf::from) else { return Ok(None) };
+    std::fs::read(&path).map(Some).map_err(|error| BuildError::File { path, error })
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, BuildError> {
+    let mut certificates = Vec::new();
+    for item in parse_pem(pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|_| BuildError::Certificates)? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() { Err(BuildError::Certificates) } else { Ok(certificates) }
+}
+
+/// Header values are secrets.
+impl fmt::Debug for OtlpBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpBuilder")
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("timeout", &self.time_limit())
+            .field("gzip", &self.gzip)
+            .field("metrics", &self.metrics)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The exporter cannot be made of its settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The endpoint, the protocol or the compression.
+    #[error("the exporter cannot be made: {0}")]
+    Exporter(#[from] ExporterBuildError),
+    /// A file that an environment variable names cannot be read.
+    #[error("the file {} cannot be read: {error}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// There is no certificate in the PEM text.
+    #[error("there is no certificate that can be read: write PEM")]
+    Certificates,
+    /// The client's key cannot be read.
+    #[error("the client's key cannot be read: write PEM, without a password")]
+    Key,
+}
