@@ -91,7 +91,8 @@ mod tests {
             pending: 0,
             open_runs: 0,
         };
-        let mut report = ShutdownReport { closed_runs: 0, handlers: [].into() };
+        let mut report =
+            ShutdownReport { closed_runs: 0, unfinished: [].into(), handlers: [].into() };
         change(&mut report, &mut stats);
         report.handlers.push(stats);
         report
@@ -102,6 +103,7 @@ mod tests {
         assert!(report(|_, _| {}).is_clean());
         assert!(report(|_, stats| stats.coalesced = 1).is_clean(), "no text is lost");
         assert!(!report(|report, _| report.closed_runs = 1).is_clean());
+        assert!(!report(|report, _| report.unfinished.push("work".into())).is_clean());
         assert!(!report(|_, stats| stats.failed = 1).is_clean());
         assert!(!report(|_, stats| stats.dropped = 1).is_clean());
         assert!(!report(|_, stats| stats.refused_runs = 1).is_clean());
