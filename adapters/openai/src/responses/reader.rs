@@ -48,7 +48,6 @@ const SILENT: [&str; 6] = [
 ];
 
 /// What an event means.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each chunk")]
 pub(crate) enum Meaning {
     Chunk(Chunk),
     /// The last chunk. Nothing comes after it.
