@@ -104,7 +104,7 @@ fn its_service_streams_an_answer_and_says_how_the_request_ended() {
     let said = lines.next().unwrap().unwrap();
     assert_eq!(said, format!("answered with {} characters", JOKE.concat().chars().count()));
     let log = fs::read_to_string(place.path().join("audit.jsonl")).unwrap();
-    assert!(log.contains("\"chat_model_start\""), "{log}");
+    assert!(log.contains("\"on_chat_model_start\""), "{log}");
 }
 
 #[test]

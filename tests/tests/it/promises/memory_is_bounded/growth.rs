@@ -90,7 +90,7 @@ on_every_runtime! {
 
     /// So many beside each other that a look at all siblings for each event would not come to an end.
     async fn very_many_children_of_one_run_come_to_their_ends(rt) {
-        const CHILDREN: usize = 40_000;
+        const CHILDREN: usize = 80_000;
         let counted = Arc::new(Mutex::new(0));
         let counts = counted.clone();
         let handler = handler_fn(move |_, _| {
