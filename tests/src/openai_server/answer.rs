@@ -111,10 +111,8 @@ impl Answer {
             json!({"type": "response.output_item.done", "item": item(json!([part(&text)]), end)}),
             json!({"type": format!("response.{end}"), "response": self.response(true)}),
         ]);
-        let mut number = 0;
-        for event in events.iter_mut().flatten() {
+        for (number, event) in (0..).zip(events.iter_mut().flatten()) {
             event["sequence_number"] = json!(number);
-            number += 1;
             if event["response"].is_null() {
                 event["item_id"] = json!("msg_1");
                 event["output_index"] = json!(0);
