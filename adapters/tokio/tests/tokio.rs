@@ -173,3 +173,13 @@ fn unconstrained_code_on_a_multi_thread_runtime_is_not_detected() {
     };
     assert_eq!(multi_thread().block_on(on_a_task(unconstrained(task))), 3 + 2 * 3);
 }
+
+#[test]
+fn a_wait_is_an_error_when_a_runtime_that_no_thread_drives_is_dropped() {
+    let (runtime, count) = (current_thread(), Arc::default());
+    let waits = waiting(&runtime, &count);
+    drop(runtime);
+    let waited = waits.join().expect("a thread");
+    assert!(matches!(waited, Err(EmitError::RuntimeGone(_))), "{waited:?}");
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}

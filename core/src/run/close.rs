@@ -194,6 +194,12 @@ impl Run {
         state.driven = false;
         after.wake_emitter = true;
         if state.phase != Phase::Closing {
+            // An emitter on a thread of its own cannot poll the event, and another driver would be
+            // dropped, too. The fan-out reports the calls that it has not made.
+            if core::mem::take(&mut state.waits_for_driver) && state.in_flight {
+                crate::util::drop_quietly((state.carrier.take(), state.fan_out.take()));
+                state.in_flight = false;
+            }
             return;
         }
         // What is in flight reports itself when the run is dropped. The end reports here.

@@ -203,6 +203,7 @@ impl Run {
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
         if cell.driven || (remote && self.has_handlers_here()) {
+            cell.waits_for_driver = remote;
             self.wait_for_driver(cell, cx);
             return Poll::Pending;
         }

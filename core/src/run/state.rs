@@ -145,6 +145,8 @@ pub(super) struct State {
     pub(super) seats: Seats,
     /// Whether the emitter of the event in flight waits for its outcome.
     pub(super) awaited: bool,
+    /// Whether that emitter blocks its thread, and a driver has to poll the event.
+    pub(super) waits_for_driver: bool,
     /// What few runs have, or have at their end only.
     pub(super) rare: Option<Box<Rare>>,
     /// Whether the event in flight is a token. Then the next one probably is one, too.
@@ -260,6 +262,7 @@ impl Run {
                     inside: None,
                     seats: Seats::default(),
                     awaited: false,
+                    waits_for_driver: false,
                     rare: None,
                     streams: false,
                     ends: false,
