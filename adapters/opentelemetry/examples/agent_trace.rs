@@ -1,6 +1,6 @@
 //! An agent's trace, sent to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names.
 //!
-//! cargo run -p rappel-opentelemetry --example agent
+//! cargo run -p rappel-opentelemetry --example agent_trace
 //!
 //! With Phoenix on this machine: `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:6006`. The answers of
 //! the model and of the tool are made up.
