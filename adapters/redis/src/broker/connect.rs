@@ -131,7 +131,8 @@ pub(crate) fn error_of(error: RedisError, address: &str) -> Error {
     if says("WRONGPASS") {
         return Error::WrongPassword;
     }
-    if says("NOAUTH") {
+    // The latter if the first command is long.
+    if says("NOAUTH") || text.contains("unauthenticated") {
         return Error::PasswordNeeded;
     }
     if says("OOM") || text.contains("OOM: ") {

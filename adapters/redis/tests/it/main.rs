@@ -1,0 +1,13 @@
+//! What users of the crate notice. The tests with a server start `redis-server`, if it is installed.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod another_broker;
+mod docs;
+mod errors;
+mod groups;
+mod scene;
+mod traces;
+#[cfg(feature = "tls")]
+mod tls;
