@@ -10,7 +10,9 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// The address cannot be used.
-    #[error("the address is not usable: {0}; write redis://host:port/, or rediss:// with the feature `tls`")]
+    #[error(
+        "the address is not usable: {0}; write redis://host:port/, or rediss:// with the feature `tls`"
+    )]
     Address(String),
     /// There is no connection, or no answer came in time. Whether the call was done is not known.
     #[error("no answer from {address}: {source}")]
@@ -21,7 +23,9 @@ pub enum Error {
         source: Arc<dyn StdError + Send + Sync>,
     },
     /// The user or the password is wrong.
-    #[error("the user or the password is wrong: set them in the address, redis://user:password@host/")]
+    #[error(
+        "the user or the password is wrong: set them in the address, redis://user:password@host/"
+    )]
     WrongPassword,
     /// The server asks for a password, and the address has none.
     #[error("the server asks for a password: set it in the address, redis://:password@host/")]
@@ -41,7 +45,9 @@ pub enum Error {
         since: &'static str,
     },
     /// The namespace has another number of partitions.
-    #[error("the namespace has {there} partitions, and not {asked}: use that number, or another namespace")]
+    #[error(
+        "the namespace has {there} partitions, and not {asked}: use that number, or another namespace"
+    )]
     Partitions {
         /// How many this program asks for.
         asked: u32,

@@ -40,10 +40,12 @@ impl RedisAdmin {
     /// Connects.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]. [`Error::Setting`] if the namespace is not there.
     pub fn new(redis: impl Into<Connect>, namespace: &str) -> Result<Self, Error> {
         let mut broker = RedisBroker::new(&redis.into(), Keys::new(namespace, ""), "")?;
-        let partitions = broker.check(None)?;
+        broker.check()?;
+        let missing = Error::Setting("the namespace has no publisher yet: check its name");
+        let partitions = broker.partitions(None)?.ok_or(missing)?;
         Ok(Self { broker, partitions })
     }
 

@@ -21,3 +21,8 @@ pub use lag::{Lag, RedisAdmin};
 pub use partition::partition_of;
 pub use publisher::{PublisherBuilder, PublisherCounts, PublisherHandle, RedisPublisher};
 pub use worker::{Incomplete, OnHandlerError, RedisWorker, WorkerCounts, WorkerHandle};
+
+/// The programs of the page `docs/redis.md` compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/redis.md")]
+struct Page;

@@ -223,12 +223,7 @@ impl Broker for MemoryBroker {
         }))
     }
 
-    fn commit(
-        &mut self,
-        partition: u32,
-        epoch: u64,
-        commit: &Commit,
-    ) -> Result<Option<()>, Error> {
+    fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {
         let done = self.fenced(partition, epoch, |group| {
             group.position = group.position.max(commit.position);
             for (root, done) in &commit.done {

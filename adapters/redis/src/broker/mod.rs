@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rappel_core::RunId;
 
+pub use connect::Connect;
 pub use memory::{MemoryBroker, MemoryStore};
 pub(crate) use redis::RedisBroker;
-pub use connect::Connect;
 
 use crate::entry::{Entry, Fields};
 use crate::error::Error;
@@ -73,12 +73,7 @@ pub trait Broker: Send {
     ///
     /// # Errors
     /// Those of the server.
-    fn commit(
-        &mut self,
-        partition: u32,
-        epoch: u64,
-        commit: &Commit,
-    ) -> Result<Option<()>, Error>;
+    fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error>;
 
     /// Adds to the group's dead letters: each entry's fields, its id and the reason.
     ///

@@ -50,9 +50,6 @@ const NEEDED: [(&str, &str); 16] = [
 /// The layout of the keys.
 const LAYOUT: &str = "1";
 
-/// The number of partitions of a new namespace.
-const PARTITIONS: u32 = 16;
-
 impl RedisBroker {
     pub(crate) fn new(connect: &Connect, keys: Keys, owner: &str) -> Result<Self, Error> {
         let (client, address) = connect.client()?;
@@ -65,8 +62,8 @@ impl RedisBroker {
         self
     }
 
-    /// Checks that the server has what is needed, and returns the number of partitions.
-    pub(crate) fn check(&mut self, partitions: Option<u32>) -> Result<u32, Error> {
+    /// Checks that the server has what is needed.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
         let mut info = cmd("COMMAND");
         info.arg("INFO");
         for (name, _) in NEEDED {
@@ -91,22 +88,29 @@ impl RedisBroker {
             }
             other => drop(other?),
         }
+        Ok(())
+    }
+
+    /// Returns the number of partitions, which is that of the first who asks for a number. `None` if
+    /// there is none yet.
+    pub(crate) fn partitions(&mut self, asked: Option<u32>) -> Result<Option<u32>, Error> {
         let meta = self.keys.meta();
-        let mut set = cmd("HSETNX");
-        set.arg(&meta).arg("layout").arg(LAYOUT);
-        let _: i64 = self.call(&set)?;
-        let mut set = cmd("HSETNX");
-        set.arg(&meta).arg("partitions").arg(partitions.unwrap_or(PARTITIONS));
-        let _: i64 = self.call(&set)?;
+        if let Some(asked) = asked {
+            for (name, value) in [("layout", LAYOUT.to_owned()), ("partitions", asked.to_string())]
+            {
+                let mut set = cmd("HSETNX");
+                self.call::<i64>(set.arg(&meta).arg(name).arg(value))?;
+            }
+        }
         let mut get = cmd("HMGET");
         get.arg(&meta).arg("layout").arg("partitions");
-        let (layout, there): (String, u32) = self.call(&get)?;
-        if layout != LAYOUT {
+        let (layout, there): (Option<String>, Option<u32>) = self.call(&get)?;
+        if let Some(layout) = layout.filter(|layout| layout != LAYOUT) {
             return Err(Error::Layout(layout));
         }
-        match partitions {
-            Some(asked) if asked != there => Err(Error::Partitions { asked, there }),
-            _ => Ok(there),
+        match (asked, there) {
+            (Some(asked), Some(there)) if asked != there => Err(Error::Partitions { asked, there }),
+            _ => Ok(there.filter(|there| *there > 0)),
         }
     }
 
@@ -188,7 +192,9 @@ fn entries_of(value: Value) -> Result<Vec<(StreamId, Fields)>, Error> {
             None => return Ok(Vec::new()),
         },
         streams => match list(streams)?.pop() {
-            Some(stream) => list(stream)?.pop().ok_or_else(|| answer("a stream without entries"))?,
+            Some(stream) => {
+                list(stream)?.pop().ok_or_else(|| answer("a stream without entries"))?
+            }
             None => return Ok(Vec::new()),
         },
     };
@@ -296,12 +302,7 @@ impl Broker for RedisBroker {
         }
     }
 
-    fn commit(
-        &mut self,
-        partition: u32,
-        epoch: u64,
-        commit: &Commit,
-    ) -> Result<Option<()>, Error> {
+    fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {
         let keys = self.keys.clone();
         let mut script = scripts::COMMIT.key(keys.group(partition));
         script.key(keys.positions(partition)).key(keys.done(partition));

@@ -131,6 +131,9 @@ impl RedisPublisher {
     }
 }
 
+/// The number of partitions of a new namespace.
+const PARTITIONS: u32 = 16;
+
 impl PublisherBuilder {
     /// Sets the namespace: what all keys begin with. The default is `rappel`.
     pub fn namespace(mut self, namespace: &str) -> Self {
@@ -200,7 +203,11 @@ impl PublisherBuilder {
     pub fn build(self) -> Result<RedisPublisher, Error> {
         let keys = Keys::new(&self.namespace, "");
         let mut broker = RedisBroker::new(&self.connect, keys, "")?.with_cap(self.cap);
-        let partitions = broker.check(self.partitions)?;
+        broker.check()?;
+        let partitions = match (self.partitions, broker.partitions(self.partitions)?) {
+            (_, Some(there)) => there,
+            (asked, None) => broker.partitions(asked.or(Some(PARTITIONS)))?.unwrap_or(PARTITIONS),
+        };
         Ok(self.over(partitions, broker))
     }
 
@@ -261,9 +268,8 @@ impl CallbackHandler for RedisPublisher {
         };
         let mut state = self.shared.state();
         if state.connected && state.buffer.is_full_for(&entry) {
-            let enough = |state: &sender::State| {
-                !state.connected || !state.buffer.is_full_for(&entry)
-            };
+            let enough =
+                |state: &sender::State| !state.connected || !state.buffer.is_full_for(&entry);
             state = self.shared.wait(state, self.wait_for_room, enough);
         }
         let was_empty = state.buffer.is_empty();

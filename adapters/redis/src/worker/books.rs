@@ -63,9 +63,8 @@ pub(crate) enum Took {
 
 impl Books {
     pub(crate) fn new(taken: &Taken, max_open: usize) -> Self {
-        let known = |(root, done): &(RunId, Done)| {
-            (*root, DoneTrace { done: *done, firsts: Vec::new() })
-        };
+        let known =
+            |(root, done): &(RunId, Done)| (*root, DoneTrace { done: *done, firsts: Vec::new() });
         Self {
             max_open: max_open.max(1),
             cursor: taken.position,
@@ -98,7 +97,8 @@ impl Books {
                 Ending::Closed | Ending::Dead => return counted(Took::Late),
                 Ending::Whole => {
                     let open = self.traces.contains_key(&root);
-                    let begins = read.as_ref().is_some_and(|read| begins_again(read, &known.firsts));
+                    let begins =
+                        read.as_ref().is_some_and(|read| begins_again(read, &known.firsts));
                     if !open && !begins {
                         return counted(Took::Repeated);
                     }
@@ -284,14 +284,17 @@ impl Books {
     pub(crate) fn commit(&self, oldest: u64) -> Option<Commit> {
         let position = self.position();
         let done = |root: &RunId| self.done.get(root).map(|known| (*root, known.done));
-        let keep = |(_, done): &(RunId, Done)| {
-            done.through > position || done.how != Ending::Whole
-        };
+        let keep = |(_, done): &(RunId, Done)| done.through > position || done.how != Ending::Whole;
         let commit = Commit {
             position,
             done: self.uncommitted.iter().filter_map(done).filter(keep).collect(),
             forget: self.forgettable(position, oldest).map(|(_, root)| root).collect(),
-            clear: self.clear.iter().filter(|root| self.traces.contains_key(root)).copied().collect(),
+            clear: self
+                .clear
+                .iter()
+                .filter(|root| self.traces.contains_key(root))
+                .copied()
+                .collect(),
         };
         let nothing = self.uncommitted.is_empty() && commit.clear.is_empty();
         (!nothing || position > self.committed).then_some(commit)

@@ -234,8 +234,7 @@ impl Calls for HandlerCalls {
 
     fn is_flushed(&mut self) -> bool {
         let now = self.clock.now();
-        let (mut flush, since) =
-            self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
+        let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
         if Pin::new(&mut flush).poll(&mut cx).is_ready() {

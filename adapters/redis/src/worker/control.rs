@@ -89,9 +89,10 @@ impl Control {
             }
         });
         // From the worker's random name.
-        let offset = shared.id.bytes().fold(0u32, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
-        });
+        let offset = shared
+            .id
+            .bytes()
+            .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         Ok(Self {
             partitions: partitions.max(1),
             connect,
@@ -190,7 +191,8 @@ impl Control {
         let broker = (self.connect)()?;
         let (clock, counts) = (self.clock.clone(), self.shared.counts.clone());
         let (settings, failures) = (self.settings.clone(), self.failures.clone());
-        let (callbacks, shared, held) = (self.callbacks.clone(), self.shared.clone(), lease.clone());
+        let (callbacks, shared, held) =
+            (self.callbacks.clone(), self.shared.clone(), lease.clone());
         let work = move || {
             let timeout = settings.handler_timeout;
             let calls = HandlerCalls::new(

@@ -20,10 +20,10 @@ use std::time::Duration;
 use rappel_core::CallbackManager;
 
 use self::control::Control;
-pub use self::counts::WorkerCounts;
 use self::counts::Counts;
-use self::settings::Settings;
+pub use self::counts::WorkerCounts;
 pub use self::settings::OnHandlerError;
+use self::settings::Settings;
 pub use self::trace::Incomplete;
 use crate::broker::{Broker, Connect, RedisBroker};
 use crate::error::Error;
@@ -127,7 +127,7 @@ impl RedisWorker {
     }
 
     /// Sets the number of partitions, which a namespace keeps for good. Without it the worker takes
-    /// the number that is there, or 16 for a new namespace.
+    /// the number that is there, and waits for a publisher if the namespace is new.
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = Some(partitions.max(1));
         self
@@ -209,7 +209,17 @@ impl RedisWorker {
         // A call that takes longer than that would cost the lease.
         let connect = self.connect.clone().at_most(self.settings.lease / 4);
         let broker = move |id: &str| RedisBroker::new(&connect, keys.clone(), id);
-        let partitions = broker(&self.shared.id)?.check(self.partitions)?;
+        let mut first = broker(&self.shared.id)?;
+        first.check()?;
+        let partitions = loop {
+            if let Some(partitions) = first.partitions(self.partitions)? {
+                break partitions;
+            }
+            if self.shared.is_stopped() {
+                return Ok(self.shared.counts.snapshot());
+            }
+            self.shared.sleep(Duration::from_millis(100));
+        };
         let id = self.shared.id.clone();
         self.over(partitions, move || Ok(Box::new(broker(&id)?) as _), callbacks)
     }

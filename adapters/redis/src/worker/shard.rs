@@ -353,7 +353,8 @@ impl Shard {
             return Ok(());
         }
         let server = broker.now()?;
-        let (after, age) = (millis(self.settings.orphan_after), millis(self.settings.max_trace_age));
+        let (after, age) =
+            (millis(self.settings.orphan_after), millis(self.settings.max_trace_age));
         let (mut old, mut idle) = (Vec::new(), Vec::new());
         for (root, trace) in self.books.open().filter(|(_, trace)| trace.closing.is_none()) {
             if server.saturating_sub(trace.first.ms) >= age {
@@ -451,11 +452,7 @@ impl Shard {
     }
 
     /// Takes what was done before the open traces were handed over.
-    pub(crate) fn handed_over(
-        &mut self,
-        finished: Vec<(RunId, Outcome)>,
-        calls: &mut dyn Calls,
-    ) {
+    pub(crate) fn handed_over(&mut self, finished: Vec<(RunId, Outcome)>, calls: &mut dyn Calls) {
         self.take_outcomes(finished, calls);
     }
 

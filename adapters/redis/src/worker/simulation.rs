@@ -197,12 +197,7 @@ impl Broker for Faulty {
         self.call(move |inner| inner.begin(partition, epoch, &roots))
     }
 
-    fn commit(
-        &mut self,
-        partition: u32,
-        epoch: u64,
-        commit: &Commit,
-    ) -> Result<Option<()>, Error> {
+    fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {
         let commit = commit.clone();
         self.call(move |inner| inner.commit(partition, epoch, &commit))
     }
@@ -261,13 +256,23 @@ struct SimCalls {
 }
 
 impl SimCalls {
+    /// The handler in the background handles what it has, in its own time.
+    fn go_on_in_the_background(&mut self) {
+        if !self.world.one_in(2) {
+            let whole = std::mem::take(&mut self.unflushed);
+            self.world.state().whole.extend(whole);
+        }
+    }
+
     fn handle(&mut self, root: RunId, item: &Item) {
         let mut state = self.world.state();
         state.calls += 1;
         let jumped = self.world.jumped.load(Ordering::Relaxed) > 0;
         if !jumped && state.epochs.get(&self.partition) != Some(&self.lease.epoch) {
             let epoch = self.lease.epoch;
-            state.wrong.push(format!("a call of epoch {epoch} after another worker has taken over"));
+            state
+                .wrong
+                .push(format!("a call of epoch {epoch} after another worker has taken over"));
         }
         match item {
             Item::Record(record) => {
@@ -303,6 +308,7 @@ impl Calls for SimCalls {
     }
 
     fn finished(&mut self) -> Vec<(RunId, Outcome)> {
+        self.go_on_in_the_background();
         let mut finished = Vec::new();
         for (root, items) in std::mem::take(&mut self.in_flight) {
             let mut left = items.into_iter();
@@ -332,12 +338,8 @@ impl Calls for SimCalls {
     }
 
     fn is_flushed(&mut self) -> bool {
-        if self.world.one_in(3) {
-            return false;
-        }
-        let whole = std::mem::take(&mut self.unflushed);
-        self.world.state().whole.extend(whole);
-        true
+        self.go_on_in_the_background();
+        self.unflushed.is_empty()
     }
 
     fn has_failed(&mut self, _: RunId) -> bool {
@@ -463,7 +465,15 @@ struct Publisher {
     alive: bool,
 }
 
-fn record(source: &str, root: RunId, run: RunId, seq: u64, tseq: u64, kind: &str, time: u64) -> Entry {
+fn record(
+    source: &str,
+    root: RunId,
+    run: RunId,
+    seq: u64,
+    tseq: u64,
+    kind: &str,
+    time: u64,
+) -> Entry {
     let (parent, data) = match kind {
         "on_chain_start" => (root, r#"{"name":"n","inputs":null}"#),
         "on_chain_end" => (root, r#"{"outputs":null}"#),
@@ -479,7 +489,12 @@ fn record(source: &str, root: RunId, run: RunId, seq: u64, tseq: u64, kind: &str
 /// The records of traces, side by side.
 fn script(world: &World, source: &str) -> Vec<(Entry, crate::publisher::Effect)> {
     use crate::publisher::Effect::{Ends, Neither, Starts};
-    let id = || RunId::v7(Duration::ZERO, (world.below(u64::MAX) as u128).to_be_bytes()[6..].try_into().unwrap());
+    let id = || {
+        RunId::v7(
+            Duration::ZERO,
+            (world.below(u64::MAX) as u128).to_be_bytes()[6..].try_into().unwrap(),
+        )
+    };
     let mut traces: Vec<VecDeque<_>> = Vec::new();
     for _ in 0..1 + world.below(6) {
         let (root, time) = (id(), world.below(1 << 50));
@@ -560,7 +575,8 @@ fn simulate(seed: u64) -> Result<(), String> {
         calls: 0,
         wrong: Vec::new(),
     };
-    let world = Arc::new(World { now, jumped, state: Mutex::new(state), workers: Mutex::default() });
+    let world =
+        Arc::new(World { now, jumped, state: Mutex::new(state), workers: Mutex::default() });
     let start = |world: &Arc<World>| Some(Box::new(Worker::new(world, &store)));
     for _ in 0..1 + world.below(3) {
         let worker = start(&world);

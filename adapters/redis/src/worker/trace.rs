@@ -145,7 +145,8 @@ pub(crate) fn begins_again(read: &Read, firsts: &[RunId]) -> bool {
     let Some(record) = &read.record else { return false };
     let is_start = kind_of(record).is_some_and(EventKind::is_start);
     // A custom event of no run is a trace by itself.
-    read.tseq == 0 && (record.run_kind == RunKind::None || is_start && !firsts.contains(&record.run))
+    read.tseq == 0
+        && (record.run_kind == RunKind::None || is_start && !firsts.contains(&record.run))
 }
 
 pub(crate) fn kind_of(record: &EventRecord) -> Option<EventKind> {

@@ -15,9 +15,8 @@ fn publishers_and_workers_need_no_redis() {
     // The address is not used.
     let publisher = RedisPublisher::new("").over(2, store.broker(""));
     let (here, there) = (Log::default(), Log::default());
-    let callbacks = publisher
-        .register(CallbackManager::new(Threads::new()))
-        .with_handler(here.handler());
+    let callbacks =
+        publisher.register(CallbackManager::new(Threads::new())).with_handler(here.handler());
     let worker = RedisWorker::new("").lease(Duration::from_millis(500));
     let (handle, of_worker) = (worker.handle(), store.clone());
     let manager = CallbackManager::new(Threads::new()).with_handler(there.handler());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rappel_redis::{RedisAdmin, RedisPublisher};
-use rappel_threads::prelude::*;
 use rappel_threads::json;
+use rappel_threads::prelude::*;
 
 use crate::scene::{Log, play, publisher, start, with, worker};
 use crate::support::{Server, wait_until};
@@ -78,7 +78,11 @@ fn a_hard_cap_cuts_counts_and_makes_traces_incomplete() {
     });
     running.stop();
     let whole = log.root_ends().iter().filter(|end| end.error.is_none()).count();
-    assert_eq!(log.root_ends().len(), whole, "of a trace without its beginning nothing is handed out");
+    assert_eq!(
+        log.root_ends().len(),
+        whole,
+        "of a trace without its beginning nothing is handed out"
+    );
 }
 
 #[test]

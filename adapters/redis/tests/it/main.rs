@@ -8,6 +8,6 @@ mod docs;
 mod errors;
 mod groups;
 mod scene;
-mod traces;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;

@@ -102,7 +102,8 @@ pub(crate) fn publisher(url: &str) -> CallbackManager {
 
 /// A chain with a model's run.
 pub(crate) fn play(callbacks: &CallbackManager, tokens: usize) {
-    let chain = callbacks.on_chain_start(ChainStart::new("answer", json!({"q": 1}))).wait().unwrap();
+    let chain =
+        callbacks.on_chain_start(ChainStart::new("answer", json!({"q": 1}))).wait().unwrap();
     let mut model = chain.child().on_llm_start(LlmStart::new("model", "hi")).wait().unwrap();
     for number in 0..tokens {
         model.on_llm_new_token(format!("t{number}")).wait().unwrap();

@@ -43,15 +43,14 @@ fn an_open_trace_is_handed_over_and_replayed_whole() {
     let callbacks = publisher(&server.url());
     let (first, second) = (Log::default(), Log::default());
     let running = start(worker(&server.url()), with(&first));
-    let mut chain =
-        callbacks.on_chain_start(ChainStart::new("answer", json!(1))).wait().unwrap();
+    let mut chain = callbacks.on_chain_start(ChainStart::new("answer", json!(1))).wait().unwrap();
     chain.on_text("half").wait().unwrap();
     wait_until("the first half", || first.all().len() == 2);
     let counts = running.stop();
     assert_eq!(counts.handed_over, 1);
     let end = first.root_ends().remove(0);
     assert_eq!(end.error.as_deref(), Some("handed_over"));
-    assert!(end.made_up);
+    assert!(end.made_up && end.delivery.is_some_and(|delivery| delivery.epoch == 1));
     let running = start(worker(&server.url()), with(&second));
     chain.on_text("more").wait().unwrap();
     chain.end(json!(2)).wait().unwrap();
@@ -108,15 +107,23 @@ fn a_trace_is_begun_again_if_a_handler_fails() {
         if fails { Err("not now".into()) } else { Ok(()) }
     });
     let log = Log::default();
-    let callbacks = with(&log).with_handler(fails).on_handler_failure(|_| {});
+    let reported = Arc::new(AtomicUsize::new(0));
+    let report = reported.clone();
+    let callbacks = with(&log).with_handler(fails).on_handler_failure(move |_| {
+        report.fetch_add(1, Ordering::SeqCst);
+    });
     let worker = worker(&server.url()).on_handler_error(OnHandlerError::Retry(3));
     let running = start(worker, callbacks);
     wait_until("the trace", || running.handle.counts().whole == 1);
     let counts = running.stop();
     // Both ends of the first replay fail.
     assert_eq!((counts.failures, counts.retried), (2, 1));
+    assert_eq!(reported.load(Ordering::SeqCst), 2, "the program's own report is called, too");
     let attempts: Vec<_> = log.root_ends().iter().map(|seen| seen.delivery.unwrap()).collect();
-    assert_eq!(attempts.iter().map(|d| (d.attempt, d.replayed)).collect::<Vec<_>>(), [(1, false), (2, true)]);
+    assert_eq!(
+        attempts.iter().map(|d| (d.attempt, d.replayed)).collect::<Vec<_>>(),
+        [(1, false), (2, true)]
+    );
 }
 
 #[test]
@@ -256,7 +263,12 @@ fn a_trace_that_kills_its_workers_goes_to_the_dead_letters() {
     // Two workers have begun it and were killed.
     let mut connection = server.connection();
     let key = format!("rappel:{{{}}}:attempts:default", partition_of(root, 4));
-    redis::cmd("HSET").arg(key).arg(root.to_string()).arg("2:77").query::<i64>(&mut connection).unwrap();
+    redis::cmd("HSET")
+        .arg(key)
+        .arg(root.to_string())
+        .arg("2:77")
+        .query::<i64>(&mut connection)
+        .unwrap();
     let log = Log::default();
     let running = start(worker(&server.url()), with(&log));
     wait_until("the traces", || {
@@ -296,7 +308,10 @@ fn a_publisher_goes_on_when_redis_comes_back_and_refuses_whole_traces_before() {
     let counts = handle.counts();
     assert_eq!(counts.buffered, 0);
     assert_eq!(counts.accepted, counts.published);
-    assert_eq!(counts.accepted + counts.refused_records, before.accepted + before.refused_records + 300);
+    assert_eq!(
+        counts.accepted + counts.refused_records,
+        before.accepted + before.refused_records + 300
+    );
     let log = Log::default();
     let running = start(worker(&server.url()), with(&log));
     let records = counts.published;

@@ -83,7 +83,9 @@ fn handled(files: &[std::path::PathBuf], balance: &mut Balance) -> Handled {
             }
             if tseq != *expected {
                 let name = file.display();
-                balance.out_of_order.push(format!("{name}: {kind} {tseq}, not {expected}, of {root}"));
+                balance
+                    .out_of_order
+                    .push(format!("{name}: {kind} {tseq}, not {expected}, of {root}"));
             }
             *expected = tseq + 1;
             all.numbers.entry(root.clone()).or_default().insert(tseq);

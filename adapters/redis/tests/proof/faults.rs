@@ -41,7 +41,8 @@ impl Plan {
             Fault::Cut,
             Fault::Full,
         ];
-        let often = [Fault::KillWorker, Fault::KillWorker, Fault::StopWorker, Fault::Stall, Fault::Cut];
+        let often =
+            [Fault::KillWorker, Fault::KillWorker, Fault::StopWorker, Fault::Stall, Fault::Cut];
         for _ in 0..traces / 500 {
             faults.push(often[rng.usize(..often.len())]);
         }
@@ -185,7 +186,7 @@ impl Fleet {
         }
         let until = Instant::now() + most;
         drop(self.server.connection());
-        let mut admin = RedisAdmin::new(self.server.url(), "rappel").expect("a connection");
+        let mut admin = RedisAdmin::new(self.server.url(), "rappel").expect("a namespace");
         while Instant::now() < until {
             self.revive();
             let lag = admin.lag("proof").expect("the lag");

@@ -56,13 +56,10 @@ pub(crate) fn publish(arguments: &[String]) {
         }
     };
     let handle = publisher.handle();
-    let ledger = Ledger {
-        handle: handle.clone(),
-        publisher,
-        file: File::create(file).expect("a file"),
-    };
-    let callbacks = CallbackManager::new(Threads::new())
-        .with_handler_options(ledger, Delivery::pipelined(64));
+    let ledger =
+        Ledger { handle: handle.clone(), publisher, file: File::create(file).expect("a file") };
+    let callbacks =
+        CallbackManager::new(Threads::new()).with_handler_options(ledger, Delivery::pipelined(64));
     const THREADS: usize = 4;
     thread::scope(|scope| {
         for number in 0..THREADS {
@@ -102,10 +99,6 @@ fn trace(callbacks: &CallbackManager) {
     chain.end(json!("because")).wait().expect("an end");
 }
 
-fn wait_for(port: &str) -> Result<(), rappel_redis::Error> {
-    rappel_redis::RedisAdmin::new(connect(port), "rappel").map(drop)
-}
-
 /// `work PORT FILE`, until its standard input is closed.
 pub(crate) fn work(arguments: &[String]) {
     let [port, file] = arguments else { panic!("work PORT FILE") };
@@ -126,11 +119,6 @@ pub(crate) fn work(arguments: &[String]) {
         Ok(())
     });
     let callbacks = CallbackManager::new(Threads::new()).with_handler(writes);
-    // The server may be away when the process starts.
-    while let Err(error) = wait_for(port) {
-        assert!(error.is_transient(), "{error}");
-        thread::sleep(Duration::from_millis(100));
-    }
     let worker = RedisWorker::new(connect(port))
         .group("proof")
         .lease(LEASE)
@@ -145,7 +133,7 @@ pub(crate) fn work(arguments: &[String]) {
         std::process::exit(9);
     });
     let counts = worker.run(callbacks).unwrap_or_else(|error| {
-        // It went away once more: the next process tries again.
+        // The server is away: another process tries again.
         eprintln!("{error}");
         std::process::exit(if error.is_transient() { 3 } else { 4 })
     });

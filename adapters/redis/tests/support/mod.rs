@@ -22,7 +22,9 @@ impl Server {
         let server = Self::new(arguments).and_then(|mut server| server.run().map(|()| server));
         match server {
             Ok(server) => Some(server),
-            Err(error) if std::env::var_os("CI_STRICT").is_some() => panic!("redis-server: {error}"),
+            Err(error) if std::env::var_os("CI_STRICT").is_some() => {
+                panic!("redis-server: {error}")
+            }
             Err(error) => {
                 eprintln!("NOT CHECKED: redis-server cannot be started: {error}");
                 None
@@ -41,7 +43,11 @@ impl Server {
         let port = self.port.to_string();
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
-            .args(if self.arguments.iter().any(|a| a == "--port") { vec![] } else { vec!["--port", &port] })
+            .args(if self.arguments.iter().any(|a| a == "--port") {
+                vec![]
+            } else {
+                vec!["--port", &port]
+            })
             .args(&self.arguments)
             .current_dir(self.directory.path())
             .stdout(Stdio::null())
