@@ -4,6 +4,8 @@
 //!
 //! Server, publisher and worker share this machine's processors.
 
+#![allow(clippy::unwrap_used, reason = "a bench")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -37,7 +39,7 @@ fn start(
 ) -> (WorkerHandle, thread::JoinHandle<()>) {
     let worker = RedisWorker::new(server.url()).namespace(namespace);
     let handle = worker.handle();
-    (handle, thread::spawn(move || drop(worker.run(callbacks).unwrap())))
+    (handle, thread::spawn(move || assert!(worker.run(callbacks).is_ok())))
 }
 
 fn trace(callbacks: &CallbackManager) {

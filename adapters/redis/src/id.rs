@@ -60,6 +60,7 @@ pub struct StreamIdError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::StreamId;
 

@@ -23,6 +23,7 @@ pub fn partition_of(root: RunId, partitions: u32) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::partition_of;
 

@@ -235,6 +235,7 @@ impl Broker for MemoryBroker {
             });
             commit.forget.iter().for_each(|root| {
                 group.done.remove(root);
+                group.attempts.remove(root);
             });
         });
         self.partition(partition, |partition| {
@@ -262,10 +263,10 @@ impl Broker for MemoryBroker {
         Ok(self.fenced(partition, epoch, |group| {
             group.lease = None;
             for root in open {
-                if let Some((attempts, last)) = group.attempts.get_mut(root) {
-                    if *last == epoch {
-                        (*attempts, *last) = (attempts.saturating_sub(1), 0);
-                    }
+                if let Some((attempts, last)) = group.attempts.get_mut(root)
+                    && *last == epoch
+                {
+                    (*attempts, *last) = (attempts.saturating_sub(1), 0);
                 }
             }
         }))

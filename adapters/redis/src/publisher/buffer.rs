@@ -199,6 +199,7 @@ impl Buffer {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use rappel_core::RunId;
 

@@ -147,10 +147,12 @@ fn next(shared: &Shared, pace: &Pace, pause: Duration, beat_at: Instant) -> Next
         let empty = state.buffer.is_empty();
         let hurry = state.stop || state.flushing > 0 || lingered;
         let full = state.buffer.records() >= pace.batch;
-        if now >= paused_until && !empty && (hurry || full) {
-            if let Some((partition, batch)) = state.buffer.batch(pace.batch) {
-                return Next::Batch(partition, batch);
-            }
+        if now >= paused_until
+            && !empty
+            && (hurry || full)
+            && let Some((partition, batch)) = state.buffer.batch(pace.batch)
+        {
+            return Next::Batch(partition, batch);
         }
         if now >= beat_at {
             return Next::Beat;

@@ -24,8 +24,10 @@ pub(crate) struct Books {
     by_first: BTreeMap<StreamId, RunId>,
     ready: VecDeque<RunId>,
     done: BTreeMap<RunId, DoneTrace>,
-    /// Done traces that the broker knows, or has to be told of, by their last entries.
+    /// Done traces that the broker knows, or has to be told of, by their last entries: those that
+    /// were whole, and those that were closed.
     above: BTreeMap<StreamId, RunId>,
+    closed: BTreeMap<StreamId, RunId>,
     /// Done traces that only this process knows, oldest first.
     remembered: VecDeque<(RunId, StreamId)>,
     uncommitted: BTreeSet<RunId>,
@@ -65,6 +67,10 @@ impl Books {
     pub(crate) fn new(taken: &Taken, max_open: usize) -> Self {
         let known =
             |(root, done): &(RunId, Done)| (*root, DoneTrace { done: *done, firsts: Vec::new() });
+        let by_end = |whole: bool| {
+            let ends = taken.done.iter().filter(|(_, done)| (done.how == Ending::Whole) == whole);
+            ends.map(|(root, done)| (done.through, *root)).collect()
+        };
         Self {
             max_open: max_open.max(1),
             cursor: taken.position,
@@ -73,7 +79,8 @@ impl Books {
             by_first: BTreeMap::new(),
             ready: VecDeque::new(),
             done: taken.done.iter().map(known).collect(),
-            above: taken.done.iter().map(|(root, done)| (done.through, *root)).collect(),
+            above: by_end(true),
+            closed: by_end(false),
             remembered: VecDeque::new(),
             uncommitted: BTreeSet::new(),
             clear: Vec::new(),
@@ -275,13 +282,20 @@ impl Books {
         let done = DoneTrace { done: Done { through: trace.last, how }, firsts: trace.firsts() };
         if let Some(before) = self.done.insert(root, done) {
             self.above.remove(&before.done.through);
+            self.closed.remove(&before.done.through);
         }
-        self.above.insert(trace.last, root);
+        match how {
+            Ending::Whole => self.above.insert(trace.last, root),
+            Ending::Closed | Ending::Dead => self.closed.insert(trace.last, root),
+        };
         self.uncommitted.insert(root);
     }
 
     /// What is to be written. `oldest`: when closed traces may be forgotten, by the server's time.
     pub(crate) fn commit(&self, oldest: u64) -> Option<Commit> {
+        if !self.has_to_commit() {
+            return None;
+        }
         let position = self.position();
         let done = |root: &RunId| self.done.get(root).map(|known| (*root, known.done));
         let keep = |(_, done): &(RunId, Done)| done.through > position || done.how != Ending::Whole;
@@ -296,8 +310,12 @@ impl Books {
                 .copied()
                 .collect(),
         };
-        let nothing = self.uncommitted.is_empty() && commit.clear.is_empty();
-        (!nothing || position > self.committed).then_some(commit)
+        Some(commit)
+    }
+
+    /// Whether there is something to be written.
+    pub(crate) fn has_to_commit(&self) -> bool {
+        !self.uncommitted.is_empty() || !self.clear.is_empty() || self.position() > self.committed
     }
 
     fn forgettable(
@@ -305,11 +323,9 @@ impl Books {
         position: StreamId,
         oldest: u64,
     ) -> impl Iterator<Item = (StreamId, RunId)> + '_ {
-        let below = self.above.range(..=position).map(|(through, root)| (*through, *root));
-        below.filter(move |(through, root)| match self.done.get(root) {
-            Some(known) => known.done.how == Ending::Whole || through.ms < oldest,
-            None => true,
-        })
+        let closed = self.closed.range(..StreamId::new(oldest, 0).min(position));
+        let all = self.above.range(..=position).chain(closed);
+        all.map(|(through, root)| (*through, *root))
     }
 
     /// A commit was written.
@@ -320,6 +336,7 @@ impl Books {
         let forgotten: Vec<_> = self.forgettable(commit.position, oldest).collect();
         for (through, root) in forgotten {
             self.above.remove(&through);
+            self.closed.remove(&through);
             self.remembered.push_back((root, through));
         }
         while self.remembered.len() > REMEMBERED {

@@ -174,10 +174,10 @@ impl Calls for HandlerCalls {
             let runs = self.runs.entry(root).or_default();
             failures.with(|known| {
                 for item in &items {
-                    if let Item::Record(record) = item {
-                        if known.insert(record.run, false).is_none() {
-                            runs.push(record.run);
-                        }
+                    if let Item::Record(record) = item
+                        && known.insert(record.run, false).is_none()
+                    {
+                        runs.push(record.run);
                     }
                 }
             });

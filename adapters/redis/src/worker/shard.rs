@@ -1,6 +1,8 @@
 //! A worker's part in one partition, step by step. It makes no handler's call by itself and never
 //! sleeps, so that tests can drive it with another clock.
 
+mod intake;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,13 +10,12 @@ use std::time::Duration;
 
 use rappel_core::{RemoteDelivery, RunId};
 
-use super::books::{Books, Took};
+use super::books::Books;
 use super::counts::{Counts, add};
 use super::lease::{Clock, Lease};
 use super::settings::{OnHandlerError, Settings};
 use super::trace::{Item, Why};
 use crate::broker::{Broker, Ending, Taken};
-use crate::entry::{self, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
 
@@ -92,10 +93,6 @@ impl From<Error> for StepError {
     fn from(error: Error) -> Self {
         Self::Broker(error)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Shard {
@@ -259,41 +256,6 @@ impl Shard {
         StepError::Lost
     }
 
-    /// Copies all entries of a trace to the dead letters.
-    fn bury_trace(&mut self, broker: &mut dyn Broker, root: RunId) -> Result<(), StepError> {
-        let Some(trace) = self.books.trace(root) else { return Ok(()) };
-        let (mut after, last) = (trace.first.before(), trace.last);
-        let reason = "the workers that replayed the trace ended in it";
-        while after < last {
-            let entries = broker.read(self.partition, after, self.settings.read, Duration::ZERO)?;
-            let Some((through, _)) = entries.last() else { break };
-            after = *through;
-            let of_trace = |(id, fields): &(StreamId, Fields)| {
-                *id <= last && entry::root_of(fields) == Some(root)
-            };
-            let letters: Vec<_> = entries.into_iter().filter(of_trace).collect();
-            self.bury(broker, &letters, reason)?;
-        }
-        self.books.finish(root, Ending::Dead);
-        add(&self.counts.dead_traces, 1);
-        Ok(())
-    }
-
-    fn bury(
-        &self,
-        broker: &mut dyn Broker,
-        letters: &[(StreamId, Fields)],
-        reason: &str,
-    ) -> Result<(), StepError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let buried = broker.bury(self.partition, self.lease.epoch, letters, reason)?;
-        buried.ok_or_else(|| self.lost())?;
-        add(&self.counts.dead_records, letters.len() as u64);
-        Ok(())
-    }
-
     /// First the handlers are flushed, then the traces are done, so that a background handler has
     /// handled their ends.
     fn flush(&mut self, calls: &mut dyn Calls) -> bool {
@@ -311,12 +273,13 @@ impl Shard {
             if !self.books.is_over(root) {
                 continue;
             }
-            if let OnHandlerError::Retry(most) = self.settings.on_handler_error {
-                if calls.has_failed(root) && self.books.begin_again(root, most) {
-                    add(&self.counts.retried, 1);
-                    calls.forget(root);
-                    continue;
-                }
+            if let OnHandlerError::Retry(most) = self.settings.on_handler_error
+                && calls.has_failed(root)
+                && self.books.begin_again(root, most)
+            {
+                add(&self.counts.retried, 1);
+                calls.forget(root);
+                continue;
             }
             let closing = self.books.trace(root).and_then(|trace| trace.closing);
             let counts = &self.counts;
@@ -344,111 +307,6 @@ impl Shard {
         self.books.committed(&commit, self.oldest);
         self.commit_at = now + self.settings.commit_every;
         Ok(true)
-    }
-
-    /// Looks for open traces of which no record came for long. All times are the server's.
-    fn look_for_orphans(&mut self, broker: &mut dyn Broker) -> Result<(), StepError> {
-        let now = self.clock.now();
-        if now < self.look_at {
-            return Ok(());
-        }
-        let server = broker.now()?;
-        let (after, age) =
-            (millis(self.settings.orphan_after), millis(self.settings.max_trace_age));
-        let (mut old, mut idle) = (Vec::new(), Vec::new());
-        for (root, trace) in self.books.open().filter(|(_, trace)| trace.closing.is_none()) {
-            if server.saturating_sub(trace.first.ms) >= age {
-                old.push(root);
-            } else if !trace.busy
-                && trace.queue.is_empty()
-                && server.saturating_sub(trace.last.ms) >= after
-            {
-                idle.push((root, trace.last, trace.open_sources()));
-            }
-        }
-        let mut alive = BTreeMap::new();
-        self.maybe_orphans.clear();
-        for (root, last, sources) in idle {
-            let mut any = false;
-            for source in sources {
-                let known = match alive.get(&source) {
-                    Some(known) => *known,
-                    None => broker.is_publisher_alive(&source)?,
-                };
-                alive.insert(source, known);
-                any |= known;
-            }
-            if !any {
-                self.maybe_orphans.insert(root, last);
-            }
-        }
-        old.into_iter().for_each(|root| self.books.close(root, Why::Old));
-        self.oldest = server.saturating_sub(age);
-        self.look_at = now + self.settings.orphan_after / 4;
-        Ok(())
-    }
-
-    fn read(&mut self, broker: &mut dyn Broker, went: bool) -> Result<bool, StepError> {
-        if !self.books.wants_more(self.settings.max_queued) {
-            return Ok(false);
-        }
-        let nothing_else = !went
-            && self.busy == 0
-            && self.flushing.is_empty()
-            && self.over.is_empty()
-            && !self.books.has_ready()
-            && self.books.commit(self.oldest).is_none();
-        let wait = if nothing_else { self.settings.wait } else { Duration::ZERO };
-        let after = self.books.cursor;
-        let entries = broker.read(self.partition, after, self.settings.read, wait)?;
-        let at_end = entries.is_empty();
-        for (id, fields) in entries {
-            self.take(broker, id, fields)?;
-        }
-        if at_end && self.books.is_caught_up() {
-            // What was read after the look at the publishers is there: no record has come.
-            for (root, last) in std::mem::take(&mut self.maybe_orphans) {
-                if self.books.trace(root).is_some_and(|trace| trace.last == last) {
-                    self.books.close(root, Why::Orphan);
-                }
-            }
-        }
-        self.books.rewind(at_end);
-        Ok(!at_end)
-    }
-
-    fn take(
-        &mut self,
-        broker: &mut dyn Broker,
-        id: StreamId,
-        fields: Fields,
-    ) -> Result<(), StepError> {
-        let is_new = !self.books.was_taken(id);
-        let (root, read) = match entry::read(&fields) {
-            Ok(read) => {
-                if is_new && self.books.is_dead(read.root) {
-                    self.bury(broker, &[(id, fields)], "its trace is in the dead letters")?;
-                }
-                (read.root, Some(read))
-            }
-            Err(unreadable) => {
-                if is_new {
-                    self.bury(broker, &[(id, fields)], &unreadable.why)?;
-                }
-                let Some(root) = unreadable.root else {
-                    self.books.skip(id);
-                    return Ok(());
-                };
-                (root, None)
-            }
-        };
-        match self.books.take(id, root, read) {
-            Took::Kept | Took::Before | Took::Deferred => {}
-            Took::Repeated => add(&self.counts.repeated, 1),
-            Took::Late => add(&self.counts.late, 1),
-            Took::Headless => add(&self.counts.incomplete, 1),
-        }
-        Ok(())
     }
 
     /// Takes what was done before the open traces were handed over.

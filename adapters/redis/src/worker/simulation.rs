@@ -3,6 +3,8 @@
 //!
 //! `SEEDS=20000 cargo test --release simulation` runs more of them, `SEED=17` only one.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -449,7 +451,7 @@ fn step_worker(world: &Arc<World>) {
     let Some((number, mut worker)) = slot else { return };
     match world.below(8) {
         0 | 1 => worker.look(),
-        2 if world.one_in(30) => worker.give_up(),
+        2 if world.one_in(10) => worker.give_up(),
         _ => worker.step(),
     }
     world.workers.lock().unwrap()[number] = Some(worker);
@@ -544,10 +546,10 @@ impl Publisher {
             if let Some((entry, effect)) = self.script.pop() {
                 self.buffer.offer(partition_of(entry.root, PARTITIONS), entry, effect);
             }
-        } else if let Some((partition, batch)) = self.buffer.batch(4) {
-            if self.broker.append(partition, &batch).is_ok() {
-                self.buffer.landed(partition);
-            }
+        } else if let Some((partition, batch)) = self.buffer.batch(4)
+            && self.broker.append(partition, &batch).is_ok()
+        {
+            self.buffer.landed(partition);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What users of the crate notice. The tests with a server start `redis-server`, if it is installed.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

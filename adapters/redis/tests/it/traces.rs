@@ -218,7 +218,10 @@ fn a_batch_that_comes_twice_is_handled_once() {
     for part in [&records[..4], &records[1..4], &records[..4], &records[4..], &records[..]] {
         part.iter().for_each(|(key, fields)| add(&mut connection, key, fields));
     }
-    wait_until("the trace", || running.handle.counts().repeated == 13);
+    wait_until("the trace", || {
+        let counts = running.handle.counts();
+        (counts.repeated, counts.whole) == (13, 1)
+    });
     let counts = running.stop();
     assert_eq!((counts.whole, counts.records, counts.incomplete), (1, 6, 0));
 }

@@ -3,6 +3,8 @@
 //!
 //! `adapters/redis/scripts/proof` runs it, ten times or larger. `cargo test --test proof` runs it once.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -71,6 +73,11 @@ fn main() {
         wrong.iter().for_each(|wrong| println!("WRONG: {wrong}"));
         println!("the files are in {}", kept.display());
         std::process::exit(1);
+    }
+    if !strict {
+        // The server may lose what it has acknowledged.
+        balance.unbalanced.iter().for_each(|lost| println!("lost with the server: {lost}"));
+        return;
     }
     println!("the books balance");
 }
