@@ -131,15 +131,19 @@ fn bare(server: &Server, records: &[Vec<(String, String)>]) -> f64 {
             }
         });
         let (mut after, mut count) = ("0-0".to_owned(), 0);
-        type Streams = Option<Vec<(String, Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)>)>>;
         while count < total {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(512).arg("BLOCK").arg(100).arg("STREAMS").arg(key).arg(&after);
-            let found: Streams = read.query(&mut reader).unwrap();
-            for (_, entries) in found.into_iter().flatten() {
-                count += entries.len();
-                after = entries.last().map_or(after, |(id, _)| id.clone());
-            }
+            // Nothing is decoded but the last id.
+            let redis::Value::Array(mut streams) = read.query(&mut reader).unwrap() else {
+                continue;
+            };
+            let Some(redis::Value::Array(mut stream)) = streams.pop() else { continue };
+            let Some(redis::Value::Array(mut entries)) = stream.pop() else { continue };
+            count += entries.len();
+            let Some(redis::Value::Array(last)) = entries.pop() else { continue };
+            let redis::Value::BulkString(id) = &last[0] else { continue };
+            after = String::from_utf8(id.clone()).unwrap();
         }
     });
     let rate = total as f64 / began.elapsed().as_secs_f64();
