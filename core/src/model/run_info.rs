@@ -132,7 +132,7 @@ pub(crate) struct MoreInfo {
     pub(crate) replayed: bool,
     /// Not part of the run: it is another one when the trace is delivered again.
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) delivery: Option<RemoteDelivery>,
+    pub(crate) delivery: Option<Box<RemoteDelivery>>,
 }
 
 /// How a trace came to this process, if a broker delivers traces to it: see
@@ -246,7 +246,7 @@ impl RunInfo {
     /// `Replayer::delivered`.
     #[must_use]
     pub fn remote_delivery(&self) -> Option<RemoteDelivery> {
-        self.more.as_ref()?.delivery
+        self.more.as_ref()?.delivery.as_deref().copied()
     }
 
     fn above_parent(&self) -> &[RunId] {

@@ -3,6 +3,8 @@
 mod error;
 mod known;
 mod rebuild;
+#[cfg(all(test, feature = "std"))]
+mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;

@@ -59,7 +59,7 @@ pub(super) fn info_of(record: &EventRecord, delivery: Option<RemoteDelivery>) ->
             traceparent: about.traceparent,
             remote_parent: about.remote_parent,
             replayed: true,
-            delivery,
+            delivery: delivery.map(Box::new),
         })),
     }
 }
