@@ -96,3 +96,19 @@ fn a_full_memory_accepts_nothing_of_a_batch_and_the_publisher_tries_again() {
     wait_until("the trace", || handle.counts().published == 6);
     callbacks.shutdown(Duration::from_secs(5)).wait().unwrap();
 }
+
+#[test]
+fn a_shutdown_says_what_was_not_published() {
+    let Some(mut server) = Server::start(&["--requirepass", "right"]) else { return };
+    let url = format!("redis://:right@127.0.0.1:{}/", server.port);
+    let publisher = RedisPublisher::new(url).partitions(1).build().unwrap();
+    let handle = publisher.handle();
+    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    server.kill();
+    play(&callbacks, 2);
+    let report = callbacks.shutdown(Duration::from_millis(500)).wait().unwrap();
+    let [unfinished] = &report.unfinished[..] else { panic!("{report:?}") };
+    assert!(unfinished.starts_with("6 records were not published: no answer from"), "{unfinished}");
+    assert!(!unfinished.contains("right"), "{unfinished}");
+    assert_eq!((handle.counts().buffered, handle.counts().published), (6, 0));
+}
