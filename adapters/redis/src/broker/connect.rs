@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Connection, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind};
+use redis::{Client, Connection, ErrorKind, IntoConnectionInfo, RedisError};
 
 use crate::error::Error;
 
@@ -125,28 +125,25 @@ fn kind_of(error: &RedisError) -> String {
 
 /// What an error of the client means.
 pub(crate) fn error_of(error: RedisError, address: &str) -> Error {
-    let text = error.to_string();
-    // An error of a command that was queued for a transaction is only in the text.
-    let says = |code: &str| error.code() == Some(code) || text.contains(&format!("{code} "));
-    if says("WRONGPASS") {
-        return Error::WrongPassword;
+    // Of a transaction that was not done: what the first command was refused for.
+    let refused = error.clone().into_server_errors();
+    if let Some((_, refused)) = refused.as_ref().and_then(|errors| errors.first()) {
+        let (code, details) = (refused.code(), refused.details().unwrap_or_default());
+        return match code {
+            "WRONGPASS" => Error::WrongPassword,
+            "NOAUTH" => Error::PasswordNeeded,
+            // If the first command is long.
+            "ERR" if details.contains("unauthenticated") => Error::PasswordNeeded,
+            "OOM" => Error::OutOfMemory,
+            "NOPERM" => Error::NoPermission(details.to_owned()),
+            _ => Error::Refused(format!("{code} {details}")),
+        };
     }
-    // The latter if the first command is long.
-    if says("NOAUTH") || text.contains("unauthenticated") {
-        return Error::PasswordNeeded;
-    }
-    if says("OOM") || text.contains("OOM: ") {
-        return Error::OutOfMemory;
-    }
-    let detail = || error.detail().unwrap_or(&text).to_owned();
     match error.kind() {
         ErrorKind::AuthenticationFailed => Error::WrongPassword,
-        ErrorKind::Server(ServerErrorKind::NoPerm) => Error::NoPermission(detail()),
-        _ if says("NOPERM") => Error::NoPermission(detail()),
         ErrorKind::Io => {
             Error::Unreachable { address: address.to_owned(), source: Arc::new(error) }
         }
-        ErrorKind::Server(_) | ErrorKind::Extension => Error::Refused(text),
-        _ => Error::Answer(text),
+        _ => Error::Answer(error.to_string()),
     }
 }

@@ -89,7 +89,9 @@ fn a_full_memory_accepts_nothing_of_a_batch_and_the_publisher_tries_again() {
     };
     memory(&mut connection, 1);
     play(&callbacks, 2);
-    wait_until("the error", || matches!(handle.last_error(), Some(Error::OutOfMemory)));
+    wait_until("the error", || handle.last_error().is_some());
+    let error = handle.last_error().unwrap();
+    assert!(matches!(error, Error::OutOfMemory), "{error:?}");
     let length: u64 = redis::cmd("XLEN").arg("rappel:{0}:stream").query(&mut connection).unwrap();
     assert_eq!((length, handle.counts().published), (0, 0));
     memory(&mut connection, 0);
