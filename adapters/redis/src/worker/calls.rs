@@ -56,6 +56,8 @@ pub(crate) struct HandlerCalls {
     replayers: HashMap<RunId, Replayer>,
     runs: HashMap<RunId, Vec<RunId>>,
     flush: Option<(Flush, Duration)>,
+    /// One that was not waited for any longer. Until it is done, none is waited for.
+    stuck: Option<Flush>,
     waker: Waker,
     look_at: Duration,
 }
@@ -99,6 +101,7 @@ impl HandlerCalls {
             replayers: HashMap::new(),
             runs: HashMap::new(),
             flush: None,
+            stuck: None,
             waker: Arc::new(Unpark(thread::current())).into(),
             look_at: Duration::ZERO,
         }
@@ -234,19 +237,26 @@ impl Calls for HandlerCalls {
 
     fn is_flushed(&mut self) -> bool {
         let now = self.clock.now();
-        let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
+        if let Some(stuck) = &mut self.stuck {
+            if Pin::new(stuck).poll(&mut cx).is_pending() {
+                return true;
+            }
+            self.stuck = None;
+        }
+        let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         if Pin::new(&mut flush).poll(&mut cx).is_ready() {
             return true;
         }
-        if now.saturating_sub(since) >= self.timeout {
-            // A handler that nothing waits for hangs. The others go on.
-            add(&self.counts.timed_out, 1);
-            return true;
+        if now.saturating_sub(since) < self.timeout {
+            self.flush = Some((flush, since));
+            return false;
         }
-        self.flush = Some((flush, since));
-        false
+        // A handler that nothing waits for hangs. The others go on.
+        add(&self.counts.timed_out, 1);
+        self.stuck = Some(flush);
+        true
     }
 
     fn has_failed(&mut self, root: RunId) -> bool {
@@ -258,7 +268,11 @@ impl Calls for HandlerCalls {
     fn forget(&mut self, root: RunId) {
         self.replayers.remove(&root);
         if let (Some(failures), Some(runs)) = (&self.failures, self.runs.remove(&root)) {
-            failures.with(|known| known.retain(|run, _| !runs.contains(run)));
+            failures.with(|known| {
+                for run in &runs {
+                    known.remove(run);
+                }
+            });
         }
     }
 }

@@ -48,7 +48,8 @@ counts! {
     unknown,
     /// Failures of handlers.
     failures,
-    /// Traces that were given up because a handler did not answer in time.
+    /// Traces that were given up because a handler did not answer in time, and times at which a
+    /// handler that nothing waits for was not waited for any longer.
     timed_out,
     /// Traces that were begun again because a handler failed.
     retried,

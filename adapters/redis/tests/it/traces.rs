@@ -152,6 +152,30 @@ fn a_handler_that_does_not_answer_stops_no_other_trace() {
     running.stop();
 }
 
+#[test]
+fn a_background_handler_that_hangs_holds_acknowledgements_up_once() {
+    let Some(server) = Server::start(&[]) else { return };
+    let publisher = RedisPublisher::new(server.url()).partitions(1).build().unwrap();
+    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let hangs = handler_fn(move |_: &Event, _: &EventContext| {
+        let _ = gate.recv();
+        Ok(())
+    });
+    let log = Log::default();
+    let manager = with(&log).with_handler_options(hangs, Delivery::background(64));
+    let worker = worker(&server.url()).handler_timeout(Duration::from_millis(200));
+    let running = start(worker, manager);
+    for number in 1..=3 {
+        play(&callbacks, 1);
+        wait_until("the trace", || running.handle.counts().whole == number);
+    }
+    assert_eq!(running.handle.counts().timed_out, 1);
+    drop(release);
+    running.stop();
+    callbacks.shutdown(SECOND).wait().unwrap();
+}
+
 /// The entries that a publisher makes of one trace, without their ids.
 fn entries(server: &Server) -> Vec<(String, Vec<(String, String)>)> {
     let mut connection = server.connection();
