@@ -13,16 +13,17 @@ use rappel_core::{
     RetrieverStart, RunError, ToolRun, ToolStart, Value, json,
 };
 use rig_agent::agent::{
-    DispatchEvent, HookContext, InvalidToolCallContext, OutcomeEvent, RunSettled, RunStart,
-    SettledOutcome,
+    CompletionCallEvent, DispatchEvent, HookContext, InvalidToolCallContext, OutcomeEvent,
+    RunSettled, RunStart, SettledOutcome,
 };
 use rig_core::completion::CompletionRequest;
 use rig_core::effect::{EffectId, EffectKind, MemoryOp, Outcome, RetrieveQuery};
 use rig_core::error::ErrorReport;
+use rig_core::message::Message;
 
 use crate::convert;
-use crate::delegated::{self, Caller, Delegation};
 use crate::model::OpenModel;
+use crate::open::{self, Asker, Opened};
 
 /// The open runs of one run of an agent. They are dropped in this order: the agent's comes last.
 pub(crate) struct AgentRun {
@@ -32,6 +33,8 @@ pub(crate) struct AgentRun {
     early: Mutex<Vec<Memory>>,
     /// The text of the last turn, and the descriptions of the tools that it was offered.
     turn: Mutex<Turn>,
+    /// That the agent may ask an index, before it asks the model.
+    query: Mutex<Option<Opened>>,
     agent: AsyncMutex<Agent>,
     callbacks: CallbackManager,
     model_name: Arc<str>,
@@ -45,7 +48,7 @@ enum Agent {
 
 /// An open run that waits for its outcome.
 enum Call {
-    Tool(ToolRun, Option<Delegation>),
+    Tool(ToolRun, Option<Opened>),
     Retriever(RetrieverRun),
     Memory(ChainRun),
 }
@@ -71,6 +74,7 @@ impl AgentRun {
             model: AsyncMutex::new(None),
             early: Mutex::default(),
             turn: Mutex::default(),
+            query: Mutex::default(),
             agent: AsyncMutex::new(Agent::NotStarted),
             callbacks: callbacks.clone(),
             model_name: model_name.clone(),
@@ -118,13 +122,13 @@ impl AgentRun {
     fn manager(&self, ctx: &HookContext, prompt: Option<&str>) -> CallbackManager {
         // A sub-agent that is called by rig never streams.
         let caller = match prompt {
-            Some(prompt) if !ctx.is_streaming() => delegated::caller_of(ctx.agent_name(), prompt),
-            _ => Caller::None,
+            Some(prompt) if !ctx.is_streaming() => open::caller_of(ctx.agent_name(), prompt),
+            _ => Asker::None,
         };
         let outer = match caller {
-            Caller::Tool(children) => Some(children),
-            Caller::Unknown => None,
-            Caller::None => CallbackManager::current(),
+            Asker::Run(children) => Some(children),
+            Asker::Unknown => None,
+            Asker::None => CallbackManager::current(),
         };
         match outer {
             Some(outer) => outer.merge(&self.callbacks),
@@ -138,6 +142,21 @@ impl AgentRun {
             Agent::Open(run) => Some(run.child()),
             _ => None,
         }
+    }
+
+    /// Rig prepares a request. Hooks after this one may ask an index for its query.
+    pub(crate) async fn prepare(&self, event: CompletionCallEvent<'_>) {
+        let earlier = event.history.iter().rev();
+        let query = [event.prompt].into_iter().chain(earlier).find_map(Message::rag_text);
+        if let (Some(query), Agent::Open(run)) = (query, &*self.agent.lock().await) {
+            *lock(&self.query) = Some(open::query(query, run));
+        }
+    }
+
+    /// All hooks have prepared the request.
+    pub(crate) fn prepared(&self) {
+        let query = lock(&self.query).take();
+        drop(query);
     }
 
     pub(crate) async fn dispatch(&self, ctx: &HookContext, event: DispatchEvent<'_>) {
@@ -210,8 +229,8 @@ impl AgentRun {
             start = start.with_tool_call_id(call_id);
         }
         let (run, _) = children.on_tool_start(start).keep().await;
-        let delegation = inputs.and_then(|inputs| delegated::open(name, &inputs, &run));
-        lock(&self.calls).insert(id, Call::Tool(run, delegation));
+        let opened = inputs.and_then(|inputs| open::tool_call(name, &inputs, &run));
+        lock(&self.calls).insert(id, Call::Tool(run, opened));
     }
 
     async fn memory(&self, id: EffectId, op: &MemoryOp) {
@@ -243,7 +262,7 @@ impl AgentRun {
         }
         let call = lock(&self.calls).remove(&event.id);
         let ended = match call {
-            Some(Call::Tool(run, _delegation)) => match convert::tool_outcome(event.outcome) {
+            Some(Call::Tool(run, _opened)) => match convert::tool_outcome(event.outcome) {
                 Ok(output) => run.end(output),
                 Err(error) => run.fail(error),
             },
@@ -315,6 +334,7 @@ impl AgentRun {
         // What is left has no outcome: a hook has stopped the run.
         let left = std::mem::take(&mut *lock(&self.calls));
         drop(left);
+        self.prepared();
         let agent = std::mem::replace(&mut *self.agent.lock().await, Agent::Over);
         let Agent::Open(mut run) = agent else { return };
         match event.outcome {

@@ -245,14 +245,7 @@ pub(crate) fn tool_outcome(outcome: &Result<Outcome, ErrorReport>) -> Result<Val
 pub(crate) fn documents(outcome: &Result<Outcome, ErrorReport>) -> Result<Vec<Document>, RunError> {
     match outcome {
         Ok(Outcome::Documents(RetrievedDocuments::Scored(found))) => {
-            let documents = found.iter().map(|(score, id, document)| {
-                let text = match document {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                Document::new(text).with_id(id.as_str()).with_score(*score)
-            });
-            Ok(documents.collect())
+            Ok(found.iter().map(|(score, id, value)| document(*score, id, value)).collect())
         }
         Ok(Outcome::Documents(RetrievedDocuments::Ids(found))) => {
             let of_id = |(score, id): &(f64, String)| {
@@ -263,6 +256,14 @@ pub(crate) fn documents(outcome: &Result<Outcome, ErrorReport>) -> Result<Vec<Do
         Ok(other) => Err(unexpected(other)),
         Err(report) => Err(error(report)),
     }
+}
+
+pub(crate) fn document(score: f64, id: &str, document: &Value) -> Document {
+    let text = match document {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Document::new(text).with_id(id).with_score(score)
 }
 
 pub(crate) fn memory_inputs(op: &MemoryOp) -> Value {

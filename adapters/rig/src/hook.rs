@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 use rappel_core::{CallbackManager, EventKind};
 use rig_agent::agent::{
-    AgentHook, DispatchAction, DispatchEvent, HookContext, InvalidToolCallAction,
-    InvalidToolCallContext, ObservationAction, OutcomeAction, OutcomeEvent, ReasoningDelta,
+    AgentHook, CompletionCallAction, CompletionCallEvent, DispatchAction, DispatchEvent,
+    HookContext, InvalidToolCallAction, InvalidToolCallContext, ModelSelection,
+    ModelSelectionAction, ObservationAction, OutcomeAction, OutcomeEvent, ReasoningDelta,
     RunSettled, RunStart, RunStartAction, StepEventKind, TextDelta, ToolCallDelta,
 };
 
 use crate::agent::AgentRun;
-use crate::{RigHook, Settings, delegated};
+use crate::{RigHook, Settings, open};
 
 /// The runs of a rig agent's run, for each hook that it has. It is in rig's scratchpad, which is
 /// dropped with the run.
@@ -43,7 +44,7 @@ impl RigHook {
         let wanted = |manager: &CallbackManager| kinds.iter().any(|kind| manager.wants(*kind));
         wanted(&self.0.callbacks)
             || CallbackManager::current().as_ref().is_some_and(wanted)
-            || delegated::any()
+            || open::any()
     }
 }
 
@@ -68,6 +69,20 @@ impl AgentHook for RigHook {
 
     async fn on_run_settled(&self, ctx: &HookContext, event: RunSettled<'_>) {
         contained("on_run_settled", self.run(ctx).settle(ctx, event)).await;
+    }
+
+    async fn on_completion_call(
+        &self,
+        ctx: &HookContext,
+        event: CompletionCallEvent<'_>,
+    ) -> CompletionCallAction {
+        contained("on_completion_call", self.run(ctx).prepare(event)).await;
+        CompletionCallAction::Continue
+    }
+
+    fn on_model_select(&self, ctx: &HookContext, _: ModelSelection<'_>) -> ModelSelectionAction {
+        self.run(ctx).prepared();
+        ModelSelectionAction::Continue
     }
 
     async fn on_invalid_tool_call(
@@ -122,6 +137,7 @@ impl AgentHook for RigHook {
             StepEventKind::RunStart
             | StepEventKind::RunSettled
             | StepEventKind::InvalidToolCall
+            | StepEventKind::CompletionCall
             | StepEventKind::CompletionDispatch
             | StepEventKind::ToolDispatch => self.wants(EventKind::ALL),
             // The tokens are also what a model's error says of the answer until then.
@@ -138,8 +154,7 @@ impl AgentHook for RigHook {
             StepEventKind::MemoryDispatch => {
                 self.wants(&[EventKind::ChainStart, EventKind::ChainEnd, EventKind::ChainError])
             }
-            StepEventKind::CompletionCall
-            | StepEventKind::ModelTurnFinished
+            StepEventKind::ModelTurnFinished
             | StepEventKind::EmbedDispatch
             | StepEventKind::RerankDispatch
             | StepEventKind::CustomDispatch => false,

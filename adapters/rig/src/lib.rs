@@ -19,7 +19,7 @@
 //! | a completion, streamed or not | a chat model's run with usage, finish reason, tool calls and ids |
 //! | a delta of text, of reasoning, of a tool call | `on_llm_new_token` |
 //! | a tool call | `on_agent_action`, and a tool's run with the call's id |
-//! | a retrieval of tools | a retriever's run |
+//! | a retrieval of tools, and of an [`index`](RigHook::index) | a retriever's run |
 //! | memory: load, append, clear | a chain's run with the name `memory` |
 //! | a tool call that cannot be dispatched | a custom event with the name `invalid_tool_call` |
 //! | an agent as a tool | an agent's run under the tool's run |
@@ -29,8 +29,8 @@
 //! # What the hook does not do
 //! - It steers nothing: it returns rig's neutral action each time. A handler with `raise_error` does
 //!   not stop a rig agent. Use a hook of your own for that.
-//! - It does not see a retrieval of `dynamic_context`, embeddings, nor what a hook after it changes.
-//!   Add it first. The page `docs/frameworks.md` of the repository has the whole list.
+//! - It does not see a retrieval of `dynamic_context` without [`RigHook::index`], embeddings, nor what
+//!   a hook after it changes. Add it first. The page `docs/frameworks.md` of the repository has the whole list.
 //!
 //! # Handlers of one request
 //! A hook is for a manager. Where a run starts inside a run or a manager of rappel
@@ -60,14 +60,16 @@
 
 mod agent;
 mod convert;
-mod delegated;
 mod hook;
 mod model;
+mod open;
+mod retriever;
 
 use std::fmt;
 use std::sync::Arc;
 
 use rappel_core::CallbackManager;
+pub use retriever::ObservedIndex;
 pub use rig_agent;
 
 /// A hook that emits what a rig agent does to a manager's handlers.

@@ -27,7 +27,8 @@ async fn a_stream_that_is_dropped_ends_the_model_and_then_the_agent_as_cancelled
     let mut texts = 0;
     while texts < 2 {
         let item = stream.next().await.unwrap().unwrap();
-        if let MultiTurnStreamItem::StreamAssistantItem(Item::Event(StreamEvent::Text { .. })) = item
+        if let MultiTurnStreamItem::StreamAssistantItem(Item::Event(StreamEvent::Text { .. })) =
+            item
         {
             texts += 1;
         }

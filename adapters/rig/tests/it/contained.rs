@@ -1,7 +1,7 @@
 //! Panics.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rappel_core::runtime::SystemEntropy;
@@ -41,8 +41,8 @@ async fn a_panic_in_the_hook_does_not_reach_the_agent() {
 async fn a_handler_that_panics_or_raises_does_not_stop_the_agent() {
     let server = server([Reply::text("fine")]);
     let (callbacks, log) = logged();
-    let raising = rappel_core::HandlerOptions::new()
-        .delivery(rappel_core::Awaited::new().raise_error());
+    let raising =
+        rappel_core::HandlerOptions::new().delivery(rappel_core::Awaited::new().raise_error());
     let callbacks = callbacks
         .on_handler_failure(|_| ())
         .with_handler(handler_fn(|_: &Event, _: &EventContext| -> HandlerResult { panic!("no") }))

@@ -1,4 +1,4 @@
-//! Tools that an index chooses.
+//! Indices: of tools, and of documents for a prompt.
 
 use rappel_core::Value;
 use rappel_rig::RigHook;
@@ -10,10 +10,11 @@ use rig_core::vector_store::{
     VectorSearchIdResult, VectorSearchResult, VectorStoreError, VectorStoreIndex,
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::scene::{Add, logged, numbers, openai, server};
 
-/// Finds the tool `add`, or cannot be reached.
+/// Finds the tool `add` and a document, or cannot be reached.
 struct Index {
     is_down: bool,
 }
@@ -25,7 +26,11 @@ impl VectorStoreIndex for Index {
         &self,
         _: VectorSearchRequest<Self::Filter>,
     ) -> Result<Vec<VectorSearchResult<T>>, VectorStoreError> {
-        Ok(Vec::new())
+        if self.is_down {
+            return Err(VectorStoreError::DatastoreError("it is down".into()));
+        }
+        let document = serde_json::from_value(json!("The heron eats fish."))?;
+        Ok(vec![VectorSearchResult { score: 0.5, id: "birds".to_owned(), document }])
     }
 
     async fn top_n_ids(
@@ -65,6 +70,35 @@ async fn an_index_that_cannot_be_reached_fails_the_retriever_and_the_agent() {
     let agent = AgentBuilder::new(openai(&server))
         .retrieved_tools(1, Index { is_down: true }, tools())
         .add_hook(RigHook::new(&callbacks))
+        .build();
+    assert!(agent.prompt("?").await.is_err());
+    callbacks.flush().await.unwrap();
+    log.assert(&[]);
+}
+
+#[tokio::test]
+async fn a_retrieval_for_the_prompt_is_a_retriever_s_run_under_the_agent() {
+    let server = server([Reply::text("Fish")]);
+    let (callbacks, log) = logged();
+    let hook = RigHook::new(&callbacks);
+    let agent = AgentBuilder::new(openai(&server))
+        .name("ornithologist")
+        .add_hook(hook.clone())
+        .dynamic_context(1, hook.index("library", Index { is_down: false }))
+        .build();
+    agent.prompt("What does it eat?").await.unwrap();
+    callbacks.flush().await.unwrap();
+    log.assert(&[]);
+}
+
+#[tokio::test]
+async fn a_retrieval_for_the_prompt_that_fails_is_an_error_of_its_run_and_of_the_agent() {
+    let server = server([Reply::text("never asked")]);
+    let (callbacks, log) = logged();
+    let hook = RigHook::new(&callbacks);
+    let agent = AgentBuilder::new(openai(&server))
+        .add_hook(hook.clone())
+        .dynamic_context(1, hook.index("library", Index { is_down: true }))
         .build();
     assert!(agent.prompt("?").await.is_err());
     callbacks.flush().await.unwrap();

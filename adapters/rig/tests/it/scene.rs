@@ -117,8 +117,11 @@ fn detail(event: &Event) -> String {
 }
 
 fn message(message: &Message) -> String {
-    let calls: Vec<String> =
-        message.tool_calls.iter().map(|call| format!("{}({})", call.name, call.arguments)).collect();
+    let calls: Vec<String> = message
+        .tool_calls
+        .iter()
+        .map(|call| format!("{}({})", call.name, call.arguments))
+        .collect();
     format!("{message}{}", calls.concat())
 }
 

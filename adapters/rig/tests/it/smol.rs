@@ -68,11 +68,9 @@ fn events(chunk: &LlmChunk, calls: &mut Vec<String>) -> Vec<MockFrame> {
     // The usage comes last.
     if let Some(used) = &chunk.usage {
         events.extend(calls.drain(..).map(MockStreamEvent::tool_call_end));
-        let usage = Usage {
-            input_tokens: Some(used.prompt_tokens),
-            output_tokens: Some(used.completion_tokens),
-            ..Usage::default()
-        };
+        let mut usage = Usage::default();
+        usage.input_tokens = Some(used.prompt_tokens);
+        usage.output_tokens = Some(used.completion_tokens);
         events.push(MockStreamEvent::final_response(usage));
     }
     events.into_iter().map(MockFrame::Event).collect()
@@ -95,10 +93,9 @@ fn messages(request: &CompletionRequest) -> Vec<Message> {
             Message::ai("").with_tool_calls(calls)
         }
         message::Message::User { content } => match content.first() {
-            Some(UserContent::ToolResult(result)) => Message::tool(
-                result.call.wire(),
-                result.content[0].as_text().unwrap_or_default(),
-            ),
+            Some(UserContent::ToolResult(result)) => {
+                Message::tool(result.call.wire(), result.content[0].as_text().unwrap_or_default())
+            }
             Some(UserContent::Text(text)) => Message::human(text.text.as_str()),
             _ => Message::human(""),
         },

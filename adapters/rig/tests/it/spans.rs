@@ -90,7 +90,7 @@ async fn rig_s_spans_are_not_exported_by_rappel_opentelemetry() {
     let telemetry = OpenTelemetry::new(&provider, Settings::new());
     let counted = Counted::default();
     let _guard = tracing::subscriber::set_default(Registry::default().with(counted.clone()));
-    ask(&telemetry.register(CallbackManager::new(Tokio::current()))).await;
+    ask(&CallbackManager::new(Tokio::current()).with_async_handler(telemetry)).await;
     let mut names: Vec<String> = exporter
         .get_finished_spans()
         .unwrap()

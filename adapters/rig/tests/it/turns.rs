@@ -12,9 +12,7 @@ use crate::scene::{Add, logged, numbers, openai, server};
 #[tokio::test]
 async fn an_agent_with_parallel_tools_over_two_turns() {
     let server = server([
-        Reply::text("Adding.")
-            .call("c1", "add", &numbers(1, 2))
-            .call("c2", "add", &numbers(3, 4)),
+        Reply::text("Adding.").call("c1", "add", &numbers(1, 2)).call("c2", "add", &numbers(3, 4)),
         Reply::text("3 and 7"),
     ]);
     let (callbacks, log) = logged();
@@ -37,10 +35,8 @@ async fn the_error_of_a_tool_is_an_error_of_its_run_only() {
         Reply::text("It is too large"),
     ]);
     let (callbacks, log) = logged();
-    let agent = AgentBuilder::new(openai(&server))
-        .tool(Add)
-        .add_hook(RigHook::new(&callbacks))
-        .build();
+    let agent =
+        AgentBuilder::new(openai(&server)).tool(Add).add_hook(RigHook::new(&callbacks)).build();
     let response = agent.prompt("?").max_turns(3).await.unwrap();
     assert_eq!(response.output(), "It is too large");
     callbacks.flush().await.unwrap();
