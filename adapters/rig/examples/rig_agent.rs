@@ -47,7 +47,7 @@ async fn ask(question: &str, log: &Path, otlp: &Otlp) -> Result<String, Box<dyn 
         .with(Console::stderr())
         .with(JsonLines::append(log)?);
     let callbacks = otlp.register(callbacks);
-    let events = event_stream(EventFilter::all());
+    let events = event_stream(EventFilter::new());
     let agent = agent(&server, &events.attach(&callbacks)?)?;
     let answer = agent.prompt(question).max_turns(4).stream();
     let work = async { answer.try_for_each(|_| std::future::ready(Ok(()))).await };

@@ -18,7 +18,10 @@ use crate::{RigHook, Settings, open};
 /// The runs of a rig agent's run, for each hook that it has. It is in rig's scratchpad, which is
 /// dropped with the run.
 #[derive(Clone, Default)]
-struct Runs(Arc<Mutex<Vec<(usize, Arc<AgentRun>)>>>);
+struct Runs(Arc<Mutex<Vec<OfHook>>>);
+
+/// The address of a hook's settings, and its run.
+type OfHook = (usize, Arc<AgentRun>);
 
 impl RigHook {
     fn run(&self, ctx: &HookContext) -> Arc<AgentRun> {

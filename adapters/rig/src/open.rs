@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn tool_run(callbacks: &CallbackManager, tool: &str) -> ToolRun {
-        // Nobody listens, so it is ready.
+        // There is no handler, so it is ready.
         callbacks.on_tool_start(ToolStart::new(tool, "{}")).now_or_never().unwrap().unwrap()
     }
 

@@ -70,11 +70,12 @@ impl<I: VectorStoreIndex> VectorStoreIndex for ObservedIndex<I> {
             }
             Err(error) => run.fail(RunError::failed(error.to_string())).await,
         };
-        let typed = found?.into_iter().map(|one| {
-            let document = serde_json::from_value(one.document)?;
-            Ok(VectorSearchResult { score: one.score, id: one.id, document })
-        });
-        typed.collect()
+        let mut typed = Vec::new();
+        for VectorSearchResult { score, id, document } in found? {
+            let document = serde_json::from_value(document)?;
+            typed.push(VectorSearchResult { score, id, document });
+        }
+        Ok(typed)
     }
 
     async fn top_n_ids(

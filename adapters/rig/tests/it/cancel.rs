@@ -69,5 +69,13 @@ async fn an_agent_that_is_dropped_in_a_tool_ends_the_tool_first() {
         () = begun.notified() => {}
     }
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"?\"}",
+        "  model.on_chat_model_start Human: ?",
+        "  model.on_llm_end \"\" stuck({}) c1 tool_calls 1+2 by m",
+        "agent.on_agent_action stuck {}",
+        "  stuck.on_tool_start {} c1",
+        "  stuck.on_tool_error cancelled (cancelled)",
+        "agent.on_chain_error cancelled",
+    ]);
 }

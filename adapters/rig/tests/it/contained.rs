@@ -53,5 +53,11 @@ async fn a_handler_that_panics_or_raises_does_not_stop_the_agent() {
     let agent = AgentBuilder::new(openai(&server)).add_hook(RigHook::new(&callbacks)).build();
     assert_eq!(agent.prompt("?").await.unwrap().output(), "fine");
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"?\"}",
+        "  model.on_chat_model_start Human: ?",
+        "  model.on_llm_end \"fine\" stop 1+1 by m",
+        "agent.on_agent_finish {\"output\":\"fine\"}",
+        "agent.on_chain_end {\"output\":\"fine\"}",
+    ]);
 }

@@ -29,7 +29,7 @@ fn trace_of(number: i64, above: &[&str], indent: &str) -> Vec<String> {
         format!("  model.on_chat_model_start Human: {number}"),
         format!("  model.on_llm_new_token #0 add({{\"x\":{number},\"y\":1}})"),
         format!(
-            "  model.on_llm_end \"\" add({{\"x\":{number},\"y\":1}}) c{number} tool_calls 4+3 by m"
+            "  model.on_llm_end \"\" add({{\"x\":{number},\"y\":1}}) c{number} tool_calls 1+2 by m"
         ),
         format!("agent.on_agent_action add {{\"x\":{number},\"y\":1}}"),
         format!("  add.on_tool_start {{\"x\":{number},\"y\":1}} c{number}"),
@@ -39,7 +39,7 @@ fn trace_of(number: i64, above: &[&str], indent: &str) -> Vec<String> {
              Tool: {next}"
         ),
         format!("  model.on_llm_new_token \"{next}\""),
-        format!("  model.on_llm_end \"{next}\" stop 4+1 by m"),
+        format!("  model.on_llm_end \"{next}\" stop 2+1 by m"),
         format!("agent.on_agent_finish {{\"output\":\"{next}\"}}"),
         format!("agent.on_chain_end {{\"output\":\"{next}\"}}"),
     ];

@@ -20,7 +20,26 @@ async fn memory_is_loaded_and_appended_to_under_the_agent() {
     agent.prompt("1").await.unwrap();
     agent.prompt("2").await.unwrap();
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"1\"}",
+        "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
+        "  memory.on_chain_end {\"messages\":0}",
+        "  model.on_chat_model_start Human: 1",
+        "  model.on_llm_end \"first\" stop 1+1 by m",
+        "  memory.on_chain_start {\"op\":\"append\",\"conversation\":\"c\",\"messages\":2}",
+        "  memory.on_chain_end {}",
+        "agent.on_agent_finish {\"output\":\"first\"}",
+        "agent.on_chain_end {\"output\":\"first\"}",
+        "agent.on_chain_start agent {\"input\":\"2\"}",
+        "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
+        "  memory.on_chain_end {\"messages\":2}",
+        "  model.on_chat_model_start Human: 1 | AI: first | Human: 2",
+        "  model.on_llm_end \"second\" stop 3+1 by m",
+        "  memory.on_chain_start {\"op\":\"append\",\"conversation\":\"c\",\"messages\":2}",
+        "  memory.on_chain_end {}",
+        "agent.on_agent_finish {\"output\":\"second\"}",
+        "agent.on_chain_end {\"output\":\"second\"}",
+    ]);
 }
 
 #[tokio::test]
@@ -34,7 +53,12 @@ async fn a_memory_that_cannot_be_loaded_fails_its_run_and_the_agent() {
         .build();
     assert!(agent.prompt("1").await.is_err());
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {}",
+        "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
+        "  memory.on_chain_error Memory backend error: no disk",
+        "agent.on_chain_error Memory backend error: Memory backend error: no disk",
+    ]);
 }
 
 #[tokio::test]
@@ -48,5 +72,15 @@ async fn a_memory_that_cannot_be_appended_to_fails_its_run_only() {
         .build();
     assert_eq!(agent.prompt("1").await.unwrap().output(), "yes");
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"1\"}",
+        "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
+        "  memory.on_chain_end {\"messages\":0}",
+        "  model.on_chat_model_start Human: 1",
+        "  model.on_llm_end \"yes\" stop 1+1 by m",
+        "  memory.on_chain_start {\"op\":\"append\",\"conversation\":\"c\",\"messages\":2}",
+        "  memory.on_chain_error Memory backend error: disk full",
+        "agent.on_agent_finish {\"output\":\"yes\"}",
+        "agent.on_chain_end {\"output\":\"yes\"}",
+    ]);
 }

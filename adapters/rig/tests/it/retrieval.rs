@@ -60,7 +60,22 @@ async fn a_retrieval_of_tools_is_a_retriever_s_run_in_each_turn() {
         .build();
     agent.prompt("1+2?").max_turns(3).await.unwrap();
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"1+2?\"}",
+        "  retriever.on_retriever_start 1+2?",
+        "  retriever.on_retriever_end add:",
+        "  model.on_chat_model_start Human: 1+2?",
+        "  model.on_llm_end \"\" add({\"x\":1,\"y\":2}) c1 tool_calls 1+2 by m",
+        "agent.on_agent_action add {\"x\":1,\"y\":2}",
+        "  add.on_tool_start {\"x\":1,\"y\":2} c1",
+        "  add.on_tool_end \"3\" c1",
+        "  retriever.on_retriever_start 1+2?",
+        "  retriever.on_retriever_end add:",
+        "  model.on_chat_model_start Human: 1+2? | AI: add({\"x\":1,\"y\":2}) | Tool: 3",
+        "  model.on_llm_end \"3\" stop 2+1 by m",
+        "agent.on_agent_finish {\"output\":\"3\"}",
+        "agent.on_chain_end {\"output\":\"3\"}",
+    ]);
 }
 
 #[tokio::test]
@@ -73,7 +88,12 @@ async fn an_index_that_cannot_be_reached_fails_the_retriever_and_the_agent() {
         .build();
     assert!(agent.prompt("?").await.is_err());
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"?\"}",
+        "  retriever.on_retriever_start ?",
+        "  retriever.on_retriever_error Datastore error: it is down",
+        "agent.on_chain_error RequestError: Failed to get tool definitions: Datastore error: it is down",
+    ]);
 }
 
 #[tokio::test]
@@ -88,7 +108,15 @@ async fn a_retrieval_for_the_prompt_is_a_retriever_s_run_under_the_agent() {
         .build();
     agent.prompt("What does it eat?").await.unwrap();
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "ornithologist.on_chain_start agent {\"input\":\"What does it eat?\"}",
+        "  library.on_retriever_start What does it eat?",
+        "  library.on_retriever_end birds:The heron eats fish.",
+        "  model.on_chat_model_start Human: <file id: birds>\n\"The heron eats fish.\"\n</file>\n | Human: What does it eat?",
+        "  model.on_llm_end \"Fish\" stop 0+1 by m",
+        "ornithologist.on_agent_finish {\"output\":\"Fish\"}",
+        "ornithologist.on_chain_end {\"output\":\"Fish\"}",
+    ]);
 }
 
 #[tokio::test]
@@ -102,5 +130,10 @@ async fn a_retrieval_for_the_prompt_that_fails_is_an_error_of_its_run_and_of_the
         .build();
     assert!(agent.prompt("?").await.is_err());
     callbacks.flush().await.unwrap();
-    log.assert(&[]);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"?\"}",
+        "  library.on_retriever_start ?",
+        "  library.on_retriever_error Datastore error: it is down",
+        "agent.on_chain_error the run was cancelled: failed to retrieve dynamic context: Datastore error: it is down",
+    ]);
 }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use rappel_core::{
-    CallbackManager, Event, EventContext, HandlerResult, LlmResult, Map, Message, RunId, Value,
+    Awaited, CallbackManager, Event, EventContext, HandlerResult, LlmResult, Message, RunId, Value,
     handler_fn,
 };
 use rappel_tests::openai_server::{Reply, Script, Server};
 use rappel_tokio::Tokio;
-use rig_agent::agent::{AgentHook, StreamingResult};
+use rig_agent::agent::StreamingResult;
 use rig_core::driver::Model;
 use rig_core::providers::openai::OpenAIConfig;
 use rig_core::providers::openai::wire::Chat;
@@ -154,6 +154,13 @@ pub(crate) fn logged() -> (CallbackManager, Log) {
     (CallbackManager::new(Tokio::current()).with_handler(log.handler()), log)
 }
 
+/// The same, with the handler inline: what runs side by side is then in one order.
+pub(crate) fn logged_inline() -> (CallbackManager, Log) {
+    let log = Log::default();
+    let callbacks = CallbackManager::new(Tokio::current());
+    (callbacks.with_handler_options(log.handler(), Awaited::new().inline()), log)
+}
+
 /// A server that answers the n-th request after the last message of the user with the n-th reply.
 pub(crate) fn server(replies: impl IntoIterator<Item = Reply>) -> Server {
     let replies: Vec<Reply> = replies.into_iter().collect();
@@ -213,12 +220,4 @@ impl Tool for Add {
 
 pub(crate) fn numbers(x: i64, y: i64) -> Value {
     json!({"x": x, "y": y})
-}
-
-/// A hook that is nothing but the methods that a test gives to it.
-pub(crate) fn is_hook(_: &impl AgentHook) {}
-
-#[allow(dead_code, reason = "one test has metadata")]
-pub(crate) fn metadata(key: &str, value: &str) -> Map<String, Value> {
-    [(key.to_owned(), Value::from(value))].into_iter().collect()
 }

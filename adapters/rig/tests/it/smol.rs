@@ -130,6 +130,31 @@ fn an_agent_on_bare_smol_streamed_and_not() {
         assert_eq!(response.output(), "It is 3");
         assert_eq!(drain(agent.prompt("1+2?").max_turns(3).stream()).await, None);
         callbacks.flush().await.unwrap();
-        log.assert(&[]);
+        log.assert(&[
+            "calc.on_chain_start agent {\"input\":\"1+2?\"}",
+            "  m.on_chat_model_start Human: 1+2?",
+            "  m.on_llm_end \"\" add({\"x\":1,\"y\":2}) c1 1+2 by m",
+            "calc.on_agent_action add {\"x\":1,\"y\":2}",
+            "  add.on_tool_start {\"x\":1,\"y\":2} c1",
+            "  add.on_tool_end \"3\" c1",
+            "  m.on_chat_model_start Human: 1+2? | AI: add({\"x\":1,\"y\":2}) | Tool: 3",
+            "  m.on_llm_end \"It is 3\" 2+3 by m",
+            "calc.on_agent_finish {\"output\":\"It is 3\"}",
+            "calc.on_chain_end {\"output\":\"It is 3\"}",
+            "calc.on_chain_start agent {\"input\":\"1+2?\"}",
+            "  m.on_chat_model_start Human: 1+2?",
+            "  m.on_llm_new_token #0 add({\"x\":1,\"y\":2})",
+            "  m.on_llm_end \"\" add({\"x\":1,\"y\":2}) c1 1+2 by m",
+            "calc.on_agent_action add {\"x\":1,\"y\":2}",
+            "  add.on_tool_start {\"x\":1,\"y\":2} c1",
+            "  add.on_tool_end \"3\" c1",
+            "  m.on_chat_model_start Human: 1+2? | AI: add({\"x\":1,\"y\":2}) | Tool: 3",
+            "  m.on_llm_new_token \"It \"",
+            "  m.on_llm_new_token \"is \"",
+            "  m.on_llm_new_token \"3\"",
+            "  m.on_llm_end \"It is 3\" 2+3 by m",
+            "calc.on_agent_finish {\"output\":\"It is 3\"}",
+            "calc.on_chain_end {\"output\":\"It is 3\"}",
+        ]);
     });
 }
