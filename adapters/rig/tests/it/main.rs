@@ -8,7 +8,6 @@ mod memory;
 mod retrieval;
 mod scene;
 mod smol;
-mod spans;
 mod streamed;
 mod sub_agents;
 mod turns;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rappel_core::CallbackManager;
+use rappel_core::{
+    AgentAction, AsyncCallbackHandler, CallbackManager, EventContext, HandlerResult,
+};
 use rappel_rig::RigHook;
 use rappel_tests::openai_server::{Fault, Reply, Script, Server};
 use rig_agent::AgentBuilder;
@@ -10,6 +12,7 @@ use rig_agent::agent::{
     AgentHook, DispatchAction, DispatchEvent, HookContext, InvalidToolCallAction,
     InvalidToolCallContext, RunStart, RunStartAction,
 };
+use rig_agent::run::UnhandledInvalidToolCall;
 
 use crate::scene::{Add, assert_lines, logged, logged_inline, numbers, openai, server};
 
@@ -53,10 +56,20 @@ async fn an_agent_with_parallel_tools_over_two_turns() {
     log.assert(TWO_SUMS);
 }
 
+/// Is pending once in each call.
+struct Yields;
+
+impl AsyncCallbackHandler for Yields {
+    async fn on_agent_action(&self, _: &AgentAction, _: &EventContext) -> HandlerResult {
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
 #[tokio::test]
-async fn no_event_of_parallel_tools_is_lost_if_hooks_wait_for_a_handler() {
+async fn no_event_of_parallel_tools_is_lost_if_a_hook_waits_for_a_handler() {
     let (callbacks, log) = logged();
-    two_sums(&callbacks).await;
+    two_sums(&callbacks.with_async_handler(Yields)).await;
     let (mut lines, mut expected) = (log.lines(), TWO_SUMS.to_vec());
     lines.sort();
     expected.sort_unstable();
@@ -127,6 +140,28 @@ async fn a_call_of_an_unknown_tool_is_a_custom_event_and_the_turn_ends() {
         "  model.on_llm_end \"I cannot\" stop 6+2 by m",
         "calc.on_agent_finish {\"output\":\"I cannot\"}",
         "calc.on_chain_end {\"output\":\"I cannot\"}",
+    ]);
+}
+
+#[tokio::test]
+async fn a_last_turn_with_a_call_that_is_ignored_ends_too() {
+    let server = server([Reply::text("Done.").call("c1", "subtract", &numbers(1, 2))]);
+    let (callbacks, log) = logged();
+    let agent = AgentBuilder::new(openai(&server))
+        .name("calc")
+        .tool(Add)
+        .add_hook(RigHook::new(&callbacks))
+        .build();
+    let runner = agent.prompt("?").unhandled_invalid_tool_call(UnhandledInvalidToolCall::Ignore);
+    assert_eq!(runner.await.unwrap().output(), "Done.");
+    callbacks.flush().await.unwrap();
+    log.assert(&[
+        "calc.on_chain_start agent {\"input\":\"?\"}",
+        "  model.on_chat_model_start Human: ?",
+        "calc.on_custom_event invalid_tool_call {\"tool\":\"subtract\",\"tool_call_id\":\"c1\",\"arguments\":\"{\\\"x\\\":1,\\\"y\\\":2}\",\"reason\":\"unknown_tool\"}",
+        "  model.on_llm_end \"Done.\" subtract({\"x\":1,\"y\":2}) c1 tool_calls 1+3 by m",
+        "calc.on_agent_finish {\"output\":\"Done.\"}",
+        "calc.on_chain_end {\"output\":\"Done.\"}",
     ]);
 }
 

@@ -1,4 +1,10 @@
-//! Rig's own spans, and those of rappel.
+//! Rig's own spans, and those of rappel. In a process of their own and one after the other: `tracing`
+//! caches for the whole process which spans are wanted.
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
+#[allow(dead_code, reason = "other tests need the rest")]
+#[path = "it/scene.rs"]
+mod scene;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,12 +17,13 @@ use rappel_tests::openai_server::Reply;
 use rappel_tokio::Tokio;
 use rappel_tracing::Spans;
 use rig_agent::AgentBuilder;
+use tokio::sync::Mutex as AsyncMutex;
 use tracing::span::{Attributes, Id};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use crate::scene::{Add, drain, numbers, openai, server};
+use scene::{Add, drain, numbers, openai, server};
 
 /// Counts spans by their names. It stands for a layer that exports them.
 #[derive(Clone, Default)]
@@ -55,10 +62,13 @@ fn spans() -> CallbackManager {
         .with_handler_options(Spans::new(), Awaited::new().inline())
 }
 
+static ONE_BY_ONE: AsyncMutex<()> = AsyncMutex::const_new(());
+
 const ONE_EACH: [(&str, usize); 3] = [("chat", 2), ("execute_tool", 1), ("invoke_agent", 1)];
 
 #[tokio::test]
 async fn rig_s_spans_alone_are_one_for_each_call() {
+    let _one = ONE_BY_ONE.lock().await;
     let counted = Counted::default();
     let _guard = tracing::subscriber::set_default(Registry::default().with(counted.clone()));
     ask(&CallbackManager::new(Tokio::current())).await;
@@ -67,6 +77,7 @@ async fn rig_s_spans_alone_are_one_for_each_call() {
 
 #[tokio::test]
 async fn with_both_and_no_filter_each_call_has_two_spans() {
+    let _one = ONE_BY_ONE.lock().await;
     let counted = Counted::default();
     let _guard = tracing::subscriber::set_default(Registry::default().with(counted.clone()));
     ask(&spans()).await;
@@ -76,6 +87,7 @@ async fn with_both_and_no_filter_each_call_has_two_spans() {
 
 #[tokio::test]
 async fn with_both_and_the_filter_of_the_docs_each_call_has_one_span() {
+    let _one = ONE_BY_ONE.lock().await;
     let counted = Counted::default();
     let filtered = counted.clone().with_filter(filter_fn(|span| !span.target().starts_with("rig")));
     let _guard = tracing::subscriber::set_default(Registry::default().with(filtered));
@@ -85,6 +97,7 @@ async fn with_both_and_the_filter_of_the_docs_each_call_has_one_span() {
 
 #[tokio::test]
 async fn rig_s_spans_are_not_exported_by_rappel_opentelemetry() {
+    let _one = ONE_BY_ONE.lock().await;
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let telemetry = OpenTelemetry::new(&provider, Settings::new());
