@@ -48,7 +48,7 @@ enum Agent {
 
 /// An open run that waits for its outcome.
 enum Call {
-    Tool(ToolRun, Option<Opened>),
+    Tool(ToolRun, Opened),
     Retriever(RetrieverRun),
     Memory(ChainRun),
 }
@@ -120,10 +120,9 @@ impl AgentRun {
 
     /// The manager for the agent's run.
     fn manager(&self, ctx: &HookContext, prompt: Option<&str>) -> CallbackManager {
-        // A sub-agent that is called by rig never streams.
         let caller = match prompt {
-            Some(prompt) if !ctx.is_streaming() => open::caller_of(ctx.agent_name(), prompt),
-            _ => Asker::None,
+            Some(prompt) => open::caller_of(ctx.agent_name(), prompt),
+            None => Asker::None,
         };
         let outer = match caller {
             Asker::Run(children) => Some(children),
@@ -229,7 +228,7 @@ impl AgentRun {
             start = start.with_tool_call_id(call_id);
         }
         let (run, _) = children.on_tool_start(start).keep().await;
-        let opened = inputs.and_then(|inputs| open::tool_call(name, &inputs, &run));
+        let opened = open::tool_call(name, arguments, &run);
         lock(&self.calls).insert(id, Call::Tool(run, opened));
     }
 

@@ -22,7 +22,7 @@
 //! | a retrieval of tools, and of an [`index`](RigHook::index) | a retriever's run |
 //! | memory: load, append, clear | a chain's run with the name `memory` |
 //! | a tool call that cannot be dispatched | a custom event with the name `invalid_tool_call` |
-//! | an agent as a tool | an agent's run under the tool's run |
+//! | an agent that a tool starts | an agent's run under the tool's run |
 //!
 //! A run of rig that is dropped ends all its open runs as cancelled, children first.
 //!
@@ -39,17 +39,32 @@
 //! each request.
 //!
 //! # Sub-agents
-//! The run of an agent that is another agent's tool ([`Agent::into_tool`](rig_agent::Agent)) is a child
-//! of the tool's run, and gets its handlers. Both agents need a hook. Rig does not say who called a
-//! sub-agent. The hook finds the call by the tool's name and the prompt. If calls of different traces
-//! that are open at the same time have the same name and the same prompt, the sub-agent's run is a
-//! root run.
+//! The run of an agent that another agent's tool starts is a child of the tool's run, and gets its
+//! handlers. Both agents need a hook. Rig does not say who started an agent. The hook finds the call in
+//! one of two ways:
+//!
+//! - by rig's span of the tool call, `execute_tool`. This is exact. It needs a subscriber of `tracing`
+//!   that wants rig's spans, which have the level INFO.
+//! - without such a subscriber, by the tool's name and the prompt, for an agent that is the tool itself
+//!   ([`Agent::into_tool`](rig_agent::Agent::into_tool)). If calls of different traces that are open at
+//!   the same time have the same name and the same prompt, the agent's run is a root run.
 //!
 //! # Spans
 //! Rig makes `tracing` spans of its own (`invoke_agent`, `chat`, `execute_tool`). If they are exported,
-//! and rappel's spans are exported too, each call has two spans. Export one of them: filter rig's
-//! targets (`rig::agent_chat`, `rig_agent`, `rig_core`) out of the layer that exports, or do not
-//! register rappel's exporter.
+//! and rappel's spans are exported too, each call has two spans. Export one of them. This keeps rig's
+//! out of the layer that exports:
+//!
+//! ```
+//! use tracing_subscriber::filter::filter_fn;
+//! use tracing_subscriber::layer::{Layer, SubscriberExt};
+//! use tracing_subscriber::registry::Registry;
+//!
+//! # fn example(exporter: impl Layer<Registry> + Send + Sync) {
+//! let exporter = exporter.with_filter(filter_fn(|span| !span.target().starts_with("rig")));
+//! let subscriber = Registry::default().with(exporter);
+//! # let _ = subscriber;
+//! # }
+//! ```
 //!
 //! # Versions
 //! This crate has its own version line: a minor release of rig or of `rappel-core` is a new minor

@@ -3,29 +3,39 @@
 //!
 //! Rig gives a sub-agent a new run id and no parent. The driver of a bus polls the tools and indices
 //! of all runs of an agent, on the task of any of them, so the task does not say who asked either.
-//! What both sides know is the tool's name and the prompt, or the query.
+//! Two things do:
+//!
+//! - The span that rig makes of a tool call is the current one in the tool. That is exact, and there
+//!   is none without a subscriber that wants it.
+//! - Both sides know the tool's name and the prompt, or the query.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rappel_core::{CallbackManager, ChainRun, RunId, ToolRun, Value};
+use tracing::Span;
+use tracing::span::Id;
 
 /// The name of a tool that is an agent without a name.
 const UNNAMED: &str = "agent_tool";
+
+/// The name of the span that rig makes of a tool call.
+const TOOL_SPAN: &str = "execute_tool";
 
 static OPEN: Mutex<Vec<Arc<Open>>> = Mutex::new(Vec::new());
 
 struct Open {
     asks: Asks,
+    /// For a tool call: rig's span of it. For a query: the span that the agent is in.
+    span: Option<Id>,
     /// The manager of the asking run's children.
     children: CallbackManager,
     root: RunId,
     is_taken: AtomicBool,
 }
 
-#[derive(PartialEq)]
 enum Asks {
-    Agent { tool: String, prompt: String },
+    Agent { tool: String, arguments: String },
     Index { query: String },
 }
 
@@ -33,8 +43,8 @@ enum Asks {
 pub(crate) struct Opened(Arc<Open>);
 
 impl Opened {
-    fn new(asks: Asks, children: CallbackManager, root: RunId) -> Self {
-        let open = Arc::new(Open { asks, children, root, is_taken: AtomicBool::new(false) });
+    fn new(asks: Asks, span: Option<Id>, children: CallbackManager, root: RunId) -> Self {
+        let open = Arc::new(Open { asks, span, children, root, is_taken: AtomicBool::new(false) });
         all().push(open.clone());
         Self(open)
     }
@@ -57,34 +67,62 @@ pub(crate) enum Asker {
     Unknown,
 }
 
-/// Notes a tool call. `None` if its arguments are not those of an agent.
-pub(crate) fn tool_call(tool: &str, arguments: &Value, run: &ToolRun) -> Option<Opened> {
-    let arguments = arguments.as_object().filter(|arguments| arguments.len() == 1)?;
-    let prompt = arguments.get("prompt")?.as_str()?.to_owned();
-    let asks = Asks::Agent { tool: tool.to_owned(), prompt };
-    Some(Opened::new(asks, run.child(), run.info().root_id()))
+/// Notes a tool call.
+pub(crate) fn tool_call(tool: &str, arguments: &str, run: &ToolRun) -> Opened {
+    let span = Span::current();
+    let is_of_call = span.metadata().is_some_and(|span| span.name() == TOOL_SPAN);
+    let asks = Asks::Agent { tool: tool.to_owned(), arguments: arguments.to_owned() };
+    Opened::new(asks, span.id().filter(|_| is_of_call), run.child(), run.info().root_id())
 }
 
 /// Notes that an agent may ask an index.
 pub(crate) fn query(query: String, run: &ChainRun) -> Opened {
-    Opened::new(Asks::Index { query }, run.child(), run.info().root_id())
+    let asks = Asks::Index { query };
+    Opened::new(asks, Span::current().id(), run.child(), run.info().root_id())
 }
 
-/// Finds the tool call that has started an agent. A call is found once.
+/// Finds the tool call that has started an agent. One that is found by name is found once.
 pub(crate) fn caller_of(agent: Option<&str>, prompt: &str) -> Asker {
-    let tool = agent.unwrap_or(UNNAMED).to_owned();
-    find(&Asks::Agent { tool, prompt: prompt.to_owned() }, true)
+    if let Some(here) = Span::current().id() {
+        let is_call = |open: &Open| matches!(open.asks, Asks::Agent { .. });
+        let all = all();
+        let mut calls = all.iter().filter(|open| is_call(open));
+        if let Some(open) = calls.find(|open| open.span.as_ref() == Some(&here)) {
+            return Asker::Run(open.children.clone());
+        }
+    }
+    let tool = agent.unwrap_or(UNNAMED);
+    let is_caller = |open: &Open| match &open.asks {
+        Asks::Agent { tool: name, arguments } => {
+            open.span.is_none() && name == tool && prompt_of(arguments).as_deref() == Some(prompt)
+        }
+        Asks::Index { .. } => false,
+    };
+    find(is_caller, true)
+}
+
+/// The prompt, if the arguments are those of an agent.
+fn prompt_of(arguments: &str) -> Option<String> {
+    let Value::Object(mut arguments) = arguments.parse().ok()? else { return None };
+    match (arguments.remove("prompt"), arguments.is_empty()) {
+        (Some(Value::String(prompt)), true) => Some(prompt),
+        _ => None,
+    }
 }
 
 /// Finds the agent that asks an index. An agent may ask several.
 pub(crate) fn asker_of(query: &str) -> Asker {
-    find(&Asks::Index { query: query.to_owned() }, false)
+    let here = Span::current().id();
+    let is_asker = |open: &Open| match &open.asks {
+        Asks::Index { query: asked } => asked == query && open.span == here,
+        Asks::Agent { .. } => false,
+    };
+    find(is_asker, false)
 }
 
-fn find(asks: &Asks, take: bool) -> Asker {
+fn find(is_it: impl Fn(&Open) -> bool, take: bool) -> Asker {
     let all = all();
-    let mut same =
-        all.iter().filter(|open| open.asks == *asks && !open.is_taken.load(Ordering::Relaxed));
+    let mut same = all.iter().filter(|open| !open.is_taken.load(Ordering::Relaxed) && is_it(open));
     let Some(first) = same.next() else { return Asker::None };
     if same.any(|other| other.root != first.root) {
         return Asker::Unknown;
@@ -107,33 +145,33 @@ fn all() -> MutexGuard<'static, Vec<Arc<Open>>> {
 #[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 mod tests {
     use futures_util::FutureExt;
-    use rappel_core::{ToolStart, json};
+    use rappel_core::ToolStart;
 
     use super::*;
+
+    const PROMPT: &str = r#"{"prompt": "p"}"#;
 
     fn tool_run(callbacks: &CallbackManager, tool: &str) -> ToolRun {
         // There is no handler, so it is ready.
         callbacks.on_tool_start(ToolStart::new(tool, "{}")).now_or_never().unwrap().unwrap()
     }
 
-    fn parent_of(caller: Asker) -> Option<RunId> {
-        let Asker::Run(children) = caller else { return None };
-        let run = children.on_tool_start(ToolStart::new("t", "")).now_or_never().unwrap().unwrap();
-        run.info().parent_id()
+    fn parent_of(asker: Asker) -> Option<RunId> {
+        let Asker::Run(children) = asker else { return None };
+        tool_run(&children, "t").info().parent_id()
     }
 
     #[test]
     fn a_call_is_found_once_and_until_it_is_over() {
         let run = tool_run(&CallbackManager::default(), "once");
-        let open = tool_call("once", &json!({"prompt": "p"}), &run).unwrap();
+        let opened = tool_call("once", PROMPT, &run);
         assert!(matches!(caller_of(Some("once"), "another"), Asker::None));
         assert!(matches!(caller_of(Some("another"), "p"), Asker::None));
         assert_eq!(parent_of(caller_of(Some("once"), "p")), Some(run.id()));
         assert!(matches!(caller_of(Some("once"), "p"), Asker::None));
-        drop(open);
+        drop(opened);
 
-        let open = super::tool_call("once", &json!({"prompt": "p"}), &run).unwrap();
-        drop(open);
+        drop(tool_call("once", PROMPT, &run));
         assert!(matches!(caller_of(Some("once"), "p"), Asker::None));
     }
 
@@ -142,22 +180,22 @@ mod tests {
         let callbacks = CallbackManager::default();
         let outer = tool_run(&callbacks, "outer");
         let same = [tool_run(&outer.child(), "same"), tool_run(&outer.child(), "same")];
-        let inputs = json!({"prompt": "p"});
-        let _open = same.each_ref().map(|run| tool_call("same", &inputs, run).unwrap());
+        let _opened = same.each_ref().map(|run| tool_call("same", PROMPT, run));
         assert_eq!(parent_of(caller_of(Some("same"), "p")), Some(same[0].id()));
 
         let other = tool_run(&callbacks, "same");
-        let other_is_open = tool_call("same", &inputs, &other);
+        let other_is_open = tool_call("same", PROMPT, &other);
         assert!(matches!(caller_of(Some("same"), "p"), Asker::Unknown));
         drop(other_is_open);
         assert_eq!(parent_of(caller_of(Some("same"), "p")), Some(same[1].id()));
     }
 
     #[test]
-    fn only_calls_with_the_arguments_of_an_agent_are_noted() {
+    fn only_calls_with_the_arguments_of_an_agent_are_found() {
         let run = tool_run(&CallbackManager::default(), "add");
-        for arguments in [json!({"x": 1}), json!({"prompt": 1}), json!({"prompt": "p", "x": 1})] {
-            assert!(tool_call("add", &arguments, &run).is_none(), "{arguments}");
+        for arguments in ["{\"x\": 1}", "{\"prompt\": 1}", "{\"prompt\": \"p\", \"x\": 1}", ""] {
+            let _opened = tool_call("add", arguments, &run);
+            assert!(matches!(caller_of(Some("add"), "p"), Asker::None), "{arguments}");
         }
     }
 }

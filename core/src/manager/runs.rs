@@ -90,6 +90,11 @@ impl CallbackManager {
     /// Whether any handler of this manager wants events of this kind. It is for emitters that have
     /// work to do before they can emit, such as a hook of another framework. An emit that no handler
     /// wants is free, so most emitters need not ask.
+    ///
+    /// ```
+    /// # use rappel_core::{CallbackManager, EventKind};
+    /// assert!(!CallbackManager::default().wants(EventKind::LlmNewToken));
+    /// ```
     #[must_use]
     pub fn wants(&self, kind: EventKind) -> bool {
         self.setup.wants(kind)
