@@ -198,4 +198,19 @@ mod tests {
             assert!(matches!(caller_of(Some("add"), "p"), Asker::None), "{arguments}");
         }
     }
+
+    #[test]
+    fn a_call_with_rig_s_span_is_found_inside_the_span_only() {
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let run = tool_run(&CallbackManager::default(), "spanned");
+        let span = tracing::info_span!("execute_tool");
+        let _opened = span.in_scope(|| tool_call("spanned", PROMPT, &run));
+        assert!(matches!(caller_of(Some("spanned"), "p"), Asker::None));
+        let other = tracing::info_span!("execute_tool");
+        assert!(matches!(other.in_scope(|| caller_of(Some("spanned"), "p")), Asker::None));
+        for _ in 0..2 {
+            let asker = span.in_scope(|| caller_of(None, "another"));
+            assert_eq!(parent_of(asker), Some(run.id()));
+        }
+    }
 }

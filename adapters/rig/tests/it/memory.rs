@@ -1,7 +1,11 @@
 //! Conversation memory.
 
+use std::sync::{Arc, Mutex};
+
+use rappel_core::{CallbackManager, Event, EventContext, EventKind, HandlerResult, handler_fn};
 use rappel_rig::RigHook;
 use rappel_tests::openai_server::Reply;
+use rappel_tokio::Tokio;
 use rig_agent::AgentBuilder;
 use rig_core::memory::InMemoryConversationMemory;
 use rig_core::test_utils::{AppendFailingMemory, FailingMemory};
@@ -83,4 +87,30 @@ async fn a_memory_that_cannot_be_appended_to_fails_its_run_only() {
         "agent.on_agent_finish {\"output\":\"yes\"}",
         "agent.on_chain_end {\"output\":\"yes\"}",
     ]);
+}
+
+#[tokio::test]
+async fn the_agent_starts_when_rig_begins_to_load_the_memory() {
+    let server = server([Reply::text("yes")]);
+    let starts = Arc::new(Mutex::new(Vec::new()));
+    let seen = starts.clone();
+    let times = handler_fn(move |event: &Event, cx: &EventContext| -> HandlerResult {
+        if event.kind() == EventKind::ChainStart {
+            seen.lock().unwrap().push((cx.name().to_owned(), cx.time().unwrap()));
+        }
+        Ok(())
+    });
+    let callbacks = CallbackManager::new(Tokio::current()).with_handler(times);
+    let agent = AgentBuilder::new(openai(&server))
+        .memory(InMemoryConversationMemory::new())
+        .conversation("c")
+        .add_hook(RigHook::new(&callbacks))
+        .build();
+    agent.prompt("1").await.unwrap();
+    callbacks.flush().await.unwrap();
+    let starts = starts.lock().unwrap();
+    let [agent, load, append] = starts.as_slice() else { panic!("{starts:?}") };
+    assert_eq!([&*agent.0, &*load.0, &*append.0], ["agent", "memory", "memory"]);
+    assert_eq!(agent.1, load.1);
+    assert!(load.1 < append.1);
 }
