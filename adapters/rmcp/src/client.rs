@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rappel_core::{CallbackManager, InRun, RunError, ToolRun, TraceParent};
+use rmcp::RoleClient;
 use rmcp::model::{CallToolRequestParams, CallToolResult, RequestMetaObject, RequestParamsMeta};
-use rmcp::service::{ClientInitializeError, RunningService, Service, ServiceError, serve_client};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, RunningService, Service, ServiceError,
+    serve_client_with_lifecycle,
+};
 use rmcp::transport::IntoTransport;
-use rmcp::{RoleClient, service};
 
 use crate::convert;
 use crate::error::CallToolError;
@@ -20,7 +23,7 @@ use crate::transport::{CALL, Observed};
 
 /// Connects a client handler to a server, with callbacks.
 pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
-    /// Connects as [`ServiceExt::serve`](service::ServiceExt::serve) does. The client's tool calls
+    /// Connects as [`ServiceExt::serve`](rmcp::ServiceExt::serve) does. The client's tool calls
     /// are runs of `callbacks`.
     ///
     /// # Errors
@@ -34,15 +37,44 @@ pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let progress = Progress::default();
-        let transport =
-            Observed { transport: transport.into_transport(), progress: progress.clone() };
-        let callbacks = callbacks.into();
-        async move {
-            let client = serve_client(self, transport).await?;
-            Ok(CallbackClient { progress: Some(progress), ..CallbackClient::new(client, callbacks) })
-        }
+        connect(self, transport, ClientLifecycleMode::Initialize, callbacks.into())
     }
+
+    /// Connects as [`serve_with_lifecycle`](rmcp::service::ClientServiceExt::serve_with_lifecycle)
+    /// does: MCP of 2026-07-28 begins with `ClientLifecycleMode::Discover`. The client's tool calls
+    /// are runs of `callbacks`.
+    ///
+    /// # Errors
+    /// Those of `serve_with_lifecycle`.
+    fn serve_with_lifecycle_and_callbacks<T, E, A>(
+        self,
+        transport: T,
+        lifecycle: ClientLifecycleMode,
+        callbacks: impl Into<CallbackManager>,
+    ) -> impl Future<Output = Result<CallbackClient<Self>, ClientInitializeError>> + Send
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        connect(self, transport, lifecycle, callbacks.into())
+    }
+}
+
+async fn connect<S, T, E, A>(
+    service: S,
+    transport: T,
+    lifecycle: ClientLifecycleMode,
+    callbacks: CallbackManager,
+) -> Result<CallbackClient<S>, ClientInitializeError>
+where
+    S: Service<RoleClient>,
+    T: IntoTransport<RoleClient, E, A>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let progress = Progress::default();
+    let transport = Observed { transport: transport.into_transport(), progress: progress.clone() };
+    let client = serve_client_with_lifecycle(service, transport, lifecycle).await?;
+    Ok(CallbackClient { progress: Some(progress), ..CallbackClient::new(client, callbacks) })
 }
 
 impl<S: Service<RoleClient>> ServeWithCallbacks for S {}

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use rmcp::RoleClient;
-use rmcp::model::{
-    ClientRequest, GetMeta, JsonRpcMessage, RequestParamsMeta, ServerNotification,
-};
+use rmcp::model::{ClientRequest, GetMeta, JsonRpcMessage, RequestParamsMeta, ServerNotification};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::Value;
