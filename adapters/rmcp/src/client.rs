@@ -11,10 +11,11 @@ use rappel_core::{CallbackManager, InRun, RunError, ToolRun, TraceParent};
 use rmcp::RoleClient;
 use rmcp::model::{CallToolRequestParams, CallToolResult, RequestMetaObject, RequestParamsMeta};
 use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, RunningService, Service, ServiceError,
+    ClientInitializeError, ClientLifecycleMode, QuitReason, RunningService, Service, ServiceError,
     serve_client_with_lifecycle,
 };
 use rmcp::transport::IntoTransport;
+use tokio::task::JoinError;
 
 use crate::convert;
 use crate::error::CallToolError;
@@ -115,6 +116,22 @@ impl<S: Service<RoleClient>> CallbackClient<S> {
     ) -> Self {
         self.trace = Some(Arc::new(trace));
         self
+    }
+
+    /// Closes the connection, as [`RunningService::cancel`] does.
+    ///
+    /// # Errors
+    /// If the task of the connection panicked.
+    pub async fn cancel(self) -> Result<QuitReason, JoinError> {
+        self.client.cancel().await
+    }
+
+    /// Waits until the connection is closed, as [`RunningService::waiting`] does.
+    ///
+    /// # Errors
+    /// If the task of the connection panicked.
+    pub async fn waiting(self) -> Result<QuitReason, JoinError> {
+        self.client.waiting().await
     }
 
     /// Returns rmcp's client, whose tool calls are no runs.

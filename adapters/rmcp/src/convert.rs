@@ -63,9 +63,9 @@ pub(crate) fn service_error(error: &ServiceError) -> RunError {
 pub(crate) fn progress(update: Update) -> CustomEvent {
     let params = update.params;
     let mut data = JsonObject::new();
-    data.insert("progress".into(), params.progress.into());
+    data.insert("progress".into(), number(params.progress));
     if let Some(total) = params.total {
-        data.insert("total".into(), total.into());
+        data.insert("total".into(), number(total));
     }
     if let Some(message) = params.message {
         data.insert("message".into(), message.into());
@@ -74,4 +74,10 @@ pub(crate) fn progress(update: Update) -> CustomEvent {
         data.insert("skipped".into(), update.skipped.into());
     }
     CustomEvent::new("mcp.progress", Value::Object(data))
+}
+
+/// A number as servers write it: whole ones without a point.
+fn number(value: f64) -> Value {
+    let whole = value as i64;
+    if whole as f64 == value { whole.into() } else { value.into() }
 }

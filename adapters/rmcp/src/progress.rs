@@ -24,6 +24,7 @@ struct Calls {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    tokens: Vec<ProgressToken>,
     updates: VecDeque<Update>,
     waker: Option<Waker>,
 }
@@ -48,7 +49,8 @@ impl Progress {
     /// A request of an open call is being sent with this token.
     pub(crate) fn sent(&self, call: u64, token: ProgressToken) {
         let mut calls = self.lock();
-        if calls.open.contains_key(&call) {
+        if let Some(waiting) = calls.open.get_mut(&call) {
+            waiting.tokens.push(token.clone());
             calls.tokens.insert(token, call);
         }
     }
@@ -67,7 +69,6 @@ impl Progress {
         }
         waiting.updates.push_back(update);
         let waker = waiting.waker.take();
-        // A waker is a stranger's code.
         drop(guard);
         if let Some(waker) = waker {
             waker.wake();
@@ -93,12 +94,15 @@ impl OpenCall {
 
     /// Returns the next notification.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Update> {
+        // Wakers are strangers' code: they are cloned and dropped without the lock.
+        let waker = cx.waker().clone();
         let mut calls = self.progress.lock();
         let Some(waiting) = calls.open.get_mut(&self.call) else { return Poll::Pending };
         if let Some(update) = waiting.updates.pop_front() {
+            drop(calls);
             return Poll::Ready(update);
         }
-        let old = waiting.waker.replace(cx.waker().clone());
+        let old = waiting.waker.replace(waker);
         drop(calls);
         drop(old);
         Poll::Pending
@@ -114,8 +118,10 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let mut calls = self.progress.lock();
-        calls.tokens.retain(|_, call| *call != self.call);
         let removed = calls.open.remove(&self.call);
+        for token in removed.iter().flat_map(|call| &call.tokens) {
+            calls.tokens.remove(token);
+        }
         drop(calls);
         drop(removed);
     }

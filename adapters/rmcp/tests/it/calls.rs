@@ -21,7 +21,7 @@ async fn a_result_ends_the_run() {
         r#"echo: start {"text":"hi"}"#,
         r#"echo: end "hi""#,
         r#"lines: start {} for call_1"#,
-        r#"lines: end "first\nsecond""#,
+        r#"lines: end "first\nsecond" for call_1"#,
         r#"structured: start {}"#,
         r#"structured: end {"sum":3}"#,
         r#"image: start {}"#,
@@ -36,9 +36,10 @@ async fn a_result_ends_the_run() {
 #[tokio::test]
 async fn a_result_that_is_an_error_fails_the_run_and_is_returned() {
     let scene = Scene::new().await;
-    let result = scene.client.call_tool(CallToolRequestParams::new("fails")).await.unwrap();
+    let result = scene.client.call_tool_with_id(call("fails", json!({})), "call_1").await.unwrap();
     assert_eq!(result.is_error, Some(true));
-    let expected = ["fails: start {}", "fails: error tool_error: no such city"];
+    let expected =
+        ["fails: start {} for call_1", "fails: error tool_error: no such city for call_1"];
     assert_eq!(scene.log.lines(), expected);
 }
 
@@ -106,7 +107,7 @@ async fn handlers_of_the_current_run_get_the_calls_of_a_client_that_has_others()
         format!("agent > {}", expected[1]),
     ];
     assert_eq!(other.lines(), expected);
-    drop(chain);
+    chain.end("done").await.unwrap();
 }
 
 #[tokio::test]

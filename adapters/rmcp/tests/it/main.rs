@@ -1,5 +1,7 @@
 //! The events of MCP tool calls, with servers of rmcp and of another project.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
 mod calls;
 mod cancelled;
 mod docs;

@@ -15,8 +15,8 @@ async fn a_call_of_several_rounds_is_one_run_and_the_answers_are_inside() {
         r#"asks: start {"steps":2}"#,
         r#"asks > ask the user: start {}"#,
         r#"asks > ask the user: end "Ferris""#,
-        r#"asks: mcp.progress {"message":"step 1","progress":1.0,"total":100.0}"#,
-        r#"asks: mcp.progress {"message":"step 2","progress":2.0,"total":100.0}"#,
+        r#"asks: mcp.progress {"message":"step 1","progress":1,"total":100}"#,
+        r#"asks: mcp.progress {"message":"step 2","progress":2,"total":100}"#,
         r#"asks: end "{\"name\":{\"action\":\"accept\",\"content\":{\"name\":\"Ferris\"}}}""#,
     ];
     assert_eq!(scene.log.lines(), expected);

@@ -47,7 +47,7 @@ async fn a_handler_that_fails_at_the_progress_stops_the_call() {
     let lines = log.lines();
     let expected = [
         r#"progress: start {"steps":3}"#,
-        r#"progress: mcp.progress {"message":"step 1","progress":1.0,"total":100.0}"#,
+        r#"progress: mcp.progress {"message":"step 1","progress":1,"total":100}"#,
     ];
     assert_eq!(lines[..2], expected);
     assert!(lines[2].starts_with("progress: error stopped: ") && lines.len() == 3, "{lines:?}");

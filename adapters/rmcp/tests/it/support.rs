@@ -46,8 +46,8 @@ impl Log {
                 Some(parent) => format!("{parent} > {}", cx.name()),
                 None => cx.name().to_owned(),
             };
-            log.0.lock().unwrap().push((cx.run_id(), format!("{path}: {}", describe(event))));
-            paths.insert(cx.run_id(), path);
+            log.0.lock().unwrap().push((cx.id(), format!("{path}: {}", describe(event))));
+            paths.insert(cx.id(), path);
             Ok(())
         });
         CallbackManager::new(Tokio::current())
@@ -56,15 +56,20 @@ impl Log {
 }
 
 fn describe(event: &Event) -> String {
+    let call = |id: &Option<String>| id.as_ref().map_or(String::new(), |id| format!(" for {id}"));
     match event {
         Event::ToolStart(start) => {
             assert_eq!(start.input, start.inputs.as_ref().unwrap().to_string());
-            let id = start.tool_call_id.as_ref().map(|id| format!(" for {id}"));
-            format!("start {}{}", start.input, id.unwrap_or_default())
+            let of_server = &*start.name != "ask the user";
+            assert_eq!(start.tool_type.as_deref(), of_server.then_some("extension"));
+            format!("start {}{}", start.input, call(&start.tool_call_id))
         }
         Event::CustomEvent(event) => format!("{} {}", event.name, event.data),
-        Event::ToolEnd(end) => format!("end {}", end.output),
-        Event::ToolError(end) => format!("error {}: {}", end.error.error_type(), end.error),
+        Event::ToolEnd(end) => format!("end {}{}", end.output, call(&end.tool_call_id)),
+        Event::ToolError(end) => {
+            let (error, id) = (&end.error, call(&end.tool_call_id));
+            format!("error {}: {error}{id}", error.error_type())
+        }
         event => event.kind().to_string(),
     }
 }
@@ -72,6 +77,7 @@ fn describe(event: &Event) -> String {
 /// What the server tells the test.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
+    Progressed,
     Hangs,
     Cancelled,
 }
@@ -109,6 +115,7 @@ impl ServerHandler for Server {
             }
             "progress" => {
                 progress(&arguments, &context).await;
+                let _ = self.0.send(Seen::Progressed);
                 text("done")
             }
             "asks" if request.input_responses.is_some() => {

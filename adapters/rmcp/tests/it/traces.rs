@@ -72,17 +72,18 @@ async fn the_servers_runs_are_in_the_callers_trace() {
 
     let chain = callbacks.group("agent").await.unwrap();
     let chain_id = chain.id();
+    let weather = |city| client.call_tool(call("weather", json!({"city": city})));
     let calls = async {
-        for city in ["Bonn", "Atlantis"] {
-            client.call_tool(call("weather", json!({"city": city}))).await.unwrap();
-        }
-        let cancelled = client.call_tool(call("weather", json!({"city": "Nowhere"})));
+        weather("Bonn").await.unwrap();
+        weather("Atlantis").await.unwrap();
         tokio::select! {
             biased;
-            _ = cancelled => panic!("it has no answer"),
-            // It is answered behind the other one.
-            result = client.call_tool(call("weather", json!({"city": "Bonn"}))) => result.unwrap(),
-        }
+            _ = weather("Nowhere") => panic!("it has no answer"),
+            // The server answers this one behind it.
+            result = weather("Bonn") => result.unwrap(),
+        };
+        // The server has got the cancellation before this one.
+        weather("Bonn").await.unwrap();
     };
     within(calls.in_run(&chain)).await;
     chain.end("done").await.unwrap();
@@ -98,8 +99,26 @@ async fn the_servers_runs_are_in_the_callers_trace() {
         let caller: TraceParent = record["traceparent"].as_str().unwrap().parse().unwrap();
         assert_eq!(caller.trace_id(), trace_id(chain_id).to_bytes());
         let call = ids.iter().position(|id| span_id(*id).to_bytes() == caller.span_id()).unwrap();
-        events[call].push(json!([record["kind"], record["payload"]]));
+        events[call].push(json!([record["kind"], record["data"]]));
     }
-    println!("{}", json!(events));
-    panic!()
+    let start = |city: &str| {
+        let inputs = json!({"city": city});
+        let payload = json!({"name": "weather", "input": inputs.to_string(), "inputs": inputs});
+        json!(["on_tool_start", payload])
+    };
+    let failed = |kind: &str, message: &str| {
+        let error = json!({"kind": kind, "message": message, "causes": []});
+        json!(["on_tool_error", {"error": error}])
+    };
+    let answered = vec![start("Bonn"), json!(["on_tool_end", {"output": "sunny"}])];
+    let expected = [
+        // The chain is not of the server.
+        vec![],
+        answered.clone(),
+        vec![start("Atlantis"), failed("failed", "no such city: Atlantis")],
+        vec![start("Nowhere"), failed("cancelled", "cancelled")],
+        answered.clone(),
+        answered,
+    ];
+    assert_eq!(events, expected);
 }
