@@ -45,7 +45,7 @@ pub async fn answer(
     run: LlmRun,
 ) -> Result<LlmResult, RunError> {
     let chat = client.chat();
-    let stream = chat.create_stream(request).try_flatten_stream().err_into();
+    let stream = chat.create_stream(request).try_flatten_stream().err_into::<Failure>();
     let chunks = stream.map_ok(|answer| stream::iter(chunks(answer))).try_flatten().map_ok(Some);
     // A stream that breaks off does not say why the answer ended.
     let mut ended = false;

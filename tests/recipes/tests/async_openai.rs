@@ -13,7 +13,7 @@ use rappel_tests::openai_server::{Fault, Script, Server};
 use rappel_tokio::prelude::*;
 use serde_json::{Value, json};
 
-use self::support::{Log, Then, dropped, sse};
+use self::support::{Log, Then, dropped, extend, sse};
 
 #[allow(dead_code, reason = "its `main` is run as a program")]
 #[path = "../examples/async_openai.rs"]
@@ -113,6 +113,45 @@ fn two_tokens_and(error: &str) -> [Value; 3] {
         json!({"token": {"tool_calls": [piece], "model_name": model}}),
         json!({"error": error, "partial": "Let me look: "}),
     ]
+}
+
+#[tokio::test]
+async fn each_chunk_is_an_event_and_the_end_has_the_whole() {
+    let mut parts = sse(&events());
+    parts.push("data: [DONE]\n\n".to_owned());
+    let server = support::Server::start("200 OK", "text/event-stream", parts, Then::Ends);
+    let log = Log::new();
+    let result = answer(&server, &log).await.unwrap();
+    assert_eq!(server.request()["stream"], true);
+
+    let model = json!({"model_name": "gpt-4o-mini-2024"});
+    let token = |chunk: Value| {
+        let mut token = model.clone();
+        extend(&mut token, chunk);
+        json!({"token": token})
+    };
+    let piece =
+        |arguments: &str| token(json!({"tool_calls": [{"index": 0, "arguments": arguments}]}));
+    let usage = json!({
+        "prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19,
+        "cached_tokens": null, "cache_write_tokens": null, "reasoning_tokens": null,
+    });
+    let call = json!({"id": "call_1", "name": "weather", "arguments": "{\"city\":\"Bonn\"}"});
+    let generation = json!({
+        "text": "Let me look: ", "finish_reason": "tool_calls", "tool_calls": [call],
+    });
+    let [text, first, _] = two_tokens_and("");
+    let expected = [
+        text,
+        first,
+        piece("{\"city\":"),
+        piece("\"Bonn\"}"),
+        token(json!({"finish_reason": "tool_calls"})),
+        json!({"token": {"usage": usage}}),
+        json!({"end": support::result(generation, usage, model)}),
+    ];
+    assert_eq!(log.events().await, expected);
+    assert_eq!(json!(result), expected[6]["end"]);
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ async fn calls_are_children_of_the_current_run() {
     }
     .in_run(&chain)
     .await;
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     chain.end("done").await.unwrap();
     let mut lines = scene.log.lines();
     // The two calls are at the same time.

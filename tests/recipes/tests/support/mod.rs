@@ -99,7 +99,7 @@ fn serve(
     }
 }
 
-/// Server-sent events of these objects.
+/// Server-sent events of these objects. Ollama sends none.
 #[allow(dead_code, reason = "not each test has them")]
 pub fn sse(events: &[Value]) -> Vec<String> {
     events.iter().map(|event| format!("data: {event}\n\n")).collect()
