@@ -33,7 +33,7 @@ pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
         self,
         transport: T,
         callbacks: impl Into<CallbackManager>,
-    ) -> impl Future<Output = Result<CallbackClient<Self>, ClientInitializeError>> + Send
+    ) -> impl Future<Output = Result<CallbackClient<Self>, ClientInitializeError>>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
@@ -52,7 +52,7 @@ pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
         transport: T,
         lifecycle: ClientLifecycleMode,
         callbacks: impl Into<CallbackManager>,
-    ) -> impl Future<Output = Result<CallbackClient<Self>, ClientInitializeError>> + Send
+    ) -> impl Future<Output = Result<CallbackClient<Self>, ClientInitializeError>>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
@@ -152,7 +152,8 @@ impl<S: Service<RoleClient>> CallbackClient<S> {
     /// [`CallToolError`]. A result whose `is_error` is set is returned as `Ok`.
     ///
     /// # Cancel safety
-    /// If the future is dropped, rmcp tells the server to stop, and the run ends as cancelled.
+    /// If the future is dropped, rmcp sends the server a cancellation, if its queue of messages has
+    /// room, and the run ends as cancelled.
     pub async fn call_tool(
         &self,
         params: CallToolRequestParams,

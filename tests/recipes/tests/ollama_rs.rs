@@ -137,6 +137,17 @@ async fn an_error_in_the_middle_is_an_error() {
     assert_eq!(log.events().await, two_tokens_and("the answer broke off"));
 }
 
+/// A fault of ollama-rs that the page names.
+#[tokio::test]
+async fn a_message_whose_packets_split_a_character_is_lost() {
+    let split = text("Köln").into_bytes();
+    let (first, second) = split.split_at(split.iter().position(|byte| *byte == 0xC3).unwrap() + 1);
+    let last = parts().pop().unwrap();
+    let parts = vec![text("Let me ").into_bytes(), first.into(), second.into(), last.into_bytes()];
+    let server = Server::start("200 OK", NDJSON, parts, Then::Ends);
+    assert_eq!(answer(&server, &Log::new()).await.unwrap().text(), "Let me ");
+}
+
 #[tokio::test]
 async fn a_refusal_is_an_error() {
     let refusal = vec!["{\"error\": \"no such model\"}".to_owned()];

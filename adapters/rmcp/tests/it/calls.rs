@@ -1,11 +1,11 @@
 //! Results and errors.
 
-use rappel_rmcp::{CallToolError, CallbackClient};
+use rappel_rmcp::{CallToolError, CallbackClient, ServeWithCallbacks};
 use rappel_tokio::json;
 use rappel_tokio::prelude::*;
-use rmcp::ServiceExt;
 use rmcp::model::CallToolRequestParams;
-use rmcp::service::ServiceError;
+use rmcp::service::{Service, ServiceError};
+use rmcp::{RoleClient, ServiceExt};
 
 use crate::support::{Log, Scene, call, serve, within};
 
@@ -125,4 +125,22 @@ async fn a_client_that_is_connected_already_has_runs_without_progress() {
         r#"meta: end "{}""#,
     ];
     assert_eq!(log.lines(), expected);
+}
+
+/// Also for a client that is a type parameter.
+async fn spawned(service: impl Service<RoleClient>, log: Log) {
+    let (client, _seen) = serve();
+    let callbacks = log.callbacks();
+    let task = tokio::spawn(async move {
+        let client = service.serve_with_callbacks(client, &callbacks).await.unwrap();
+        client.call_tool(call("echo", json!({"text": "hi"}))).await.unwrap();
+    });
+    within(task).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_and_calls_go_into_other_tasks() {
+    let log = Log::default();
+    spawned((), log.clone()).await;
+    assert_eq!(log.lines(), [r#"echo: start {"text":"hi"}"#, r#"echo: end "hi""#]);
 }

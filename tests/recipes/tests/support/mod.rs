@@ -36,10 +36,11 @@ impl Server {
     pub fn start(
         status: &'static str,
         content_type: &'static str,
-        parts: Vec<String>,
+        parts: Vec<impl Into<Vec<u8>>>,
         then: Then,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let parts: Vec<Vec<u8>> = parts.into_iter().map(Into::into).collect();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let ((send, request), (close, closed)) = (channel(), channel());
         std::thread::spawn(move || {
@@ -69,7 +70,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn serve(
     mut connection: TcpStream,
     head: &str,
-    parts: &[String],
+    parts: &[Vec<u8>],
     then: Then,
     requests: &Sender<Value>,
 ) -> std::io::Result<()> {
@@ -90,7 +91,9 @@ fn serve(
     let _ = requests.send(serde_json::from_slice(&body).unwrap());
     connection.write_all(head.as_bytes())?;
     for part in parts {
-        write!(connection, "{:x}\r\n{part}\r\n", part.len())?;
+        write!(connection, "{:x}\r\n", part.len())?;
+        connection.write_all(part)?;
+        connection.write_all(b"\r\n")?;
     }
     match then {
         Then::Ends => connection.write_all(b"0\r\n\r\n"),
