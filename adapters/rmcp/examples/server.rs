@@ -1,8 +1,8 @@
 //! An MCP server whose tool calls are runs, in the trace of their caller.
 
 use rappel_handlers::{JsonLines, With};
+use rappel_tokio::Value;
 use rappel_tokio::prelude::*;
-use rappel_tokio::{InRun, ToolRun, Value};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
     ServerCapabilities, ServerConfig,
