@@ -30,7 +30,7 @@
 //! - It steers nothing: it returns rig's neutral action each time. A handler with `raise_error` does
 //!   not stop a rig agent. Use a hook of your own for that.
 //! - It does not see a retrieval of `dynamic_context` without [`RigHook::index`], embeddings, nor what
-//!   a hook after it changes. Add it first. The page `docs/frameworks.md` of the repository has the whole list.
+//!   a hook after it changes. Add it first. The page `docs/rig.md` of the repository has the whole list.
 //!
 //! # Handlers of one request
 //! A hook is for a manager. Where a run starts inside a run or a manager of rappel
