@@ -14,6 +14,8 @@ use rig_agent::agent::{
 };
 use rig_agent::run::UnhandledInvalidToolCall;
 
+use serde_json::json;
+
 use crate::scene::{Add, assert_lines, logged, logged_inline, numbers, openai, server};
 
 /// Two calls side by side in the first turn.
@@ -140,6 +142,29 @@ async fn a_call_of_an_unknown_tool_is_a_custom_event_and_the_turn_ends() {
         "  model.on_llm_end \"I cannot\" stop 6+2 by m",
         "calc.on_agent_finish {\"output\":\"I cannot\"}",
         "calc.on_chain_end {\"output\":\"I cannot\"}",
+    ]);
+}
+
+#[tokio::test]
+async fn arguments_that_are_no_object_are_a_custom_event_and_no_tool_s_run() {
+    let server = server([Reply::default().call("c1", "add", &json!("1+2")), Reply::text("No")]);
+    let (callbacks, log) = logged();
+    let agent = AgentBuilder::new(openai(&server))
+        .name("calc")
+        .tool(Add)
+        .add_hook(RigHook::new(&callbacks))
+        .build();
+    assert_eq!(agent.prompt("1+2?").max_turns(3).await.unwrap().output(), "No");
+    callbacks.flush().await.unwrap();
+    log.assert(&[
+        "calc.on_chain_start agent {\"input\":\"1+2?\"}",
+        "  model.on_chat_model_start Human: 1+2?",
+        "  model.on_llm_end \"\" add(\"1+2\") c1 tool_calls 1+2 by m",
+        "calc.on_custom_event invalid_tool_call {\"tool\":\"add\",\"tool_call_id\":\"c1\",\"arguments\":\"\\\"1+2\\\"\",\"reason\":\"malformed_arguments\"}",
+        "  model.on_chat_model_start Human: 1+2? | AI: add(\"1+2\") | Tool: The arguments for tool `add` are not a JSON object: \"1+2\". Call the tool again with a JSON object as its arguments.",
+        "  model.on_llm_end \"No\" stop 23+1 by m",
+        "calc.on_agent_finish {\"output\":\"No\"}",
+        "calc.on_chain_end {\"output\":\"No\"}",
     ]);
 }
 
