@@ -27,7 +27,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use scene::{Add, Log, assert_lines, drain, logged, numbers, openai, server};
+use scene::{Add, Index, Log, assert_lines, drain, logged, numbers, openai, server};
 
 /// Counts spans by their names. It stands for a layer that exports them.
 #[derive(Clone, Default)]
@@ -201,4 +201,28 @@ async fn by_rig_s_spans_an_agent_that_a_tool_of_one_s_own_starts_is_under_the_to
     let traces = inner_lines(&log);
     assert_eq!(traces.len(), 1, "{traces:#?}");
     assert_eq!(traces[0][0], "    inner.on_chain_start agent {\"input\":\"another\"}");
+}
+
+#[tokio::test]
+async fn inside_rig_s_spans_a_retrieval_is_under_the_agent_that_asks() {
+    let _one = ONE_BY_ONE.lock().await;
+    let _guard = tracing::subscriber::set_default(Registry::default());
+    let server = server([Reply::text("Fish")]);
+    let (callbacks, log) = logged();
+    let hook = RigHook::new(&callbacks);
+    let agent = AgentBuilder::new(openai(&server))
+        .add_hook(hook.clone())
+        .dynamic_context(1, hook.index("library", Index { is_down: false }))
+        .build();
+    let (first, second) = join(agent.prompt("same").run(), agent.prompt("same").run()).await;
+    assert!(first.is_ok() && second.is_ok());
+    callbacks.flush().await.unwrap();
+    let traces = log.traces();
+    assert_eq!(traces.len(), 2, "{traces:#?}");
+    let expected = [
+        "  library.on_retriever_start same",
+        "  library.on_retriever_end birds:The heron eats fish.",
+    ];
+    assert_lines(&traces[0][1..3], &expected);
+    assert_lines(&traces[1][1..3], &expected);
 }

@@ -1,48 +1,11 @@
 //! Indices: of tools, and of documents for a prompt.
 
-use rappel_core::Value;
 use rappel_rig::RigHook;
 use rappel_tests::openai_server::Reply;
 use rig_agent::AgentBuilder;
 use rig_agent::tool::ToolSet;
-use rig_core::vector_store::request::{Filter, VectorSearchRequest};
-use rig_core::vector_store::{
-    VectorSearchIdResult, VectorSearchResult, VectorStoreError, VectorStoreIndex,
-};
-use serde::de::DeserializeOwned;
-use serde_json::json;
 
-use crate::scene::{Add, logged, numbers, openai, server};
-
-/// Finds the tool `add` and a document, or cannot be reached.
-struct Index {
-    is_down: bool,
-}
-
-impl VectorStoreIndex for Index {
-    type Filter = Filter<Value>;
-
-    async fn top_n<T: DeserializeOwned + Send>(
-        &self,
-        _: VectorSearchRequest<Self::Filter>,
-    ) -> Result<Vec<VectorSearchResult<T>>, VectorStoreError> {
-        if self.is_down {
-            return Err(VectorStoreError::DatastoreError("it is down".into()));
-        }
-        let document = serde_json::from_value(json!("The heron eats fish."))?;
-        Ok(vec![VectorSearchResult { score: 0.5, id: "birds".to_owned(), document }])
-    }
-
-    async fn top_n_ids(
-        &self,
-        _: VectorSearchRequest<Self::Filter>,
-    ) -> Result<Vec<VectorSearchIdResult>, VectorStoreError> {
-        match self.is_down {
-            true => Err(VectorStoreError::DatastoreError("it is down".into())),
-            false => Ok(vec![VectorSearchIdResult { score: 0.9, id: "add".to_owned() }]),
-        }
-    }
-}
+use crate::scene::{Add, Index, logged, numbers, openai, server};
 
 fn tools() -> ToolSet {
     let mut tools = ToolSet::default();

@@ -14,6 +14,11 @@ use rig_core::driver::Model;
 use rig_core::providers::openai::OpenAIConfig;
 use rig_core::providers::openai::wire::Chat;
 use rig_core::tool::{Tool, ToolContext, ToolExecutionError};
+use rig_core::vector_store::request::{Filter, VectorSearchRequest};
+use rig_core::vector_store::{
+    VectorSearchIdResult, VectorSearchResult, VectorStoreError, VectorStoreIndex,
+};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 /// What a handler got, in order. A line is indented by the depth of its run.
@@ -220,4 +225,34 @@ impl Tool for Add {
 
 pub(crate) fn numbers(x: i64, y: i64) -> Value {
     json!({"x": x, "y": y})
+}
+
+/// Finds the tool `add` and a document, or cannot be reached.
+pub(crate) struct Index {
+    pub(crate) is_down: bool,
+}
+
+impl VectorStoreIndex for Index {
+    type Filter = Filter<Value>;
+
+    async fn top_n<T: DeserializeOwned + Send>(
+        &self,
+        _: VectorSearchRequest<Self::Filter>,
+    ) -> Result<Vec<VectorSearchResult<T>>, VectorStoreError> {
+        if self.is_down {
+            return Err(VectorStoreError::DatastoreError("it is down".into()));
+        }
+        let document = serde_json::from_value(json!("The heron eats fish."))?;
+        Ok(vec![VectorSearchResult { score: 0.5, id: "birds".to_owned(), document }])
+    }
+
+    async fn top_n_ids(
+        &self,
+        _: VectorSearchRequest<Self::Filter>,
+    ) -> Result<Vec<VectorSearchIdResult>, VectorStoreError> {
+        match self.is_down {
+            true => Err(VectorStoreError::DatastoreError("it is down".into())),
+            false => Ok(vec![VectorSearchIdResult { score: 0.9, id: "add".to_owned() }]),
+        }
+    }
 }
