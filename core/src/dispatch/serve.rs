@@ -63,13 +63,13 @@ impl Drop for Checkout<'_> {
     fn drop(&mut self) {
         // Only if something panicked that is not the handler: else it is back already.
         let Some(handler) = self.handler.take() else { return };
-        let mut released = LaneReleased::new();
+        let mut released = LaneReleased::default();
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
             state.queue.finish(&mut self.tickets, &mut released);
         });
-        Lane::let_go(released);
+        Lane::let_go(&mut released);
     }
 }
 
@@ -87,6 +87,7 @@ enum Step {
 pub(crate) struct Hand {
     seated: Option<Seated>,
     /// Empty buffers.
+    released: LaneReleased,
     taken: Vec<LaneTaken>,
     answers: Vec<WaitGuard>,
     tickets: Vec<Ticket>,
@@ -100,10 +101,10 @@ impl Serve for Lane {
         let mut out = Checkout { lane: self, handler: None, tickets };
         let mut hand = core::mem::take(&mut budget.kept.taken);
         let mut answers = core::mem::take(&mut budget.kept.answers);
+        let mut released = core::mem::take(&mut budget.kept.released);
         let mut trace = None;
         let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
-            let mut released = LaneReleased::new();
             let step = self.state.with(|state| {
                 state.running = None;
                 state.queue.finish(&mut out.tickets, &mut released);
@@ -116,7 +117,7 @@ impl Serve for Lane {
                 }
                 step
             });
-            Self::let_go(released);
+            Self::let_go(&mut released);
             // After the events were counted out, so that an emitter finds nothing pending.
             answers.drain(..).for_each(drop::<WaitGuard>);
             match step {
@@ -143,7 +144,8 @@ impl Serve for Lane {
             budget.count(calls);
         };
         let tickets = core::mem::take(&mut out.tickets);
-        budget.kept = Hand { seated: budget.kept.seated.take(), taken: hand, answers, tickets };
+        let seated = budget.kept.seated.take();
+        budget.kept = Hand { seated, released, taken: hand, answers, tickets };
         more
     }
 
@@ -292,13 +294,13 @@ impl TraceServer {
         let Server::Tasks(handler) = &lane.server else { return };
         let mut hand = Vec::new();
         for calls in 1.. {
-            let mut released = LaneReleased::new();
+            let mut released = LaneReleased::default();
             let more = lane.state.with(|state| {
                 state.queue.finish(&mut self.tickets, &mut released);
                 state.queue.take(self.trace, 1, &mut hand, &mut released.holds);
                 !hand.is_empty() || state.queue.end_turn(self.trace)
             });
-            Lane::let_go(released);
+            Lane::let_go(&mut released);
             let Some(taken) = hand.pop() else {
                 if more {
                     continue;
@@ -311,9 +313,9 @@ impl TraceServer {
             let answer = lane.call_async(&**handler, taken).await;
             if let Some(answer) = answer {
                 // Counted out before the emitter goes on, so that it finds nothing pending.
-                let mut released = LaneReleased::new();
+                let mut released = LaneReleased::default();
                 lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
-                Lane::let_go(released);
+                Lane::let_go(&mut released);
                 drop(answer);
             }
             if calls % CALLS_PER_POLL == 0 {
@@ -328,9 +330,9 @@ impl Drop for TraceServer {
         if self.done {
             return;
         }
-        let mut released = LaneReleased::new();
+        let mut released = LaneReleased::default();
         self.lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
-        Lane::let_go(released);
+        Lane::let_go(&mut released);
         self.lane.abandon_waiting(Some(self.trace));
     }
 }
