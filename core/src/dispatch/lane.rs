@@ -51,7 +51,9 @@ pub(super) enum Server {
 }
 
 pub(super) struct LaneState {
-    pub(super) queue: Queue,
+    /// Made when it is needed: a handler without open runs has none.
+    queue: Option<Box<Queue>>,
+    limits: Limits,
     /// A sync handler. Absent while it is called: no second call can begin, and no lock is held.
     pub(super) handler: Option<BoxSyncHandler>,
     /// Whether a worker serves the lane, or is on its way.
@@ -60,6 +62,21 @@ pub(super) struct LaneState {
     pub(super) running: Option<Running>,
     /// Whether a task watches over time-outs.
     pub(super) watched: bool,
+}
+
+impl LaneState {
+    pub(super) fn queue(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_with(|| Box::new(LaneQueue::new(self.limits)))
+    }
+
+    /// The lane is idle: gives back what only a burst needed.
+    pub(super) fn shrink(&mut self) {
+        match &mut self.queue {
+            Some(queue) if queue.is_unused() => self.queue = None,
+            Some(queue) => queue.shrink(),
+            None => {}
+        }
+    }
 }
 
 /// How a lane is made.
@@ -176,7 +193,8 @@ impl Lane {
             runtime: options.runtime,
             server,
             state: Mutex::new(LaneState {
-                queue: LaneQueue::new(limits),
+                queue: None,
+                limits,
                 handler,
                 served: false,
                 running: None,
@@ -226,7 +244,8 @@ impl Lane {
                 Some(key) => key,
                 None => {
                     let mailbox = event.mailbox.clone();
-                    let Some(key) = state.queue.admit(node.trace_id(), node.nested, mailbox) else {
+                    let Some(key) = state.queue().admit(node.trace_id(), node.nested, mailbox)
+                    else {
                         node.refuse(self.meta.id);
                         count(&self.meta.counters.refused, 1);
                         return Pushed::Nothing;
@@ -239,12 +258,12 @@ impl Lane {
                 *seat = LaneSeat::default();
             }
             let wait = may_wait.then_some(|| node.answer());
-            let push = state.queue.push(key, item, (answer, due), wait);
+            let push = state.queue().push(key, item, (answer, due), wait);
             let mut work = Pushed::Nothing;
             if let Push::Queued { ready: Some(trace), .. } = &push {
                 work = Pushed::Task(*trace);
                 if let Server::Workers(_) = self.server {
-                    state.queue.schedule(*trace);
+                    state.queue().schedule(*trace);
                     let served = core::mem::replace(&mut state.served, true);
                     work = if served { Pushed::Nothing } else { Pushed::Serve };
                 }
@@ -306,7 +325,7 @@ impl Lane {
         let Some(key) = seat.key() else { return };
         *seat = LaneSeat::default();
         let mut released = LaneReleased::default();
-        self.state.with(|state| state.queue.leave(key, hold, &mut released));
+        self.state.with(|state| state.queue().leave(key, hold, &mut released));
         Self::let_go(&mut released);
     }
 
@@ -319,22 +338,22 @@ impl Lane {
 
     /// Keeps `guard` until all events that are queued or being handled now are handled.
     pub(crate) fn flush(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue.flush(guard));
+        let done = self.state.with(|state| state.queue().flush(guard));
         drop(done);
     }
 
     /// Keeps `guard` until nothing is queued and no call is out.
     pub(crate) fn drain(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue.drain(guard));
+        let done = self.state.with(|state| state.queue().drain(guard));
         drop(done);
     }
 
     pub(crate) fn open_runs(&self) -> usize {
-        self.state.with(|state| state.queue.open_runs())
+        self.state.with(|state| state.queue().open_runs())
     }
 
     pub(crate) fn open_events(&self) -> usize {
-        self.state.with(|state| state.queue.open_events())
+        self.state.with(|state| state.queue().open_events())
     }
 
     /// The timer's time in microseconds. A lane without a time-out has no need of it.
@@ -354,7 +373,7 @@ impl Lane {
         let mut released = LaneReleased::default();
         let abandoned = self.state.with(|state| {
             state.served = false;
-            state.queue.abandon(only, &mut released)
+            state.queue().abandon(only, &mut released)
         });
         self.report_abandoned(abandoned);
         Self::let_go(&mut released);

@@ -67,7 +67,7 @@ impl Drop for Checkout<'_> {
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
-            state.queue.finish(&mut self.tickets, &mut released);
+            state.queue().finish(&mut self.tickets, &mut released);
         });
         Lane::let_go(&mut released);
     }
@@ -107,7 +107,7 @@ impl Serve for Lane {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
             let step = self.state.with(|state| {
                 state.running = None;
-                state.queue.finish(&mut out.tickets, &mut released);
+                state.queue().finish(&mut out.tickets, &mut released);
                 if out.handler.is_none() {
                     out.handler = state.handler.take();
                 }
@@ -154,7 +154,7 @@ impl Serve for Lane {
     }
 
     fn idle(&self) {
-        self.state.with(|state| state.queue.shrink());
+        self.state.with(|state| state.shrink());
     }
 }
 
@@ -170,22 +170,22 @@ impl Lane {
     ) -> Step {
         let over = budget.is_over();
         if let Some(served) = *trace {
-            let more = state.queue.end_turn(served);
+            let more = state.queue().end_turn(served);
             if !more || over || budget.is_turn_over() {
                 *trace = None;
                 if more {
-                    state.queue.schedule(served);
+                    state.queue().schedule(served);
                 }
             }
         }
-        if over && state.queue.has_ready() {
+        if over && state.queue().has_ready() {
             return Step::More;
         }
         loop {
             let served = match *trace {
                 Some(served) => served,
                 None => {
-                    let Some(next) = state.queue.next_trace() else {
+                    let Some(next) = state.queue().next_trace() else {
                         state.served = false;
                         return Step::Idle;
                     };
@@ -196,10 +196,10 @@ impl Lane {
             // An awaited event is answered at once, and a call that can time out is seen alone.
             let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
             let most = if alone { 1 } else { budget.batch() };
-            state.queue.take(served, most, hand, &mut released.holds);
+            state.queue().take(served, most, hand, &mut released.holds);
             if hand.is_empty() {
                 *trace = None;
-                state.queue.end_turn(served);
+                state.queue().end_turn(served);
                 continue;
             }
             *trace = Some(served);
@@ -296,9 +296,9 @@ impl TraceServer {
         for calls in 1.. {
             let mut released = LaneReleased::default();
             let more = lane.state.with(|state| {
-                state.queue.finish(&mut self.tickets, &mut released);
-                state.queue.take(self.trace, 1, &mut hand, &mut released.holds);
-                !hand.is_empty() || state.queue.end_turn(self.trace)
+                state.queue().finish(&mut self.tickets, &mut released);
+                state.queue().take(self.trace, 1, &mut hand, &mut released.holds);
+                !hand.is_empty() || state.queue().end_turn(self.trace)
             });
             Lane::let_go(&mut released);
             let Some(taken) = hand.pop() else {
@@ -306,7 +306,7 @@ impl TraceServer {
                     continue;
                 }
                 self.done = true;
-                lane.state.with(|state| state.queue.shrink());
+                lane.state.with(|state| state.shrink());
                 return;
             };
             self.tickets.push(Queue::ticket(&taken));
@@ -314,7 +314,7 @@ impl TraceServer {
             if let Some(answer) = answer {
                 // Counted out before the emitter goes on, so that it finds nothing pending.
                 let mut released = LaneReleased::default();
-                lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
+                lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
                 Lane::let_go(&mut released);
                 drop(answer);
             }
@@ -331,7 +331,7 @@ impl Drop for TraceServer {
             return;
         }
         let mut released = LaneReleased::default();
-        self.lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
+        self.lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
         Lane::let_go(&mut released);
         self.lane.abandon_waiting(Some(self.trace));
     }

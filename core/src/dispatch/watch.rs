@@ -48,13 +48,14 @@ impl Lane {
             let mut given_up = None;
             match &state.running {
                 Some(running) if running.due <= now => {
-                    given_up = state.running.take().map(|running| (running, state.queue.give_up()));
+                    given_up =
+                        state.running.take().map(|running| (running, state.queue().give_up()));
                 }
                 Some(running) => next = running.due,
                 None => {}
             }
             if self.mode == Mode::Awaited {
-                let due = state.queue.expire(now, &mut released, |mailbox, item| {
+                let due = state.queue().expire(now, &mut released, |mailbox, item| {
                     expired.push((mailbox.clone(), item.kind()));
                 });
                 next = next.min(due);

@@ -256,4 +256,7 @@ fn an_idle_lane_gives_back_what_a_burst_needed() {
     assert!(queue.spare.as_ref().is_some_and(|spare| spare.capacity() >= 1000));
     queue.shrink();
     assert!(queue.spare.is_none());
+    assert!(!queue.is_unused(), "a run is open");
+    queue.leave(run, None, &mut Released::default());
+    assert!(queue.is_unused());
 }

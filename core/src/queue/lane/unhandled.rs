@@ -21,6 +21,12 @@ pub(crate) struct Abandoned<I, S, H> {
 }
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
+    /// Whether a new queue is as good as this one.
+    pub(crate) fn is_unused(&self) -> bool {
+        let is_empty = self.seats.is_empty() && self.open_events() == 0;
+        is_empty && !self.stuck && self.refused == 0
+    }
+
     /// The lane is idle: gives back the memory that only a burst needed.
     pub(crate) fn shrink(&mut self) {
         if self.spare.as_ref().is_some_and(|spare| spare.capacity() > SMALL) {
