@@ -37,17 +37,17 @@ struct Work {
 }
 
 impl Work {
-    /// Ends a piece of work that was counted as busy.
-    fn end<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Does a piece of work that counts as busy already.
+    fn go_on<T>(&self, work: impl FnOnce() -> T) -> T {
         let done = catch_unwind(AssertUnwindSafe(work));
         self.panics.fetch_add(usize::from(done.is_err()), Ordering::SeqCst);
         self.busy.fetch_sub(1, Ordering::SeqCst);
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn all<T>(&self, work: impl FnOnce() -> T) -> T {
+    fn begin<T>(&self, work: impl FnOnce() -> T) -> T {
         self.busy.fetch_add(1, Ordering::SeqCst);
-        self.end(work)
+        self.go_on(work)
     }
 }
 
@@ -59,7 +59,7 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self(task, work) = &mut *self;
-        work.all(|| {
+        work.begin(|| {
             let poll = task.as_mut().unwrap().as_mut().poll(cx);
             if poll.is_ready() {
                 *task = None;
@@ -69,13 +69,20 @@ impl Future for Task {
     }
 }
 
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Self(task, work) = self;
+        work.begin(|| *task = None);
+    }
+}
+
 /// A job whose panics are counted. It counts as busy from the start.
 struct Job(Option<BoxJob>, Arc<Work>);
 
 impl Job {
     fn run(mut self) {
         if let Some(job) = self.0.take() {
-            self.1.end(job);
+            self.1.go_on(job);
         }
     }
 }
@@ -84,15 +91,8 @@ impl Drop for Job {
     /// A job that the runtime has refused.
     fn drop(&mut self) {
         if let Some(job) = self.0.take() {
-            self.1.end(|| drop(job));
+            self.1.go_on(|| drop(job));
         }
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        let Self(task, work) = self;
-        work.all(|| *task = None);
     }
 }
 
