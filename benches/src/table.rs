@@ -48,7 +48,7 @@ pub fn all(report: &Report) -> String {
         push(&mut text, &["what", "bytes"], rows);
     }
     if !report.instructions.is_empty() {
-        title(&mut text, "instructions", "Per event, or per run or handler of many, counted by callgrind.");
+        title(&mut text, "instructions", "Per event, run or handler, counted by callgrind.");
         let rows = report
             .instructions
             .iter()
