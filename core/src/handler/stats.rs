@@ -59,7 +59,8 @@ pub struct ShutdownReport {
     pub unfinished: Vec<String>,
     /// The stats of every handler that was registered with managers of the same
     /// [`new`](crate::CallbackManager::new) and that a manager or a run still has, in the order of
-    /// registration. Their [`pending`](HandlerStats::pending) events were not delivered.
+    /// registration. Their [`pending`](HandlerStats::pending) events were not delivered. If the time
+    /// was up while a closed run's event was on its way to the queues, that event is in no count.
     pub handlers: Vec<HandlerStats>,
 }
 
