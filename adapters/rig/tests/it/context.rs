@@ -58,6 +58,21 @@ async fn four_runs_of_one_agent_at_once_are_four_whole_traces() {
     let agent = agent(&server, &callbacks);
     let streams = (1..=4).map(|n| drain(agent.prompt(n.to_string()).max_turns(3).stream()));
     assert_eq!(join_all(streams).await, [const { None }; 4]);
+    assert_four_whole_traces(&callbacks, &log).await;
+}
+
+#[tokio::test]
+async fn four_agents_at_once_are_four_whole_traces() {
+    let server = adding();
+    let (callbacks, log) = logged();
+    let agents: Vec<_> = (1..=4).map(|n| (n, agent(&server, &callbacks))).collect();
+    let streams = agents.iter().map(|(n, a)| drain(a.prompt(n.to_string()).max_turns(3).stream()));
+    assert_eq!(join_all(streams).await, [const { None }; 4]);
+    assert_four_whole_traces(&callbacks, &log).await;
+}
+
+/// The traces of the prompts 1 to 4, each whole and in order.
+async fn assert_four_whole_traces(callbacks: &CallbackManager, log: &Log) {
     callbacks.flush().await.unwrap();
     let mut traces = log.traces();
     traces.sort();
