@@ -1,8 +1,10 @@
 //! Encoders: from records of events to the JSON that front ends read. They do no I/O.
 
 mod ag_ui;
+mod calls;
 mod change;
 mod langchain;
+mod model;
 mod ui_message_stream;
 mod view;
 
