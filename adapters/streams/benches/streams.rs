@@ -1,12 +1,17 @@
-//! 1,000 open streams of 200 events, encoded for the AI SDK, beside hand-written SSE over a channel;
-//! then 400 of each that write their frames to sockets of their own.
+//! 1,000 open streams of 200 events, encoded for the AI SDK, beside hand-written SSE over a channel:
+//! first as fast as they go, then 400 of each with a token every 10 ms, to sockets of their own.
 //!
-//! `cargo bench -p rappel-streams --bench streams`. The two are measured in turn. The figures are
-//! medians of the rounds. The delay is the time from before a token's emit until its frame is there,
-//! or until the socket has taken it.
+//! `cargo bench -p rappel-streams --bench streams`. The two are measured in turn, and the ratio is the
+//! median of the rounds. The delay is the time from before a token's emit until its frame is there,
+//! or until the socket has taken it. If they go as fast as they can, it is mostly the time that other
+//! streams take.
 
 #![allow(clippy::unwrap_used, reason = "a bench")]
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -23,20 +28,61 @@ const SOCKETS: usize = 400;
 /// The tokens of a stream. With the start and the end they are 200 events.
 const TOKENS: usize = 198;
 const ROUNDS: usize = 15;
+/// The time between the tokens of a stream to a socket.
+const PACE: Duration = Duration::from_millis(10);
+const PACED_ROUNDS: usize = 3;
+
+/// When a stream's next token comes.
+#[derive(Clone)]
+struct Pace {
+    begin: Instant,
+    every: Option<Duration>,
+    /// How often the stream's task has been polled.
+    polls: Arc<AtomicU64>,
+}
+
+impl Pace {
+    async fn next(&self, token: usize) {
+        if let Some(every) = self.every {
+            return tokio::time::sleep_until((self.begin + every * token as u32).into()).await;
+        }
+        // In the task's next poll. `yield_now` would be ready when it is polled again in this one.
+        let polls = self.polls.load(Ordering::Relaxed);
+        poll_fn(|cx| {
+            if self.polls.load(Ordering::Relaxed) != polls {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Counts the polls of a task.
+    async fn count<F: Future>(&self, task: F) -> F::Output {
+        let mut task = std::pin::pin!(task);
+        poll_fn(|cx| {
+            self.polls.fetch_add(1, Ordering::Relaxed);
+            task.as_mut().poll(cx)
+        })
+        .await
+    }
+}
 
 async fn streams(
     callbacks: CallbackManager,
-    begin: Instant,
+    pace: Pace,
     mut socket: Option<TcpStream>,
 ) -> Vec<Duration> {
+    let begin = pace.begin;
     let stream = event_stream(EventFilter::new());
     let callbacks = stream.attach(&callbacks).unwrap();
     let work = async move {
         let start = ChatModelStart::new("m", [Message::human("hi")]);
         let mut run = callbacks.on_chat_model_start(start).await.unwrap();
-        for _ in 0..TOKENS {
+        for token in 0..TOKENS {
+            pace.next(token).await;
             run.on_llm_new_token(begin.elapsed().as_nanos().to_string()).await.unwrap();
-            tokio::task::yield_now().await;
         }
         run.end("done").await.unwrap();
     };
@@ -50,12 +96,13 @@ async fn streams(
     delays
 }
 
-async fn by_hand(begin: Instant, mut socket: Option<TcpStream>) -> Vec<Duration> {
+async fn by_hand(pace: Pace, mut socket: Option<TcpStream>) -> Vec<Duration> {
+    let begin = pace.begin;
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<String>(256);
     let work = async move {
-        for _ in 0..TOKENS {
+        for token in 0..TOKENS {
+            pace.next(token).await;
             sender.send(begin.elapsed().as_nanos().to_string()).await.unwrap();
-            tokio::task::yield_now().await;
         }
     };
     let read = async move {
@@ -99,14 +146,24 @@ async fn sockets(count: usize) -> Vec<Option<TcpStream>> {
 
 async fn measure<F>(
     sockets: Vec<Option<TcpStream>>,
-    stream: impl Fn(Instant, Option<TcpStream>) -> F,
+    every: Option<Duration>,
+    stream: impl Fn(Pace, Option<TcpStream>) -> F,
 ) -> (Duration, Vec<Duration>)
 where
     F: Future<Output = Vec<Duration>> + Send + 'static,
 {
     let (begin, count) = (Instant::now(), sockets.len());
-    let tasks: JoinSet<Vec<Duration>> =
-        sockets.into_iter().map(|socket| stream(begin, socket)).collect();
+    let tasks: JoinSet<Vec<Duration>> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(number, socket)| {
+            // Paced streams have their tokens one after the other.
+            let offset = every.map_or(Duration::ZERO, |every| every * number as u32 / count as u32);
+            let pace = Pace { begin: begin + offset, every, polls: Arc::default() };
+            let task = stream(pace.clone(), socket);
+            async move { pace.count(task).await }
+        })
+        .collect();
     let delays: Vec<Duration> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(delays.len(), count * TOKENS);
     (begin.elapsed(), delays)
@@ -118,20 +175,26 @@ async fn panel(callbacks: &CallbackManager, count: usize, to: &str) {
         _ => (0..count).map(|_| None).collect(),
     };
     let (mut ratios, mut ours, mut hand) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let of = |begin, socket| streams(callbacks.clone(), begin, socket);
-        let by_streams = measure(outputs().await, of).await;
-        let by_hand = measure(outputs().await, by_hand).await;
+    let (every, rounds) = match to {
+        "socket" => (Some(PACE), PACED_ROUNDS),
+        _ => (None, ROUNDS),
+    };
+    for _ in 0..rounds {
+        let of = |pace, socket| streams(callbacks.clone(), pace, socket);
+        let by_streams = measure(outputs().await, every, of).await;
+        let by_hand = measure(outputs().await, every, by_hand).await;
         ratios.push(by_streams.0.as_secs_f64() / by_hand.0.as_secs_f64());
         ours.extend(by_streams.1);
         hand.extend(by_hand.1);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("{count} streams to a {to}, beside by hand: {:.2} x", ratios[ROUNDS / 2]);
+    if every.is_none() {
+        println!("{count} streams, beside by hand: {:.2} x", ratios[rounds / 2]);
+    }
     for (name, mut delays) in [("streams", ours), ("by hand", hand)] {
         delays.sort();
         let (p50, p99) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
-        println!("{name}: token to {to}: p50 {p50:?}, p99 {p99:?}");
+        println!("{count} {name}: token to {to}: p50 {p50:?}, p99 {p99:?}");
     }
 }
 

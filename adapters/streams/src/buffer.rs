@@ -165,6 +165,12 @@ impl Buffer {
         self.lock().is_finishing = true;
     }
 
+    /// Wakes the reader no more until its next poll.
+    pub(crate) fn forget_reader(&self) {
+        let reader = self.lock().reader.take();
+        drop(reader);
+    }
+
     pub(crate) fn reader_dropped(&self) {
         let (records, emitters) = {
             let mut state = self.lock();

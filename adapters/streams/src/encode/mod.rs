@@ -1,8 +1,8 @@
 //! Encoders: from records of events to the JSON that front ends read. They do no I/O.
 
 mod ag_ui;
-mod calls;
 mod change;
+mod ids;
 mod langchain;
 mod model;
 mod ui_message_stream;

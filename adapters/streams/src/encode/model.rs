@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rappel_core::RunId;
+use rappel_core::{LlmNewToken, RunId, ToolCall, ToolCallChunk};
 
 use super::change::Change;
+use super::ids::Ids;
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
@@ -12,8 +13,8 @@ pub(super) struct Model {
     pub(super) parent: Option<RunId>,
     /// The model is inside a tool: its text is not the answer.
     pub(super) is_hidden: bool,
-    pub(super) text: Option<String>,
-    pub(super) reasoning: Option<String>,
+    text: Option<String>,
+    reasoning: Option<String>,
     pub(super) has_text: bool,
     pub(super) has_reasoning: bool,
     /// The calls that have begun, by their index.
@@ -36,8 +37,115 @@ pub(super) struct BegunCall {
 }
 
 impl Model {
+    pub(super) fn new(name: String, parent: Option<RunId>, is_hidden: bool) -> Self {
+        Self { name, parent, is_hidden, ..Self::default() }
+    }
+
+    /// A token of the answer.
+    pub(super) fn token(&mut self, token: &LlmNewToken, ids: &mut Ids, changes: &mut Vec<Change>) {
+        self.push_reasoning(token.reasoning(), ids, changes);
+        self.push_text(&token.token, ids, changes);
+        for piece in token.tool_calls() {
+            self.piece(piece, ids, changes);
+        }
+    }
+
+    pub(super) fn push_reasoning(&mut self, delta: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+        if delta.is_empty() {
+            return;
+        }
+        self.end_text(changes);
+        self.has_reasoning = true;
+        let id = self.reasoning.get_or_insert_with(|| {
+            let id = ids.new_part("reasoning");
+            changes.push(Change::ReasoningStart(id.clone()));
+            id
+        });
+        changes.push(Change::Reasoning(id.clone(), delta.to_owned()));
+    }
+
+    pub(super) fn push_text(&mut self, delta: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+        if delta.is_empty() {
+            return;
+        }
+        self.end_reasoning(changes);
+        self.has_text = true;
+        let id = self.text.get_or_insert_with(|| {
+            let id = ids.new_part("text");
+            changes.push(Change::TextStart(id.clone()));
+            id
+        });
+        changes.push(Change::Text(id.clone(), delta.to_owned()));
+    }
+
+    /// A piece of a tool call.
+    fn piece(&mut self, piece: &ToolCallChunk, ids: &mut Ids, changes: &mut Vec<Change>) {
+        let call = self.calls.entry(piece.index).or_default();
+        call.server_id = call.server_id.take().or_else(|| piece.id.clone());
+        if let Some(name) = &piece.name
+            && call.name.is_empty()
+        {
+            call.name.clone_from(name);
+        }
+        call.arguments.push_str(&piece.arguments);
+        // A call is announced when its id and its name are known.
+        let Some(server_id) = call.server_id.as_ref().filter(|_| !call.name.is_empty()) else {
+            return;
+        };
+        call.is_done |= call.id.is_none() && self.early.contains(server_id);
+        if call.is_done {
+            return;
+        }
+        let (id, delta) = match &call.id {
+            Some(id) => (id.clone(), piece.arguments.clone()),
+            None => {
+                let id = ids.announce(server_id, self.parent);
+                call.id = Some(id.clone());
+                changes.push(Change::CallStart { id: id.clone(), name: call.name.clone() });
+                (id, call.arguments.clone())
+            }
+        };
+        if !delta.is_empty() {
+            changes.push(Change::CallArguments { id, delta });
+        }
+    }
+
+    /// A call of the result. `run` is the model's own.
+    pub(super) fn call(
+        &mut self,
+        run: RunId,
+        index: usize,
+        call: &ToolCall,
+        ids: &mut Ids,
+        changes: &mut Vec<Change>,
+    ) {
+        let begun = self.take_begun(index, call.id.as_deref()).unwrap_or_default();
+        let server_id = call.id.clone().or(begun.server_id);
+        let is_early = server_id.as_ref().is_some_and(|id| self.early.contains(id));
+        let streamed = begun.id.is_some();
+        if begun.is_done || (is_early && !streamed) {
+            return;
+        }
+        let id = begun.id.unwrap_or_else(|| {
+            let server_id = server_id.unwrap_or_else(|| run.to_string());
+            ids.announce(&server_id, self.parent)
+        });
+        let (name, arguments) = (call.name.clone(), call.arguments.clone());
+        changes.push(match call.parse_arguments() {
+            Ok(input) => {
+                ids.complete(&id);
+                Change::Call { id, name, input, arguments, streamed, by_model: true }
+            }
+            Err(error) => {
+                ids.remove(&id);
+                let error = format!("the arguments are not JSON: {error}");
+                Change::CallFailed { id, name, arguments, error, streamed }
+            }
+        });
+    }
+
     /// Takes the begun call that is complete now.
-    pub(super) fn take_begun(&mut self, index: usize, id: Option<&str>) -> Option<BegunCall> {
+    fn take_begun(&mut self, index: usize, id: Option<&str>) -> Option<BegunCall> {
         let has_id = |call: &BegunCall| id.is_some() && call.server_id.as_deref() == id;
         let same_id = self.calls.iter().find(|(_, call)| has_id(call));
         let key = same_id.map_or(index as u32, |(key, _)| *key);
@@ -50,5 +158,26 @@ impl Model {
 
     pub(super) fn end_reasoning(&mut self, changes: &mut Vec<Change>) {
         changes.extend(self.reasoning.take().map(Change::ReasoningEnd));
+    }
+
+    /// Closes what is open. The calls that are not complete have failed.
+    pub(super) fn close(&mut self, why: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+        self.end_text(changes);
+        self.end_reasoning(changes);
+        let mut calls: Vec<(u32, BegunCall)> = self.calls.drain().collect();
+        calls.sort_by_key(|(index, _)| *index);
+        for (_, call) in calls {
+            if let (false, Some(id)) = (call.is_done, call.id) {
+                ids.remove(&id);
+                let (error, name, arguments) = (why.to_owned(), call.name, call.arguments);
+                changes.push(Change::CallFailed { id, name, arguments, error, streamed: true });
+            }
+        }
+    }
+
+    /// A further attempt: nothing of its text and its calls has come yet.
+    pub(super) fn begin_again(&mut self) {
+        (self.has_text, self.has_reasoning) = (false, false);
+        self.early.clear();
     }
 }

@@ -4,15 +4,12 @@
 use std::collections::{HashMap, HashSet};
 
 use rappel_core::record::EventRecord;
-use rappel_core::{
-    Event, FinishReason, LlmNewToken, LlmResult, RunError, RunId, ToolCall, ToolCallChunk,
-    ToolStart,
-};
+use rappel_core::{Event, FinishReason, LlmNewToken, LlmResult, RunError, RunId, ToolStart};
 use serde_json::json;
 
-use super::calls::Calls;
 use super::change::{Change, Outcome};
-use super::model::{BegunCall, Model};
+use super::ids::Ids;
+use super::model::Model;
 use crate::buffer::Lagged;
 use crate::tokens::error_of;
 
@@ -23,13 +20,10 @@ pub(super) struct View {
     tools: HashMap<RunId, (String, bool)>,
     /// The open steps, in the order of their start.
     steps: Vec<(RunId, String)>,
-    calls: Calls,
     roots: HashSet<RunId>,
     outcome: Option<Outcome>,
     reason: Option<FinishReason>,
-    /// What the ids of texts and reasoning begin with.
-    prefix: String,
-    parts: u64,
+    ids: Ids,
     is_over: bool,
 }
 
@@ -40,12 +34,7 @@ impl View {
 
     /// Sets what the ids of texts and reasoning begin with.
     pub(super) fn set_prefix(&mut self, prefix: String) {
-        self.prefix = prefix;
-    }
-
-    fn new_id(&mut self, kind: &str) -> String {
-        self.parts += 1;
-        format!("{}{kind}-{}", self.prefix, self.parts)
+        self.ids.set_prefix(prefix);
     }
 
     pub(super) fn apply(&mut self, record: &EventRecord, changes: &mut Vec<Change>) {
@@ -131,12 +120,12 @@ impl View {
         }
         let name = about.map(|about| about.name.to_string()).unwrap_or_default();
         let parent = record.parent;
-        self.models.insert(record.run, Model { name, parent, is_hidden, ..Model::default() });
+        self.models.insert(record.run, Model::new(name, parent, is_hidden));
     }
 
     fn tool_start(&mut self, record: &EventRecord, start: &ToolStart, changes: &mut Vec<Change>) {
         let announced = match &start.tool_call_id {
-            Some(id) => self.calls.take(id, record.parent),
+            Some(id) => self.ids.take(id, record.parent),
             None => None,
         };
         let by_model = announced.is_some();
@@ -146,9 +135,9 @@ impl View {
                 for model in self.models.values_mut() {
                     model.early.insert(server_id.clone());
                 }
-                (self.calls.new_id(server_id), false)
+                (self.ids.new_call(server_id), false)
             }
-            (None, None) => (self.calls.new_id(&record.run.to_string()), false),
+            (None, None) => (self.ids.new_call(&record.run.to_string()), false),
         };
         if !is_complete {
             // The tool may start before its model has ended.
@@ -173,82 +162,17 @@ impl View {
 
     /// An attempt of a model has failed. The next one has parts of its own.
     fn retry(&mut self, run: RunId, why: &str, changes: &mut Vec<Change>) {
-        let Some(mut model) = self.models.remove(&run) else { return };
-        self.close_model(&mut model, why, changes);
-        let Model { name, parent, is_hidden, .. } = model;
-        self.models.insert(run, Model { name, parent, is_hidden, ..Model::default() });
+        if let Some(model) = self.models.get_mut(&run) {
+            model.close(why, &mut self.ids, changes);
+            model.begin_again();
+        }
     }
 
     fn token(&mut self, run: RunId, token: &LlmNewToken, changes: &mut Vec<Change>) {
-        let Some(mut model) = self.models.remove(&run) else { return };
+        let Some(model) = self.models.get_mut(&run) else { return };
         if !model.is_hidden && token.choice() == 0 {
-            self.reasoning(&mut model, token.reasoning(), changes);
-            self.text(&mut model, &token.token, changes);
-            for piece in token.tool_calls() {
-                self.piece(&mut model, piece, changes);
-            }
+            model.token(token, &mut self.ids, changes);
         }
-        self.models.insert(run, model);
-    }
-
-    /// A piece of a tool call.
-    fn piece(&mut self, model: &mut Model, piece: &ToolCallChunk, changes: &mut Vec<Change>) {
-        let call = model.calls.entry(piece.index).or_default();
-        call.server_id = call.server_id.take().or_else(|| piece.id.clone());
-        if let Some(name) = &piece.name
-            && call.name.is_empty()
-        {
-            call.name.clone_from(name);
-        }
-        call.arguments.push_str(&piece.arguments);
-        // A call is announced when its id and its name are known.
-        let Some(server_id) = call.server_id.as_ref().filter(|_| !call.name.is_empty()) else {
-            return;
-        };
-        call.is_done |= call.id.is_none() && model.early.contains(server_id);
-        if call.is_done {
-            return;
-        }
-        let (id, delta) = match &call.id {
-            Some(id) => (id.clone(), piece.arguments.clone()),
-            None => {
-                let id = self.calls.announce(server_id, model.parent);
-                call.id = Some(id.clone());
-                changes.push(Change::CallStart { id: id.clone(), name: call.name.clone() });
-                (id, call.arguments.clone())
-            }
-        };
-        if !delta.is_empty() {
-            changes.push(Change::CallArguments { id, delta });
-        }
-    }
-
-    fn reasoning(&mut self, model: &mut Model, delta: &str, changes: &mut Vec<Change>) {
-        if delta.is_empty() {
-            return;
-        }
-        model.end_text(changes);
-        model.has_reasoning = true;
-        let id = model.reasoning.get_or_insert_with(|| {
-            let id = self.new_id("reasoning");
-            changes.push(Change::ReasoningStart(id.clone()));
-            id
-        });
-        changes.push(Change::Reasoning(id.clone(), delta.to_owned()));
-    }
-
-    fn text(&mut self, model: &mut Model, delta: &str, changes: &mut Vec<Change>) {
-        if delta.is_empty() {
-            return;
-        }
-        model.end_reasoning(changes);
-        model.has_text = true;
-        let id = model.text.get_or_insert_with(|| {
-            let id = self.new_id("text");
-            changes.push(Change::TextStart(id.clone()));
-            id
-        });
-        changes.push(Change::Text(id.clone(), delta.to_owned()));
     }
 
     fn model_end(
@@ -262,20 +186,20 @@ impl View {
         if !model.is_hidden {
             if let (Some(generation), None) = (result.generations.first(), error) {
                 if !model.has_reasoning {
-                    self.reasoning(&mut model, &generation.reasoning, changes);
+                    model.push_reasoning(&generation.reasoning, &mut self.ids, changes);
                 }
                 if !model.has_text {
-                    self.text(&mut model, &generation.text, changes);
+                    model.push_text(&generation.text, &mut self.ids, changes);
                 }
                 model.end_text(changes);
                 model.end_reasoning(changes);
                 for (index, call) in generation.tool_calls.iter().enumerate() {
-                    self.call(run, &mut model, index, call, changes);
+                    model.call(run, index, call, &mut self.ids, changes);
                 }
             }
             let why = error.map(ToString::to_string);
             let why = why.as_deref().unwrap_or("the model did not complete the call");
-            self.close_model(&mut model, why, changes);
+            model.close(why, &mut self.ids, changes);
             if error.is_none() {
                 self.reason = result.finish_reason().cloned();
             }
@@ -289,62 +213,13 @@ impl View {
         }
     }
 
-    /// A call of a model that has ended.
-    fn call(
-        &mut self,
-        run: RunId,
-        model: &mut Model,
-        index: usize,
-        call: &ToolCall,
-        changes: &mut Vec<Change>,
-    ) {
-        let begun = model.take_begun(index, call.id.as_deref()).unwrap_or_default();
-        let server_id = call.id.clone().or(begun.server_id);
-        let is_early = server_id.as_ref().is_some_and(|id| model.early.contains(id));
-        let streamed = begun.id.is_some();
-        if begun.is_done || (is_early && !streamed) {
-            return;
-        }
-        let id = begun.id.unwrap_or_else(|| {
-            let server_id = server_id.unwrap_or_else(|| run.to_string());
-            self.calls.announce(&server_id, model.parent)
-        });
-        let (name, arguments) = (call.name.clone(), call.arguments.clone());
-        changes.push(match call.parse_arguments() {
-            Ok(input) => {
-                self.calls.complete(&id);
-                Change::Call { id, name, input, arguments, streamed, by_model: true }
-            }
-            Err(error) => {
-                self.calls.remove(&id);
-                let error = format!("the arguments are not JSON: {error}");
-                Change::CallFailed { id, name, arguments, error, streamed }
-            }
-        });
-    }
-
-    /// Closes what a model has open. Its calls that are not complete have failed.
-    fn close_model(&mut self, model: &mut Model, why: &str, changes: &mut Vec<Change>) {
-        model.end_text(changes);
-        model.end_reasoning(changes);
-        let mut calls: Vec<(u32, BegunCall)> = model.calls.drain().collect();
-        calls.sort_by_key(|(index, _)| *index);
-        for (_, call) in calls {
-            if let (false, Some(id)) = (call.is_done, call.id) {
-                self.calls.remove(&id);
-                let (error, name, arguments) = (why.to_owned(), call.name, call.arguments);
-                changes.push(Change::CallFailed { id, name, arguments, error, streamed: true });
-            }
-        }
-    }
-
     /// Closes all that is open, and returns how the request ended.
     pub(super) fn close(&mut self, lagged: Option<Lagged>, changes: &mut Vec<Change>) -> Outcome {
         let outcome = self.outcome(lagged);
         let had_models = self.models.values().any(|model| !model.is_hidden);
         let models: Vec<Model> = self.models.drain().map(|(_, model)| model).collect();
         for mut model in models {
-            self.close_model(&mut model, "the stream ended before the model did", changes);
+            model.close("the stream ended before the model did", &mut self.ids, changes);
         }
         for (_, (id, by_model)) in self.tools.drain() {
             let error = "the stream ended before the tool did".to_owned();
@@ -352,7 +227,7 @@ impl View {
         }
         // If the request succeeded, these are calls that the page answers.
         if !matches!(outcome, Outcome::Finished(_)) {
-            for call in self.calls.take_all() {
+            for call in self.ids.take_all() {
                 let error = "the request ended before a tool ran".to_owned();
                 changes.push(Change::OutputError { id: call.id, error, by_model: true });
             }

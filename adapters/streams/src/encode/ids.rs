@@ -1,15 +1,18 @@
-//! The ids of tool calls: a page knows each call by an id of its own, servers use ids again.
+//! The ids at the page. Each tool call has one of its own, although servers use ids again.
 
 use std::collections::{HashMap, HashSet};
 
 use rappel_core::RunId;
 
-/// Gives each call its id at the page, and finds the call that a tool runs for.
+/// Gives each text and each call its id at the page, and finds the call that a tool runs for.
 ///
 /// The first call with a server's id has that id, the second one that id and `-2`, and so on. A
 /// page takes a call that uses an id again for the earlier one.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
+pub(super) struct Ids {
+    /// What the ids of texts and reasoning begin with.
+    prefix: String,
+    parts: u64,
     taken: HashSet<String>,
     /// How many calls a server's id was used for.
     uses: HashMap<String, u64>,
@@ -29,9 +32,20 @@ pub(super) struct WaitingCall {
     pub(super) is_complete: bool,
 }
 
-impl Calls {
+impl Ids {
+    /// Sets what the ids of texts and reasoning begin with.
+    pub(super) fn set_prefix(&mut self, prefix: String) {
+        self.prefix = prefix;
+    }
+
+    /// A new id of a text or reasoning.
+    pub(super) fn new_part(&mut self, kind: &str) -> String {
+        self.parts += 1;
+        format!("{}{kind}-{}", self.prefix, self.parts)
+    }
+
     /// A free id for a call that has this id at the server.
-    pub(super) fn new_id(&mut self, server_id: &str) -> String {
+    pub(super) fn new_call(&mut self, server_id: &str) -> String {
         let uses = self.uses.entry(server_id.to_owned()).or_default();
         loop {
             *uses += 1;
@@ -47,7 +61,7 @@ impl Calls {
 
     /// Announces a call of a model, and returns its id at the page.
     pub(super) fn announce(&mut self, server_id: &str, parent: Option<RunId>) -> String {
-        let id = self.new_id(server_id);
+        let id = self.new_call(server_id);
         let (server_id, is_complete) = (server_id.to_owned(), false);
         self.waiting.push(WaitingCall { server_id, id: id.clone(), parent, is_complete });
         id
