@@ -37,6 +37,8 @@ const PACED_ROUNDS: usize = 3;
 struct Pace {
     begin: Instant,
     every: Option<Duration>,
+    /// How much later than that its first token comes.
+    offset: Duration,
     /// How often the stream's task has been polled.
     polls: Arc<AtomicU64>,
 }
@@ -44,7 +46,9 @@ struct Pace {
 impl Pace {
     async fn next(&self, token: usize) {
         if let Some(every) = self.every {
-            return tokio::time::sleep_until((self.begin + every * token as u32).into()).await;
+            // Later tokens are not nearer to each other if this one is late.
+            let first = if token == 0 { self.offset } else { Duration::ZERO };
+            return tokio::time::sleep(first + every).await;
         }
         // In the task's next poll. `yield_now` would be ready when it is polled again in this one.
         let polls = self.polls.load(Ordering::Relaxed);
@@ -157,9 +161,9 @@ where
         .into_iter()
         .enumerate()
         .map(|(number, socket)| {
-            // Paced streams have their tokens one after the other.
+            // The streams have their tokens one after the other.
             let offset = every.map_or(Duration::ZERO, |every| every * number as u32 / count as u32);
-            let pace = Pace { begin: begin + offset, every, polls: Arc::default() };
+            let pace = Pace { begin, every, offset, polls: Arc::default() };
             let task = stream(pace.clone(), socket);
             async move { pace.count(task).await }
         })
