@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { HttpAgent } from '@ag-ui/client';
-import { observed, signal } from './server.mjs';
+import { observed } from './server.mjs';
 
 export function agUi(server) {
   /** Asks, and returns what the page has in the end. */
@@ -94,7 +94,7 @@ export function agUi(server) {
       assert.deepEqual(page.steps, ['agent', 'side', 'side (2)']);
     },
     async 'abort by the client'() {
-      const aborted = signal();
+      const aborted = Promise.withResolvers();
       const page = await ask('abort', {
         onText: agent => {
           agent.abortRun();

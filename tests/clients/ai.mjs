@@ -1,7 +1,7 @@
 // The AI SDK's chat, the one below `useChat`, against our server.
 
 import assert from 'node:assert/strict';
-import { observed, signal } from './server.mjs';
+import { observed } from './server.mjs';
 
 export function aiSdk(sdk, server) {
   class Chat extends sdk.AbstractChat {
@@ -20,7 +20,7 @@ export function aiSdk(sdk, server) {
     }
   }
 
-  /** Asks once, and returns what the page has in the end. */
+  /** Asks, and returns what the page has in the end. */
   async function ask(scenario, { onChange, questions = 1 } = {}) {
     const fetch = observed(server, 'ui');
     const seen = { finishes: [], errors: [], calls: [], data: [], resubmits: 0 };
@@ -31,7 +31,10 @@ export function aiSdk(sdk, server) {
       onError: error => seen.errors.push(error.message),
       onToolCall: ({ toolCall }) => void seen.calls.push(toolCall.toolCallId),
       onData: part => seen.data.push(part),
-      sendAutomaticallyWhen: () => ++seen.resubmits < 0,
+      sendAutomaticallyWhen() {
+        seen.resubmits++;
+        return false;
+      },
     });
     for (let asked = 0; asked < questions; asked++) await chat.sendMessage({ text: 'What is 1 + 2?' });
     return { ...seen, chat, fetch, message: chat.messages.at(-1), status: chat.status };
@@ -108,7 +111,7 @@ export function aiSdk(sdk, server) {
     'parallel models': () => finishes('parallel',
       [step, text('one '), text('two goes on'), step, text('It is 3')]),
     async 'abort by the client'() {
-      const stopped = signal();
+      const stopped = Promise.withResolvers();
       const page = await ask('abort', {
         onChange: (chat, message) => {
           if (message.parts.some(part => part.text === 'It ')) stopped.resolve(chat.stop());

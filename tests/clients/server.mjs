@@ -56,10 +56,3 @@ async function flaw(server, protocol, body) {
   assert.ok([204, 422].includes(response.status), `status ${response.status}`);
   return response.text();
 }
-
-/** Waits until `condition` holds. The events of a client call it. */
-export function signal() {
-  let resolve;
-  const promise = new Promise(done => (resolve = done));
-  return { promise, resolve };
-}

@@ -58,8 +58,9 @@ pub fn ui_message_stream(body: &str) -> Result<(), Flaw> {
 }
 
 /// Checks the body of an AG-UI 1.0 response: `RUN_STARTED` is the first event, every message,
-/// reasoning, step and tool call is opened once and closed, a step's name is open once, a
-/// call has at most one result, after its input, and exactly one of `RUN_FINISHED` and `RUN_ERROR` is the last event.
+/// reasoning, step and tool call is opened once and closed, a step's name is open once, a call has
+/// at most one result, after its input, and exactly one of `RUN_FINISHED` and `RUN_ERROR` is the
+/// last event.
 ///
 /// # Errors
 /// The first rule that is broken.

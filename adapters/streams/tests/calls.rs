@@ -265,6 +265,21 @@ async fn calls_that_use_an_id_again_have_ids_and_outputs_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_begun_call_that_the_result_does_not_have_fails_and_hides_no_other() {
+    let (ui, ag) = bodies(|chain| async move {
+        let mut model = chain.child().on_chat_model_start(chat()).await.unwrap();
+        model.on_llm_new_token(piece("c1", "{")).await.unwrap();
+        model.end(call("c2", "{}")).await.unwrap();
+        chain.end("done").await.unwrap();
+    })
+    .await;
+    assert_eq!(fields(&ui, "tool-input-error", "toolCallId"), ["c1"]);
+    assert_eq!(fields(&ui, "tool-input-available", "toolCallId"), ["c2"]);
+    assert_eq!(fields(&ag, "TOOL_CALL_START", "toolCallId"), ["c1", "c2"]);
+    assert_eq!(fields(&ag, "TOOL_CALL_RESULT", "toolCallId"), ["c1"]);
+}
+
+#[tokio::test]
 async fn a_tool_belongs_to_the_call_of_the_model_beside_it() {
     let (ui, ag) = bodies(|chain| async move {
         let one = chain.child().on_chain_start(ChainStart::new("one", "q")).await.unwrap();

@@ -144,11 +144,14 @@ impl Model {
         });
     }
 
-    /// Takes the begun call that is complete now.
+    /// Takes the begun call that is complete now: the one with the id, or, if one of the two has
+    /// no id, the one with the index.
     fn take_begun(&mut self, index: usize, id: Option<&str>) -> Option<BegunCall> {
         let has_id = |call: &BegunCall| id.is_some() && call.server_id.as_deref() == id;
-        let same_id = self.calls.iter().find(|(_, call)| has_id(call));
-        let key = same_id.map_or(index as u32, |(key, _)| *key);
+        let same_id = self.calls.iter().find(|(_, call)| has_id(call)).map(|(key, _)| *key);
+        let same_index = self.calls.get(&(index as u32));
+        let same_index = same_index.filter(|call| id.is_none() || call.server_id.is_none());
+        let key = same_id.or(same_index.map(|_| index as u32))?;
         self.calls.remove(&key)
     }
 
