@@ -11,6 +11,8 @@ mod agent;
 #[path = "../embedded.rs"]
 mod embedded;
 mod scripted_model;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 use std::error::Error;
@@ -81,8 +83,9 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     let chat = chat.build()?;
     let tools = Tools::new(options.dir);
+    let question = vec![Message::human(options.question)];
     let answer = tokio::select! {
-        answer = agent::answer(&chat, &tools, &options.question, &callbacks) => Some(answer),
+        answer = agent::answer(&chat, &tools, question, &callbacks) => Some(answer),
         // The agent is dropped, and its open runs end as cancelled.
         pressed = tokio::signal::ctrl_c() => { pressed?; None }
     };
