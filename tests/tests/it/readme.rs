@@ -78,18 +78,19 @@ impl Drop for Stopped {
     }
 }
 
-#[test]
-fn its_service_streams_an_answer_and_says_how_the_request_ended() {
+/// Asks a service of the examples, and returns its response and its output from then on.
+fn asked(example: &str) -> (String, Stopped, impl Iterator<Item = String>) {
     let server = Server::start(Script::joke()).unwrap();
-    let mut service = example_of("rappel-examples", "axum_sse");
+    let mut service = example_of("rappel-examples", example);
     let service = service
         .env("OPENAI_BASE_URL", server.base_url())
         .env("RAPPEL_PORT", "0")
         .stdout(Stdio::piped())
         .spawn();
     let mut service = Stopped(service.unwrap());
-    let mut lines = BufReader::new(service.0.stdout.take().unwrap()).lines();
-    let url = lines.next().unwrap().unwrap();
+    let lines = BufReader::new(service.0.stdout.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let url = lines.next().unwrap();
     let address = url.strip_prefix("http://").unwrap();
     let mut socket = TcpStream::connect(address).unwrap();
     let question = "Tell me a joke";
@@ -97,10 +98,23 @@ fn its_service_streams_an_answer_and_says_how_the_request_ended() {
     write!(socket, "{head}content-length: {}\r\n\r\n{question}", question.len()).unwrap();
     let mut response = String::new();
     socket.read_to_string(&mut response).unwrap();
+    (response, service, lines)
+}
+
+#[test]
+fn its_service_streams_an_answer_and_says_how_the_request_ended() {
+    let (response, _service, mut said) = asked("axum_sse");
     assert!(response.contains("text/event-stream"), "{response}");
     assert!(response.contains("data: \"Why\""), "{response}");
-    let said = lines.next().unwrap().unwrap();
+    let said = said.next().unwrap();
     assert!(said.starts_with("answered: Some(TokenUsage { prompt_tokens: 4,"), "{said}");
+}
+
+#[test]
+fn the_service_on_smol_streams_an_answer() {
+    let (response, ..) = asked("smol_sse");
+    assert!(response.contains("text/event-stream"), "{response}");
+    assert!(response.contains("data: \"Why\""), "{response}");
 }
 
 #[test]

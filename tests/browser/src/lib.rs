@@ -1,0 +1,183 @@
+//! chat_page, as a process, and headless Chromium, driven by chromedriver.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rappel_tests::openai_server::MARKED_KEY;
+use serde_json::{Map, json};
+use tempfile::TempDir;
+
+/// An error of a process or of the driver. The tests panic with it.
+pub type Failed = Box<dyn Error + Send + Sync>;
+
+/// The project's root.
+#[must_use]
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// A process that is killed when it is dropped, and the lines that it writes.
+struct Process {
+    child: Child,
+    lines: Lines,
+}
+
+type Lines = Arc<(Mutex<Vec<String>>, Condvar)>;
+
+impl Process {
+    fn start(command: &mut Command) -> Result<Self, Failed> {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let name = command.get_program().display().to_string();
+        let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
+        let lines = Lines::default();
+        let outputs: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|pipe| Box::new(pipe) as _),
+            child.stderr.take().map(|pipe| Box::new(pipe) as _),
+        ];
+        for output in outputs.into_iter().flatten() {
+            let lines = lines.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                    lines.1.notify_all();
+                }
+            });
+        }
+        Ok(Self { child, lines })
+    }
+
+    /// Waits until `count` lines match. Returns the last of them.
+    fn wait_for(
+        &self,
+        count: usize,
+        matches: impl Fn(&str) -> bool,
+        limit: Duration,
+    ) -> Result<String, Failed> {
+        let lines = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = |lines: &[String]| lines.iter().filter(|line| matches(line)).count() >= count;
+        let waited = self.lines.1.wait_timeout_while(lines, limit, |lines| !found(lines));
+        let lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let line = lines.iter().filter(|line| matches(line)).nth(count - 1).cloned();
+        line.ok_or_else(|| format!("it has written only:\n{}", lines.join("\n")).into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error here is a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program chat_page on a free port.
+pub struct ChatPage {
+    process: Process,
+    /// Its address.
+    pub url: String,
+}
+
+impl ChatPage {
+    /// Builds and starts it. It has a marked key in its environment, and asks the model server with
+    /// that base URL, or its embedded one.
+    ///
+    /// # Errors
+    /// If it cannot be built or started.
+    pub fn start(base_url: Option<&str>) -> Result<Self, Failed> {
+        let target = std::env::var_os("RAPPEL_TARGET_DIR");
+        let target = target.map_or_else(|| root().join("target"), PathBuf::from);
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "-q", "--locked", "-p", "rappel-examples", "--example", "chat_page"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(root())
+            .status()?;
+        if !built.success() {
+            return Err("chat_page does not build".into());
+        }
+        let mut command = Command::new(target.join("debug/examples/chat_page"));
+        command.args(["--port", "0"]).current_dir(root()).env_remove("OPENAI_BASE_URL");
+        match base_url {
+            Some(url) => command.args(["--base-url", url]).env("OPENAI_API_KEY", MARKED_KEY),
+            None => command.env_remove("OPENAI_API_KEY"),
+        };
+        let process = Process::start(&mut command)?;
+        let url = process.wait_for(1, |line| line.starts_with("http://"), SOON)?;
+        Ok(Self { process, url })
+    }
+
+    /// Waits until its log of runs has `count` lines with that text.
+    ///
+    /// # Errors
+    /// If it does not have them soon.
+    pub fn logs(&self, count: usize, text: &str) -> Result<(), Failed> {
+        self.process.wait_for(count, |line| line.contains(text), SOON).map(drop)
+    }
+}
+
+/// How long something immediate may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// A headless Chromium with a new profile.
+pub struct Browser {
+    /// The driver's client.
+    pub client: Client,
+    _driver: Process,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts it, with a window of that size in CSS pixels.
+    ///
+    /// # Errors
+    /// If chromium or chromedriver are not there.
+    pub async fn start(size: (u32, u32), is_dark: bool, scale: f32) -> Result<Self, Failed> {
+        let driver = Process::start(Command::new("chromedriver").arg("--port=0"))?;
+        let line = driver.wait_for(1, |line| line.contains("on port "), SOON)?;
+        let port = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
+        let profile = tempfile::tempdir()?;
+        let args = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ];
+        let mut args: Vec<String> = args.map(str::to_owned).into();
+        args.push(format!("--user-data-dir={}", profile.path().display()));
+        args.push(format!("--window-size={},{}", size.0, size.1));
+        args.push(format!("--force-device-scale-factor={scale}"));
+        args.push(format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark)));
+        let capabilities = Map::from_iter([
+            ("browserName".to_owned(), json!("chrome")),
+            ("goog:chromeOptions".to_owned(), json!({ "args": args })),
+        ]);
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await?;
+        Ok(Self { client, _driver: driver, _profile: profile })
+    }
+
+    /// Ends the browser. Without it, it ends when the driver is killed.
+    ///
+    /// # Errors
+    /// If the driver does not answer.
+    pub async fn close(self) -> Result<(), Failed> {
+        Ok(self.client.clone().close().await?)
+    }
+}
