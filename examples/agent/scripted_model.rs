@@ -7,6 +7,9 @@ use rappel_tests::openai_server::Reply;
 const CALCULATION: &str = "call_calculator";
 const SEARCH: &str = "call_search";
 
+/// It quotes at most that much, in bytes.
+const MOST_QUOTED: usize = 400;
+
 /// What the model answers to a request.
 pub(crate) fn reply(request: &Value) -> Reply {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -21,7 +24,7 @@ pub(crate) fn reply(request: &Value) -> Reply {
     };
     let results = [
         result(CALCULATION).zip(expression).map(|(result, what)| format!("{what} is {result}.")),
-        result(SEARCH).map(|found| format!("This is what I found.\n\n{found}")),
+        result(SEARCH).map(|found| format!("I found this in {}", short(found))),
     ];
     if results.iter().any(Option::is_some) {
         return Reply::text(&results.into_iter().flatten().collect::<Vec<_>>().join("\n\n"));
@@ -31,13 +34,29 @@ pub(crate) fn reply(request: &Value) -> Reply {
         reply = reply.reasoning("There is something to calculate. I ask the calculator. ");
         reply = reply.call(CALCULATION, "calculator", &json!({"expression": expression}));
     }
-    // What is left to ask after the arithmetic.
-    let rest = question.replace(expression.unwrap_or_default(), "");
+    // What is left to ask beside the arithmetic.
+    let (before, after) = question.split_once(expression.unwrap_or("\0")).unwrap_or((question, ""));
+    let rest = if before.len() > after.len() { before } else { after };
+    let rest = rest.trim_matches(|char: char| !char.is_alphanumeric());
     if expression.is_none() || rest.split_whitespace().any(|word| word.len() > 4) {
         reply = reply.reasoning("The files may say more, so I search them for its words.");
         reply = reply.call(SEARCH, "search_files", &json!({"query": rest}));
     }
     reply
+}
+
+/// The begin of a text's first paragraph, in one line.
+fn short(text: &str) -> String {
+    let mut short = String::new();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    for word in paragraph.split_whitespace() {
+        if short.len() + word.len() > MOST_QUOTED {
+            return short.trim_end().to_owned() + "…";
+        }
+        short += word;
+        short.push(' ');
+    }
+    short.trim_end().to_owned()
 }
 
 /// The first arithmetic expression of a text, if it has one.

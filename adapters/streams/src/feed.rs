@@ -97,7 +97,8 @@ impl EventFeed {
     }
 
     /// Makes a stream that begins with the starts of the open runs which the filter lets pass. It
-    /// ends when the managers and their runs are dropped.
+    /// ends when the managers and their runs are dropped. It is no reason to stop a run:
+    /// [`EventStream::stop_runs`] has no effect on it.
     #[must_use]
     pub fn reader(&self, filter: EventFilter) -> EventStream {
         let stream = event_stream(filter.clone()).slow_reader(SlowReader::coalesce());

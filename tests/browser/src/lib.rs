@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rappel_tests::openai_server::MARKED_KEY;
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
@@ -87,12 +86,11 @@ pub struct ChatPage {
 }
 
 impl ChatPage {
-    /// Builds and starts it. It has a marked key in its environment, and asks the model server with
-    /// that base URL, or its embedded one.
+    /// Builds and starts it with those arguments. It has that key in its environment.
     ///
     /// # Errors
     /// If it cannot be built or started.
-    pub fn start(base_url: Option<&str>) -> Result<Self, Failed> {
+    pub fn start(arguments: &[&str], key: Option<&str>) -> Result<Self, Failed> {
         let target = std::env::var_os("RAPPEL_TARGET_DIR");
         let target = target.map_or_else(|| root().join("target"), PathBuf::from);
         let built = Command::new(env!("CARGO"))
@@ -105,11 +103,9 @@ impl ChatPage {
             return Err("chat_page does not build".into());
         }
         let mut command = Command::new(target.join("debug/examples/chat_page"));
-        command.args(["--port", "0"]).current_dir(root()).env_remove("OPENAI_BASE_URL");
-        match base_url {
-            Some(url) => command.args(["--base-url", url]).env("OPENAI_API_KEY", MARKED_KEY),
-            None => command.env_remove("OPENAI_API_KEY"),
-        };
+        command.args(["--port", "0"]).args(arguments).current_dir(root());
+        command.env_remove("OPENAI_BASE_URL").env_remove("OPENAI_API_KEY");
+        command.envs(key.map(|key| ("OPENAI_API_KEY", key)));
         let process = Process::start(&mut command)?;
         let url = process.wait_for(1, |line| line.starts_with("http://"), SOON)?;
         Ok(Self { process, url })
@@ -142,7 +138,7 @@ impl Browser {
     /// If chromium or chromedriver are not there.
     pub async fn start(size: (u32, u32), is_dark: bool, scale: f32) -> Result<Self, Failed> {
         let driver = Process::start(Command::new("chromedriver").arg("--port=0"))?;
-        let line = driver.wait_for(1, |line| line.contains("on port "), SOON)?;
+        let line = driver.wait_for(1, |line| line.contains("successfully on port "), SOON)?;
         let port = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
         let profile = tempfile::tempdir()?;
         let args = [

@@ -22,7 +22,8 @@ struct Stage {
 impl Stage {
     async fn start(script: Script) -> Self {
         let model = Server::start(script).unwrap();
-        let page = ChatPage::start(Some(&model.base_url())).unwrap();
+        let arguments = ["--base-url", &model.base_url()];
+        let page = ChatPage::start(&arguments, Some(MARKED_KEY)).unwrap();
         let browser = Browser::start((1280, 800), false, 1.0).await.unwrap();
         browser.client.goto(&page.url).await.unwrap();
         Self { model, page, browser }
@@ -210,9 +211,12 @@ async fn five_conversations_and_fifty_clients_are_answered_at_once() {
         })
         .collect();
     // No answer goes on before all have begun.
-    while stage.model.requests().len() < 55 {
-        tokio::task::yield_now().await;
-    }
+    let all_have_begun = async {
+        while stage.model.requests().len() < 55 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, all_have_begun).await.unwrap();
     stage.model.release(1000);
     for (number, client) in clients.into_iter().enumerate() {
         let answer = client.await.unwrap().unwrap();

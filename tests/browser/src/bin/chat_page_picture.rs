@@ -14,7 +14,7 @@ use fantoccini::key::Key;
 use rappel_browser::{Browser, ChatPage, Failed, SOON};
 
 const QUESTIONS: [&str; 2] =
-    ["What is 6 * 7?", "What is 12 * 3.5, and which promises hold for a dropped stream?"];
+    ["What is 6 * 7?", "What is 12 * 3.5, and what happens when the client goes away?"];
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Failed> {
     let path = arguments.next().ok_or("name the file of the picture")?;
     let width = arguments.next().map_or(Ok(1280), |width| width.parse())?;
     let is_dark = arguments.next().is_some_and(|theme| theme == "dark");
-    let page = ChatPage::start(None)?;
+    let page = ChatPage::start(&["--dir", "rappel/guide"], None)?;
     let browser = Browser::start((width, 800), is_dark, 1.5).await?;
     let client = &browser.client;
     client.goto(&page.url).await?;
