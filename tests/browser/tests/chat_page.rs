@@ -75,9 +75,11 @@ async fn a_question_brings_the_reasoning_the_tool_the_answer_and_its_runs() {
         let messages = request["messages"].as_array().unwrap();
         match messages.last().unwrap()["role"].as_str() {
             Some("tool") => Reply::text("It is 42."),
-            _ => Reply::default()
-                .reasoning("I calculate.")
-                .call("c", "calculator", &json!({"expression": "6 * 7"})),
+            _ => Reply::default().reasoning("I calculate.").call(
+                "c",
+                "calculator",
+                &json!({"expression": "6 * 7"}),
+            ),
         }
     }))
     .await;
@@ -87,10 +89,17 @@ async fn a_question_brings_the_reasoning_the_tool_the_answer_and_its_runs() {
     }
     // An answer that is complete says so to a screen reader.
     stage.find("[role=log][aria-busy=false]").await;
-    assert_eq!(stage.find("#status").await.prop("textContent").await.unwrap().unwrap(), "The answer is complete.");
+    assert_eq!(
+        stage.find("#status").await.prop("textContent").await.unwrap().unwrap(),
+        "The answer is complete."
+    );
     let names = "return [...document.querySelectorAll('.runs li > .run .name')].map(name => name.textContent)";
-    assert_eq!(stage.run(names).await, json!(["agent", "gpt-4o-mini", "calculator", "gpt-4o-mini"]));
-    let states = "return [...document.querySelectorAll('.runs li')].map(run => run.className.split(' ')[0])";
+    assert_eq!(
+        stage.run(names).await,
+        json!(["agent", "gpt-4o-mini", "calculator", "gpt-4o-mini"])
+    );
+    let states =
+        "return [...document.querySelectorAll('.runs li')].map(run => run.className.split(' ')[0])";
     assert_eq!(stage.run(states).await, json!(["done", "done", "done", "done"]));
     // The next question goes with the conversation, and the key is nowhere.
     stage.ask("And again?").await;
@@ -161,7 +170,8 @@ async fn the_page_says_that_the_server_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_text_of_a_model_is_text() {
-    let evil = r#"<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"#;
+    let evil =
+        r#"<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"#;
     let calls = json!({"expression": evil});
     let stage = Stage::start(Script::made(move |request| {
         let messages = request["messages"].as_array().unwrap();
