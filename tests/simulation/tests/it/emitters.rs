@@ -587,7 +587,8 @@ impl Emitter {
             Ok(report) => report,
             Err(error) => return self.history.wrong(format!("a shutdown failed: {error:?}")),
         };
-        let delivered = report.handlers.iter().all(|stats| stats.pending == 0);
+        let handled = report.handlers.iter().all(|stats| stats.pending == 0);
+        let delivered = handled && report.open_runs == 0;
         let accepted = self.history.books().runs.clone();
         if enough && !delivered {
             self.history.wrong(format!("there was time enough: {report:?}"));
