@@ -1,4 +1,4 @@
-//! chat_page, as a process, and headless Chromium, driven by chromedriver.
+//! The examples with a page, as processes, and headless Chromium, driven by chromedriver.
 
 #![forbid(unsafe_code)]
 
@@ -78,32 +78,33 @@ impl Drop for Process {
     }
 }
 
-/// The program chat_page on a free port.
-pub struct ChatPage {
+/// An example with a page, on a free port.
+pub struct Example {
     process: Process,
     /// Its address.
     pub url: String,
 }
 
-impl ChatPage {
-    /// Builds and starts it with those arguments. It has that key in its environment.
+impl Example {
+    /// Builds and starts the example of that name with those arguments. It has that key, and
+    /// `RAPPEL_PORT`, in its environment.
     ///
     /// # Errors
     /// If it cannot be built or started.
-    pub fn start(arguments: &[&str], key: Option<&str>) -> Result<Self, Failed> {
+    pub fn start(name: &str, arguments: &[&str], key: Option<&str>) -> Result<Self, Failed> {
         let target = std::env::var_os("RAPPEL_TARGET_DIR");
         let target = target.map_or_else(|| root().join("target"), PathBuf::from);
         let built = Command::new(env!("CARGO"))
-            .args(["build", "-q", "--locked", "-p", "rappel-examples", "--example", "chat_page"])
+            .args(["build", "-q", "--locked", "-p", "rappel-examples", "--example", name])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(root())
             .status()?;
         if !built.success() {
-            return Err("chat_page does not build".into());
+            return Err(format!("{name} does not build").into());
         }
-        let mut command = Command::new(target.join("debug/examples/chat_page"));
-        command.args(["--port", "0"]).args(arguments).current_dir(root());
+        let mut command = Command::new(target.join("debug/examples").join(name));
+        command.args(arguments).env("RAPPEL_PORT", "0").current_dir(root());
         command.env_remove("OPENAI_BASE_URL").env_remove("OPENAI_API_KEY");
         command.envs(key.map(|key| ("OPENAI_API_KEY", key)));
         let process = Process::start(&mut command)?;

@@ -11,7 +11,7 @@ use std::fs;
 
 use fantoccini::Locator;
 use fantoccini::key::Key;
-use rappel_browser::{Browser, ChatPage, Failed, SOON};
+use rappel_browser::{Browser, Example, Failed, SOON};
 
 const QUESTIONS: [&str; 2] =
     ["What is 6 * 7?", "What is 12 * 3.5, and what happens when the client goes away?"];
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Failed> {
     let path = arguments.next().ok_or("name the file of the picture")?;
     let width = arguments.next().map_or(Ok(1280), |width| width.parse())?;
     let is_dark = arguments.next().is_some_and(|theme| theme == "dark");
-    let page = ChatPage::start(&["--dir", "rappel/guide"], None)?;
+    let page = Example::start("chat_page", &["--port", "0", "--dir", "rappel/guide"], None)?;
     let browser = Browser::start((width, 800), is_dark, 1.5).await?;
     let client = &browser.client;
     client.goto(&page.url).await?;

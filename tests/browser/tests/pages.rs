@@ -1,4 +1,4 @@
-//! chat_page, as a user meets it. `cargo test -- --test-threads 1` has one browser at a time.
+//! The examples with a page, as a user meets them. `cargo test -- --test-threads 1` has one browser at a time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use fantoccini::{Client, Locator};
-use rappel_browser::{Browser, ChatPage, Failed, SOON};
+use rappel_browser::{Browser, Example, Failed, SOON};
 use rappel_tests::openai_server::{MARKED_KEY, Reply, Script, Server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,15 +15,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// A model's server, the page for it, and a browser that shows it.
 struct Stage {
     model: Server,
-    page: ChatPage,
+    page: Example,
     browser: Browser,
 }
 
 impl Stage {
     async fn start(script: Script) -> Self {
         let model = Server::start(script).unwrap();
-        let arguments = ["--base-url", &model.base_url()];
-        let page = ChatPage::start(&arguments, Some(MARKED_KEY)).unwrap();
+        let arguments = ["--port", "0", "--base-url", &model.base_url()];
+        let page = Example::start("chat_page", &arguments, Some(MARKED_KEY)).unwrap();
         let browser = Browser::start((1280, 800), false, 1.0).await.unwrap();
         browser.client.goto(&page.url).await.unwrap();
         Self { model, page, browser }
@@ -241,4 +241,18 @@ async fn five_conversations_and_fifty_clients_are_answered_at_once() {
         assert_eq!(text.text().await.unwrap(), format!("browser-{number}"));
     }
     stage.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_short_examples_bring_the_tokens_into_the_page() {
+    let browser = Browser::start((800, 600), false, 1.0).await.unwrap();
+    for name in ["axum_sse", "smol_sse"] {
+        let page = Example::start(name, &[], None).unwrap();
+        browser.client.goto(&page.url).await.unwrap();
+        browser.client.find(Locator::Css("button")).await.unwrap().click().await.unwrap();
+        let joke = "//*[@role='log' and starts-with(., 'Why don') and contains(., 'everything.')]";
+        let wait = browser.client.wait().at_most(SOON);
+        wait.for_element(Locator::XPath(joke)).await.unwrap_or_else(|_| panic!("{name}"));
+    }
+    browser.close().await.unwrap();
 }
