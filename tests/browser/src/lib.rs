@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -128,8 +129,26 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Browser {
     /// The driver's client.
     pub client: Client,
-    _driver: Process,
+    // Dropped first: it ends the browser.
+    _driver: Driver,
     _profile: TempDir,
+}
+
+/// chromedriver. Killing it would leave its browsers.
+struct Driver {
+    port: u16,
+    _process: Process,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // An error here is a driver that has ended. The answer comes when its browsers have ended.
+        let _ = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut socket| {
+            socket.set_read_timeout(Some(SOON))?;
+            socket.write_all(b"GET /shutdown HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+            socket.read(&mut [0; 1])
+        });
+    }
 }
 
 impl Browser {
@@ -138,9 +157,10 @@ impl Browser {
     /// # Errors
     /// If chromium or chromedriver are not there.
     pub async fn start(size: (u32, u32), is_dark: bool, scale: f32) -> Result<Self, Failed> {
-        let driver = Process::start(Command::new("chromedriver").arg("--port=0"))?;
-        let line = driver.wait_for(1, |line| line.contains("successfully on port "), SOON)?;
+        let process = Process::start(Command::new("chromedriver").arg("--port=0"))?;
+        let line = process.wait_for(1, |line| line.contains("successfully on port "), SOON)?;
         let port = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
+        let driver = Driver { port: port.parse()?, _process: process };
         let profile = tempfile::tempdir()?;
         let args = [
             "--headless",
@@ -165,12 +185,12 @@ impl Browser {
         ]);
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
+            .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await?;
         Ok(Self { client, _driver: driver, _profile: profile })
     }
 
-    /// Ends the browser. Without it, it ends when the driver is killed.
+    /// Ends the browser. It also ends when it is dropped.
     ///
     /// # Errors
     /// If the driver does not answer.
