@@ -151,6 +151,18 @@ impl Buffer {
         state.was_attached = true;
     }
 
+    /// The handlers that there were before the reader.
+    pub(crate) fn handlers_are(&self, handlers: usize) {
+        let mut state = self.lock();
+        state.handlers = handlers;
+        state.was_attached = true;
+    }
+
+    /// Whether there is no reader, or it was cut off.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lock().is_gone
+    }
+
     pub(crate) fn handler_dropped(&self) {
         let reader = {
             let mut state = self.lock();
