@@ -19,6 +19,7 @@ pub mod fit;
 pub mod handlers;
 pub mod host;
 pub mod known;
+mod many;
 pub mod measure;
 pub mod outside;
 pub mod path;

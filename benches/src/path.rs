@@ -1,5 +1,5 @@
-//! Single paths whose instructions callgrind counts: as many events as asked for, and nothing else
-//! that grows with that number.
+//! Single paths whose instructions callgrind counts. Most take as many events as asked for, and have
+//! nothing else that grows with that number. The paths of [`Many`] have as many runs or handlers.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,6 +10,7 @@ use rappel_core::{CallbackManager, LlmResult};
 
 use crate::handlers::Kind;
 use crate::host::Host;
+use crate::many::Many;
 use crate::rows::{Chat, Model, emit, serve, start};
 
 /// The path of an event.
@@ -33,10 +34,17 @@ pub enum Path {
     Chat1,
     #[value(name = "chat-4")]
     Chat4,
+    ManyRuns,
+    ManyRunsInLine,
+    ManyClosedInLine,
+    ManyChildren,
+    ManyLeakedEmits,
+    ManyHandlers,
 }
 
 impl Path {
-    /// Sends a number of events along this path: tokens of one run, or chunks of one answer.
+    /// Sends a number of events along this path: tokens of one run, or chunks of one answer. A path
+    /// of many runs or handlers works on so many of them.
     ///
     /// # Errors
     /// If the chat's server cannot be started.
@@ -53,6 +61,12 @@ impl Path {
             Self::Chat0 => return chat(Model::With(Kind::Async, 0), events),
             Self::Chat1 => return chat(Model::With(Kind::Async, 1), events),
             Self::Chat4 => return chat(Model::With(Kind::Async, 4), events),
+            Self::ManyRuns => many(Many::Runs, events),
+            Self::ManyRunsInLine => many(Many::RunsInLine, events),
+            Self::ManyClosedInLine => many(Many::ClosedInLine, events),
+            Self::ManyChildren => many(Many::Children, events),
+            Self::ManyLeakedEmits => many(Many::LeakedEmits, events),
+            Self::ManyHandlers => many(Many::Handlers, events),
         }
         Ok(())
     }
@@ -85,6 +99,10 @@ fn tokens_in_turn(kind: Kind, events: u64) {
         driver.await;
         unreachable!("the emitter holds the manager");
     }));
+}
+
+fn many(of: Many, number: u64) {
+    of.work_on(usize::try_from(number).expect("fewer than that fit in memory"));
 }
 
 fn chat(model: Model, chunks: u64) -> io::Result<()> {

@@ -48,7 +48,7 @@ pub fn all(report: &Report) -> String {
         push(&mut text, &["what", "bytes"], rows);
     }
     if !report.instructions.is_empty() {
-        title(&mut text, "instructions", "Per event, counted by callgrind.");
+        title(&mut text, "instructions", "Per event, run or handler, counted by callgrind.");
         let rows = report
             .instructions
             .iter()

@@ -1,26 +1,10 @@
-//! The core of **rappel**: callbacks for LLM applications, on any async runtime.
-//!
-//! ```
-//! use rappel_core::prelude::*;
-//!
-//! // A library emits on the manager that its caller gives to it. It knows no runtime.
-//! async fn ask(callbacks: &CallbackManager, question: &str) -> Result<String, RunError> {
-//!     let mut run = callbacks.on_llm_start(LlmStart::new("my-model", question)).await?;
-//!     run.on_llm_new_token("Why not?").await?;
-//!     run.end("Why not?").await?;
-//!     Ok("Why not?".to_owned())
-//! }
-//! # let callbacks = CallbackManager::default();
-//! # let answer = ask(&callbacks, "Tell me a joke");
-//! # assert_eq!(futures_executor::block_on(answer).ok().as_deref(), Some("Why not?"));
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! A handler is written once, sync or async. It gets the events of each run in order, and none is
 //! lost. An event that no handler is interested in costs about a nanosecond.
 //!
-//! Applications depend on `rappel`, which re-exports this crate and has the runtimes and the handlers
-//! as features. Libraries that emit events on any runtime depend on this crate. Another runtime is
-//! adapted with [`FromFuturesSpawn`] or [`spawn_fn`], and [`CallbackManager::pair`] needs none.
+//! Another runtime is adapted with [`FromFuturesSpawn`] or [`spawn_fn`], and
+//! [`CallbackManager::pair`] needs none.
 //!
 //! - Write a [`CallbackHandler`], whose methods may block, or an [`AsyncCallbackHandler`].
 //! - Register it with a [`CallbackManager`].

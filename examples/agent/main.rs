@@ -8,10 +8,13 @@
 //! script.
 
 mod agent;
+#[path = "../embedded.rs"]
+mod embedded;
 mod scripted_model;
+#[cfg(test)]
+mod tests;
 mod tools;
 
-use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -60,8 +63,12 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(mut options: Options) -> Result<ExitCode, Box<dyn Error>> {
-    let _server = embedded_server(&mut options)?;
+async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    let server = match options.base_url {
+        Some(_) => None,
+        None => embedded::server(Script::made(scripted_model::reply))?,
+    };
+    let base_url = options.base_url.or(server.as_ref().map(Server::base_url));
     let log = JsonLines::append(&options.log)
         .map_err(|error| format!("cannot write {}: {error}", options.log.display()))?;
     let usage = Usage::with_prices(Prices::bundled());
@@ -71,13 +78,14 @@ async fn run(mut options: Options) -> Result<ExitCode, Box<dyn Error>> {
         .with(usage.clone());
 
     let mut chat = ChatOpenAi::builder().model(options.model).streaming(true).tools(Tools::list());
-    if let Some(url) = options.base_url {
+    if let Some(url) = base_url {
         chat = chat.base_url(url);
     }
     let chat = chat.build()?;
     let tools = Tools::new(options.dir);
+    let question = vec![Message::human(options.question)];
     let answer = tokio::select! {
-        answer = agent::answer(&chat, &tools, &options.question, &callbacks) => Some(answer),
+        answer = agent::answer(&chat, &tools, question, &callbacks) => Some(answer),
         // The agent is dropped, and its open runs end as cancelled.
         pressed = tokio::signal::ctrl_c() => { pressed?; None }
     };
@@ -90,23 +98,6 @@ async fn run(mut options: Options) -> Result<ExitCode, Box<dyn Error>> {
     writeln!(out, "{}", answer?)?;
     writeln!(out, "\n{}; events: {}", cost(&usage.report()), options.log.display())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Starts an embedded server if the user names none. It runs until it is dropped.
-fn embedded_server(options: &mut Options) -> Result<Option<Server>, Box<dyn Error>> {
-    let named = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if options.base_url.is_some() || named("OPENAI_BASE_URL") || named("OPENAI_API_KEY") {
-        return Ok(None);
-    }
-    let server = Server::start(Script::made(scripted_model::reply))?;
-    writeln!(
-        io::stderr(),
-        "(no OPENAI_BASE_URL, OPENAI_API_KEY or --base-url: asking an embedded server, {}, whose \
-         model answers by a script)",
-        server.base_url()
-    )?;
-    options.base_url = Some(server.base_url());
-    Ok(Some(server))
 }
 
 fn cost(report: &UsageReport) -> String {

@@ -10,6 +10,7 @@ pages! {
     first_steps "first_steps"
     writing_handlers "writing_handlers"
     a_handler_per_request "a_handler_per_request"
+    streams_to_front_ends "streams_to_front_ends"
     delivery "delivery"
     cancellation_and_shutdown "cancellation_and_shutdown"
     context "context"

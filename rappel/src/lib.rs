@@ -9,7 +9,8 @@
 //! runtimes, the handlers that are there and the clients are modules, each with a feature.
 //!
 //! - [The guide](guide): first steps on each runtime, writing handlers, a handler per request,
-//!   delivery, cancellation, context, testing, coming from LangChain or `tracing`.
+//!   streams to front ends, delivery, cancellation, context, testing, coming from LangChain or
+//!   `tracing`.
 //! - [`prelude`]: the names that most programs need, those of the enabled features included.
 //! - [`CallbackManager`] has handlers, and starts runs. [`CallbackHandler`] and
 //!   [`AsyncCallbackHandler`] are what you write.

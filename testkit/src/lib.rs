@@ -1,12 +1,4 @@
-//! Tests for programs that use [rappel](rappel_core), callbacks for LLM applications. They run on any
-//! runtime, without a network, a clock or a sleep.
-//!
-//! - [`Recorder`] is a handler that records its events and compares them with an expectation
-//!   ([`expect`]).
-//! - [`ScriptedChatModel`] gives the answers of a script, and records its requests.
-//! - [`FaultyChatModel`] calls another model, and fails, hangs, breaks off or is slow by a script.
-//! - [`runtime_suite!`] tests a runtime of yours.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -60,7 +60,9 @@ pub struct Sample<H> {
 /// A trace was given up, because too many events were kept. The handler does not get it, even if
 /// one of its runs fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the trace is not kept: {limit} events are kept already")]
+#[error(
+    "the trace is not kept, because {limit} events are kept already: `with_errors` sets the limit"
+)]
 #[non_exhaustive]
 pub struct GivenUp {
     /// The maximum number of kept events.

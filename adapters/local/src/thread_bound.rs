@@ -6,7 +6,7 @@ use send_wrapper::SendWrapper;
 ///
 /// It is the cause of a [`FailureCause::Error`](rappel_core::FailureCause::Error).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("called on another thread than the one it belongs to")]
+#[error("called on another thread than the one it belongs to: emit and poll on that thread")]
 pub struct WrongThread {
     _private: (),
 }

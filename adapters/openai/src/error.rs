@@ -103,7 +103,7 @@ pub enum OpenAiError {
     },
 
     /// A root certificate is not valid PEM, or not a valid certificate.
-    #[error("invalid PEM of a root certificate")]
+    #[error("a root certificate is not valid PEM")]
     #[non_exhaustive]
     InvalidCertificate {
         /// The error of the parser.
@@ -111,7 +111,9 @@ pub enum OpenAiError {
     },
 
     /// The base URL is `https`, and no root certificate is trusted.
-    #[error("no root certificate to verify the server with")]
+    #[error(
+        "there is no root certificate to verify the server with: set `roots`, or add `root_certificates`"
+    )]
     NoRoots,
 
     /// The operating system has no root certificate that can be read.
@@ -205,7 +207,9 @@ pub enum OpenAiError {
     },
 
     /// The head of the response, or of the proxy's response, is longer than the limit.
-    #[error("the head of the response is longer than {limit} bytes")]
+    #[error(
+        "the head of the response is longer than {limit} bytes: `max_header_bytes` is the limit"
+    )]
     #[non_exhaustive]
     HeaderTooLarge {
         /// The limit in bytes.
@@ -310,7 +314,7 @@ pub enum OpenAiError {
     NotUtf8,
 
     /// One event of the stream is longer than the limit.
-    #[error("an event of the stream is longer than {limit} bytes")]
+    #[error("an event of the stream is longer than {limit} bytes: `max_event_bytes` is the limit")]
     #[non_exhaustive]
     EventTooLarge {
         /// The limit in bytes.

@@ -5,20 +5,49 @@
 //! spawned. Dropping a stream, or the future of a request, closes its socket, and the server stops
 //! generating.
 //!
-//! ```no_run
-//! use rappel_core::{CallbackManager, ChatModelExt};
+//! ```
 //! use rappel_openai::ChatOpenAi;
+//! use rappel_smol::prelude::*;
 //!
-//! # async fn example(callbacks: CallbackManager) -> Result<(), Box<dyn std::error::Error>> {
-//! let chat = ChatOpenAi::builder()
-//!     .model("gpt-4o-mini")
-//!     .max_tokens(25)
-//!     .streaming(true)
-//!     .callbacks(callbacks)
-//!     .build()?;
-//! let answer = chat.invoke("Tell me a joke").await?;
-//! println!("{}", answer.text());
-//! # Ok(())
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #   let address = server()?;
+//!     let print = handler_fn(|event, cx| {
+//!         println!("{}: {}", cx.name(), event.kind());
+//!         Ok(())
+//!     });
+//!     let callbacks = CallbackManager::new(Smol::global()).with_handler(print);
+//!     let chat = ChatOpenAi::builder()
+//!         .model("gpt-4o-mini")
+//! #       .base_url(address)
+//!         .max_tokens(25)
+//!         .callbacks(callbacks)
+//!         .build()?;
+//!     let answer = smol::block_on(chat.invoke("Tell me a joke"))?;
+//!     println!("{}", answer.text());
+//! #   assert_eq!(answer.text(), "Why not?");
+//!     Ok(())
+//! }
+//! #
+//! # // A server that answers one request.
+//! # fn server() -> std::io::Result<String> {
+//! #     use std::io::{BufRead, BufReader, Read, Write};
+//! #     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! #     let address = format!("http://{}/v1", listener.local_addr()?);
+//! #     std::thread::spawn(move || -> std::io::Result<()> {
+//! #         let (mut socket, _) = listener.accept()?;
+//! #         let mut request = BufReader::new(socket.try_clone()?);
+//! #         let (mut line, mut length) = (String::new(), 0);
+//! #         while request.read_line(&mut line)? > 2 {
+//! #             let header = line.to_lowercase();
+//! #             length = header.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+//! #             line.clear();
+//! #         }
+//! #         request.read_exact(&mut vec![0; length])?;
+//! #         let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Why not?"},"finish_reason":"stop"}]}"#;
+//! #         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+//! #         write!(socket, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+//! #     });
+//! #     Ok(address)
 //! # }
 //! ```
 //!
@@ -136,3 +165,7 @@ pub use settings::SendReasoning;
 pub use tls::Roots;
 pub use tool::{Tool, ToolChoice};
 pub use transport::{BodyStream, Transport};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,11 +1,6 @@
 //! Runs of LLM applications as OpenTelemetry spans and metrics, in the tools that people watch:
 //! Phoenix, Langfuse, Grafana, Jaeger.
 //!
-//! - [`otlp`] sends spans to a collector. One line, from any runtime.
-//! - [`OpenTelemetry`] is the handler, for a provider and an exporter of your own.
-//! - [`Settings`] choose the conventions, and whether spans have contents.
-//! - [`RunTraceParent`] takes a trace to another process.
-//!
 //! ```no_run
 //! use std::time::Duration;
 //!
@@ -24,6 +19,11 @@
 //!     })
 //! }
 //! ```
+//!
+//! - [`otlp`] sends spans to a collector. One line, from any runtime.
+//! - [`OpenTelemetry`] is the handler, for a provider and an exporter of your own.
+//! - [`Settings`] choose the conventions, and whether spans have contents.
+//! - [`RunTraceParent`] takes a trace to another process.
 //!
 //! # Features
 //! | feature | what it adds |

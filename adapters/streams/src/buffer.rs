@@ -151,6 +151,18 @@ impl Buffer {
         state.was_attached = true;
     }
 
+    /// The handlers that there were before the reader.
+    pub(crate) fn handlers_are(&self, handlers: usize) {
+        let mut state = self.lock();
+        state.handlers = handlers;
+        state.was_attached = true;
+    }
+
+    /// Whether there is no reader, or it was cut off.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lock().is_gone
+    }
+
     pub(crate) fn handler_dropped(&self) {
         let reader = {
             let mut state = self.lock();
@@ -163,6 +175,12 @@ impl Buffer {
     /// No more runs will start: the stream ends when the open ones have ended.
     pub(crate) fn finish(&self) {
         self.lock().is_finishing = true;
+    }
+
+    /// Wakes the reader no more until its next poll.
+    pub(crate) fn forget_reader(&self) {
+        let reader = self.lock().reader.take();
+        drop(reader);
     }
 
     pub(crate) fn reader_dropped(&self) {
@@ -228,12 +246,12 @@ impl Buffer {
             Event::LlmNewToken(token) => size(token),
             _ => 0,
         };
-        let waiting = state.open.get(&cx.id()).map_or(0, |run| run.bytes);
         let is_full = match state.slow {
             SlowReader::Wait { .. } if state.queue.len() >= CAPACITY => return Offer::Full,
             SlowReader::Wait { .. } => false,
             SlowReader::Disconnect => state.queue.len() >= CAPACITY,
             SlowReader::Coalesce { max_bytes } => {
+                let waiting = state.open.get(&cx.id()).map_or(0, |run| run.bytes);
                 waiting + text > max_bytes || state.queue.len() >= MOST_RECORDS
             }
         };
@@ -284,6 +302,11 @@ impl Buffer {
 }
 
 impl State {
+    /// Whether it counts the waiting text of runs.
+    fn coalesces(&self) -> bool {
+        matches!(self.slow, SlowReader::Coalesce { .. })
+    }
+
     /// Joins a token to its run's last record.
     fn join(&mut self, token: &LlmNewToken, run: RunId) -> bool {
         let SlowReader::Coalesce { max_bytes } = self.slow else {
@@ -311,7 +334,9 @@ impl State {
             self.open.insert(run, Waiting::default());
         } else if event.kind().is_end() {
             self.open.remove(&run);
-        } else if let Some(waiting) = self.open.get_mut(&run) {
+        } else if self.coalesces()
+            && let Some(waiting) = self.open.get_mut(&run)
+        {
             waiting.bytes += text;
             let is_plain = matches!(event, Event::LlmNewToken(token) if token.chunk.is_none());
             waiting.last_token = is_plain.then_some(number);
@@ -320,13 +345,14 @@ impl State {
     }
 
     fn pop(&mut self) -> Option<EventRecord> {
+        let coalesces = self.coalesces();
         let Queued { mut record, joined } = self.queue.pop_front()?;
         self.first += 1;
         if let Some(Event::LlmNewToken(token)) = &mut record.event {
             if !joined.is_empty() {
                 token.token = [token.token.as_str(), &joined].concat().into();
             }
-            if let Some(waiting) = self.open.get_mut(&record.run) {
+            if coalesces && let Some(waiting) = self.open.get_mut(&record.run) {
                 waiting.bytes = waiting.bytes.saturating_sub(size(token));
             }
         }

@@ -41,8 +41,8 @@ pub fn sse_data(body: &str) -> Result<Vec<&str>, Flaw> {
 }
 
 /// Checks the body of an AI SDK UI message stream, version 1: every text, reasoning and step is
-/// opened once and closed, each tool's output comes after its input, exactly one part of `finish`,
-/// `abort` and `error` is the last one, and `[DONE]` follows.
+/// opened once and closed, each tool call has at most one output, after its input, exactly one part
+/// of `finish`, `abort` and `error` is the last one, and `[DONE]` follows.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -58,8 +58,9 @@ pub fn ui_message_stream(body: &str) -> Result<(), Flaw> {
 }
 
 /// Checks the body of an AG-UI 1.0 response: `RUN_STARTED` is the first event, every message,
-/// reasoning, step and tool call is opened once and closed, a step's name is open once, a result
-/// comes after its call, and exactly one of `RUN_FINISHED` and `RUN_ERROR` is the last event.
+/// reasoning, step and tool call is opened once and closed, a step's name is open once, a call has
+/// at most one result, after its input, and exactly one of `RUN_FINISHED` and `RUN_ERROR` is the
+/// last event.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -91,6 +92,8 @@ struct Rules {
     used: HashSet<(&'static str, String)>,
     /// The tool calls, and whether their input is complete.
     calls: HashMap<String, bool>,
+    /// The tool calls that have an output.
+    answered: HashSet<String>,
 }
 
 impl Rules {
@@ -145,10 +148,18 @@ impl Rules {
         Ok(())
     }
 
-    fn output(&self, id: &str) -> Rule {
+    fn has_input(&self, id: &str) -> Rule {
         match self.calls.get(id) {
             Some(true) => Ok(()),
             _ => Err(format!("the call {id:?} has an output before its input")),
+        }
+    }
+
+    fn output(&mut self, id: &str) -> Rule {
+        self.has_input(id)?;
+        match self.answered.insert(id.to_owned()) {
+            true => Ok(()),
+            false => Err(format!("the call {id:?} has a second output")),
         }
     }
 
@@ -185,10 +196,16 @@ impl Rules {
                 self.open("call", call()?, true)
             }
             "tool-input-delta" => text(part, "inputTextDelta").and(self.is_open("call", call()?)),
-            "tool-input-available" | "tool-input-error" => {
+            "tool-input-available" => {
                 text(part, "toolName")?;
                 self.call_complete(call()?)
             }
+            "tool-input-error" => {
+                text(part, "toolName").and(text(part, "errorText"))?;
+                self.call_complete(call()?)?;
+                self.output(call()?)
+            }
+            "tool-output-available" if part["preliminary"] == true => self.has_input(call()?),
             "tool-output-available" => self.output(call()?),
             "tool-output-error" => text(part, "errorText").and(self.output(call()?)),
             "message-metadata" => Ok(()),

@@ -43,6 +43,10 @@ impl<S: Stream + Unpin, F: Future> Stream for Drive<S, F> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.get_mut();
+        if this.work.is_some() {
+            // The stream is polled after the work, so what the work emits need not wake it.
+            this.buffer.forget_reader();
+        }
         if let Some(work) = &mut this.work
             && let Poll::Ready(output) = work.as_mut().poll(cx)
         {

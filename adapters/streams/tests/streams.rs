@@ -154,6 +154,13 @@ async fn five_mutations_of_a_body_are_found() {
     // An output before its input.
     assert!(check::ui_message_stream(&without(&ui, "tool-input-available")).is_err());
     assert!(check::ag_ui(&without(&ag, "TOOL_CALL_END")).is_err());
+    // A second output.
+    let twice = |body: &str, what: &str| -> String {
+        let frames = body.split_inclusive("\n\n");
+        frames.map(|frame| frame.repeat(if frame.contains(what) { 2 } else { 1 })).collect()
+    };
+    assert!(check::ui_message_stream(&twice(&ui, "tool-output-available")).is_err());
+    assert!(check::ag_ui(&twice(&ag, "TOOL_CALL_RESULT")).is_err());
     // Two open steps of one name.
     assert!(check::ag_ui(&ag.replace("agent (2)", "agent")).is_err());
     // A finish after an error.

@@ -1,20 +1,4 @@
-//! Runs of LLM applications as [`tracing`] spans.
-//!
-//! - [`Spans`] is a handler that makes a span of each run.
-//! - [`EmitterSpan`] carries the emitter's span to the calls of all handlers.
-//!
-//! ```
-//! use rappel_core::{Awaited, CallbackManager};
-//! use rappel_tracing::{EmitterSpan, Spans};
-//!
-//! # fn example(callbacks: CallbackManager) {
-//! let callbacks = callbacks
-//!     .with_emitter_context(EmitterSpan)
-//!     .with_handler_options(Spans::new(), Awaited::new().inline());
-//! # let _ = callbacks;
-//! # }
-//! ```
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -24,7 +8,3 @@ mod spans;
 
 pub use emitter::EmitterSpan;
 pub use spans::Spans;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -11,22 +11,22 @@ use core::time::Duration;
 use super::item::part_of;
 use super::meta::count;
 use super::watch::{Running, micros};
-use super::{Current, Envelope, HandlerMeta, LaneItem, RunNode, Workers};
+use super::{Current, Envelope, HandlerMeta, LaneItem, LaneSeat, RunNode, Workers};
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
 use crate::model::context::RecordedAt;
 use crate::model::emitter::Captured;
 use crate::model::error::{FailureCause, HandlerFailure};
-use crate::model::event::Event;
+use crate::model::event::{Event, EventKind};
 use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
 use crate::runtime::Runtime;
 use crate::util::{Mutex, WaitGuard, catch_unwind, drop_quietly};
 
 pub(crate) type BoxSyncHandler = Box<dyn crate::handler::CallbackHandler + Send>;
 
-/// What a run's events in a lane share.
+/// What a run's events in its lanes share.
 pub(crate) struct Mailbox {
     pub(crate) node: Arc<RunNode>,
-    /// Where the run's emitter was when the run was admitted.
+    /// Where the run's emitter was at the first event that was queued.
     pub(crate) emitter: Current,
 }
 
@@ -51,7 +51,9 @@ pub(super) enum Server {
 }
 
 pub(super) struct LaneState {
-    pub(super) queue: Queue,
+    /// Made when it is needed: a handler without open runs has none.
+    queue: Option<Box<Queue>>,
+    limits: Limits,
     /// A sync handler. Absent while it is called: no second call can begin, and no lock is held.
     pub(super) handler: Option<BoxSyncHandler>,
     /// Whether a worker serves the lane, or is on its way.
@@ -62,6 +64,21 @@ pub(super) struct LaneState {
     pub(super) watched: bool,
 }
 
+impl LaneState {
+    pub(super) fn queue(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_with(|| Box::new(LaneQueue::new(self.limits)))
+    }
+
+    /// The lane is idle: gives back what only a burst needed.
+    pub(super) fn shrink(&mut self) {
+        match &mut self.queue {
+            Some(queue) if queue.is_unused() => self.queue = None,
+            Some(queue) => queue.shrink(),
+            None => {}
+        }
+    }
+}
+
 /// How a lane is made.
 pub(crate) struct LaneOptions {
     pub(crate) delivery: Delivery,
@@ -69,26 +86,15 @@ pub(crate) struct LaneOptions {
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
-/// A run's seat in a lane.
-#[derive(Default)]
-pub(crate) struct LaneSeat {
-    /// Absent before the run's first event and after its last one.
-    key: Option<u32>,
-    pushed: Pushed,
-    /// When the emitter of the event that is pushed next stops waiting: `u64::MAX` is never.
+/// An event's way into one lane.
+pub(crate) struct LaneStep {
+    /// When the emitter stops waiting: `u64::MAX` is never.
     due: u64,
-}
-
-impl LaneSeat {
-    pub(crate) fn is_taken(&self) -> bool {
-        self.key.is_some()
-    }
+    pushed: Pushed,
 }
 
 /// What is left to do after an event was queued.
-#[derive(Default)]
 enum Pushed {
-    #[default]
     Nothing,
     /// Have a worker serve the lane.
     Serve,
@@ -108,8 +114,7 @@ pub(crate) struct LaneEvent<'a> {
     pub(crate) captured: &'a Captured,
     /// Where the emitter is.
     pub(crate) emitter: &'a Current,
-    /// Where it was when the run was admitted to its lanes.
-    pub(crate) admitted: &'a Current,
+    pub(crate) mailbox: &'a Arc<Mailbox>,
     /// Whether the emitter is inside a handler's call. Then it waits for no lane.
     pub(crate) in_call: bool,
     /// The event as the lanes share it.
@@ -120,7 +125,7 @@ impl LaneEvent<'_> {
     /// Makes what lanes share of the event, unless it is a token that they keep by value.
     #[inline]
     pub(crate) fn share(&mut self) {
-        let same_place = super::context::is_same(self.emitter, self.admitted);
+        let same_place = super::context::is_same(self.emitter, &self.mailbox.emitter);
         if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
             if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
                 return;
@@ -188,7 +193,8 @@ impl Lane {
             runtime: options.runtime,
             server,
             state: Mutex::new(LaneState {
-                queue: LaneQueue::new(limits),
+                queue: None,
+                limits,
                 handler,
                 served: false,
                 running: None,
@@ -197,13 +203,19 @@ impl Lane {
         })
     }
 
-    /// Notes when the emitter of an event stops waiting. Called before [`push`](Self::push), because
-    /// the clock is user code.
-    pub(crate) fn prepare(&self, seat: &mut LaneSeat, in_call: bool) {
-        seat.due = match (self.mode, self.timeout) {
+    #[inline]
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.meta.wants(kind)
+    }
+
+    /// Finds out when the emitter of an event stops waiting. Called before [`push`](Self::push),
+    /// because the clock is user code.
+    pub(crate) fn prepare(&self, in_call: bool) -> LaneStep {
+        let due = match (self.mode, self.timeout) {
             (Mode::Awaited, Some(after)) if !in_call => self.now().saturating_add(micros(after)),
             _ => u64::MAX,
         };
+        LaneStep { due, pushed: Pushed::Nothing }
     }
 
     /// Queues an event. `seat` is the run's seat in this lane. What the emitter has to wait for
@@ -211,7 +223,7 @@ impl Lane {
     ///
     /// It calls no user code, so a trace's events can be queued in several lanes under one lock.
     /// [`settle`](Self::settle) does the rest.
-    pub(crate) fn push(&self, seat: &mut LaneSeat, event: &LaneEvent<'_>) {
+    pub(crate) fn push(&self, seat: &mut LaneSeat, step: &mut LaneStep, event: &LaneEvent<'_>) {
         let node = event.node;
         if node.is_refused(self.meta.id) {
             return;
@@ -224,32 +236,34 @@ impl Lane {
                 Mode::Background => false,
             };
         let answer = if waits { node.answer() } else { None };
-        let due = if answer.is_some() { seat.due } else { u64::MAX };
+        let due = if answer.is_some() { step.due } else { u64::MAX };
         let item = event.item();
         let may_wait = !event.in_call;
-        seat.pushed = self.state.with(|state| {
-            let key = match seat.key {
-                Some(key) => key as usize,
+        step.pushed = self.state.with(|state| {
+            let key = match seat.key() {
+                Some(key) => key,
                 None => {
-                    let emitter = event.admitted.clone();
-                    let mailbox = Arc::new(Mailbox { node: node.clone(), emitter });
-                    let Some(key) = state.queue.admit(node.trace_id(), node.nested, mailbox) else {
+                    let mailbox = event.mailbox.clone();
+                    let Some(key) = state.queue().admit(node.trace_id(), node.nested, mailbox)
+                    else {
                         node.refuse(self.meta.id);
                         count(&self.meta.counters.refused, 1);
                         return Pushed::Nothing;
                     };
+                    seat.set(key);
                     key
                 }
             };
-            // More runs than that are not open at a time.
-            seat.key = if part.is_last() { None } else { Some(key as u32) };
+            if part.is_last() {
+                *seat = LaneSeat::default();
+            }
             let wait = may_wait.then_some(|| node.answer());
-            let push = state.queue.push(key, item, (answer, due), wait);
+            let push = state.queue().push(key, item, (answer, due), wait);
             let mut work = Pushed::Nothing;
             if let Push::Queued { ready: Some(trace), .. } = &push {
                 work = Pushed::Task(*trace);
                 if let Server::Workers(_) = self.server {
-                    state.queue.schedule(*trace);
+                    state.queue().schedule(*trace);
                     let served = core::mem::replace(&mut state.served, true);
                     work = if served { Pushed::Nothing } else { Pushed::Serve };
                 }
@@ -267,8 +281,8 @@ impl Lane {
     }
 
     /// Does what is left of a push: wakes a server, counts what was lost, and drops it.
-    pub(crate) fn settle(self: &Arc<Self>, seat: &mut LaneSeat, event: &LaneEvent<'_>) {
-        let mut pushed = core::mem::replace(&mut seat.pushed, Pushed::Nothing);
+    pub(crate) fn settle(self: &Arc<Self>, step: LaneStep, event: &LaneEvent<'_>) {
+        let mut pushed = step.pushed;
         let mut rare = None;
         if let Pushed::Rare(work) = pushed {
             let (first, push, watch) = *work;
@@ -308,10 +322,11 @@ impl Lane {
 
     /// No more events of the run will come. `hold` is kept until those that have come are handled.
     pub(crate) fn leave(&self, seat: &mut LaneSeat, hold: Option<WaitGuard>) {
-        let Some(key) = seat.key.take() else { return };
-        let mut released = LaneReleased::new();
-        self.state.with(|state| state.queue.leave(key as usize, hold, &mut released));
-        Self::let_go(released);
+        let Some(key) = seat.key() else { return };
+        *seat = LaneSeat::default();
+        let mut released = LaneReleased::default();
+        self.state.with(|state| state.queue().leave(key, hold, &mut released));
+        Self::let_go(&mut released);
     }
 
     /// The run has ended, and this handler does not want the end. A pipelined handler keeps the
@@ -323,22 +338,22 @@ impl Lane {
 
     /// Keeps `guard` until all events that are queued or being handled now are handled.
     pub(crate) fn flush(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue.flush(guard));
+        let done = self.state.with(|state| state.queue().flush(guard));
         drop(done);
     }
 
     /// Keeps `guard` until nothing is queued and no call is out.
     pub(crate) fn drain(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue.drain(guard));
+        let done = self.state.with(|state| state.queue().drain(guard));
         drop(done);
     }
 
     pub(crate) fn open_runs(&self) -> usize {
-        self.state.with(|state| state.queue.open_runs())
+        self.state.with(|state| state.queue().open_runs())
     }
 
     pub(crate) fn open_events(&self) -> usize {
-        self.state.with(|state| state.queue.open_events())
+        self.state.with(|state| state.queue().open_events())
     }
 
     /// The timer's time in microseconds. A lane without a time-out has no need of it.
@@ -347,21 +362,21 @@ impl Lane {
     }
 
     /// Drops what the lane has let go of, outside its lock.
-    pub(super) fn let_go(released: LaneReleased) {
+    pub(super) fn let_go(released: &mut LaneReleased) {
         // A place in a mailbox may be the last to hold a user's value.
-        drop_quietly(released.runs);
-        drop(released.holds);
+        released.runs.drain(..).for_each(drop_quietly);
+        released.holds.drain(..).for_each(drop);
     }
 
     /// No server will come: all that waits, or all of one trace, is reported as not called.
     pub(super) fn abandon_waiting(&self, only: Option<usize>) {
-        let mut released = LaneReleased::new();
+        let mut released = LaneReleased::default();
         let abandoned = self.state.with(|state| {
             state.served = false;
-            state.queue.abandon(only, &mut released)
+            state.queue().abandon(only, &mut released)
         });
         self.report_abandoned(abandoned);
-        Self::let_go(released);
+        Self::let_go(&mut released);
     }
 
     fn report_abandoned(&self, abandoned: Vec<Abandoned<LaneItem, Arc<Mailbox>, WaitGuard>>) {

@@ -10,6 +10,7 @@ mod meta;
 mod registered;
 mod report;
 mod run_node;
+mod seat;
 mod serve;
 mod watch;
 mod workers;
@@ -25,11 +26,12 @@ pub(crate) use context::{
 };
 pub(crate) use inline::InlineSlot;
 pub(crate) use item::{Envelope, LaneItem};
-pub(crate) use lane::{Lane, LaneEvent, LaneSeat};
+pub(crate) use lane::{Lane, LaneEvent, LaneStep, Mailbox};
 pub(crate) use meta::{Answer, HandlerMeta, count, interest_changes};
 pub(crate) use registered::{Registered, Target};
 pub(crate) use report::Reporter;
 #[cfg(feature = "serde")]
 pub(crate) use run_node::Trace;
 pub(crate) use run_node::{OpenRun, RunNode};
+pub(crate) use seat::LaneSeat;
 pub(crate) use workers::Workers;

@@ -63,13 +63,13 @@ impl Drop for Checkout<'_> {
     fn drop(&mut self) {
         // Only if something panicked that is not the handler: else it is back already.
         let Some(handler) = self.handler.take() else { return };
-        let mut released = LaneReleased::new();
+        let mut released = LaneReleased::default();
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
-            state.queue.finish(&mut self.tickets, &mut released);
+            state.queue().finish(&mut self.tickets, &mut released);
         });
-        Lane::let_go(released);
+        Lane::let_go(&mut released);
     }
 }
 
@@ -87,6 +87,7 @@ enum Step {
 pub(crate) struct Hand {
     seated: Option<Seated>,
     /// Empty buffers.
+    released: LaneReleased,
     taken: Vec<LaneTaken>,
     answers: Vec<WaitGuard>,
     tickets: Vec<Ticket>,
@@ -100,13 +101,13 @@ impl Serve for Lane {
         let mut out = Checkout { lane: self, handler: None, tickets };
         let mut hand = core::mem::take(&mut budget.kept.taken);
         let mut answers = core::mem::take(&mut budget.kept.answers);
+        let mut released = core::mem::take(&mut budget.kept.released);
         let mut trace = None;
         let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
-            let mut released = LaneReleased::new();
             let step = self.state.with(|state| {
                 state.running = None;
-                state.queue.finish(&mut out.tickets, &mut released);
+                state.queue().finish(&mut out.tickets, &mut released);
                 if out.handler.is_none() {
                     out.handler = state.handler.take();
                 }
@@ -116,7 +117,7 @@ impl Serve for Lane {
                 }
                 step
             });
-            Self::let_go(released);
+            Self::let_go(&mut released);
             // After the events were counted out, so that an emitter finds nothing pending.
             answers.drain(..).for_each(drop::<WaitGuard>);
             match step {
@@ -143,7 +144,8 @@ impl Serve for Lane {
             budget.count(calls);
         };
         let tickets = core::mem::take(&mut out.tickets);
-        budget.kept = Hand { seated: budget.kept.seated.take(), taken: hand, answers, tickets };
+        let seated = budget.kept.seated.take();
+        budget.kept = Hand { seated, released, taken: hand, answers, tickets };
         more
     }
 
@@ -152,7 +154,7 @@ impl Serve for Lane {
     }
 
     fn idle(&self) {
-        self.state.with(|state| state.queue.shrink());
+        self.state.with(|state| state.shrink());
     }
 }
 
@@ -168,22 +170,22 @@ impl Lane {
     ) -> Step {
         let over = budget.is_over();
         if let Some(served) = *trace {
-            let more = state.queue.end_turn(served);
+            let more = state.queue().end_turn(served);
             if !more || over || budget.is_turn_over() {
                 *trace = None;
                 if more {
-                    state.queue.schedule(served);
+                    state.queue().schedule(served);
                 }
             }
         }
-        if over && state.queue.has_ready() {
+        if over && state.queue().has_ready() {
             return Step::More;
         }
         loop {
             let served = match *trace {
                 Some(served) => served,
                 None => {
-                    let Some(next) = state.queue.next_trace() else {
+                    let Some(next) = state.queue().next_trace() else {
                         state.served = false;
                         return Step::Idle;
                     };
@@ -194,10 +196,10 @@ impl Lane {
             // An awaited event is answered at once, and a call that can time out is seen alone.
             let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
             let most = if alone { 1 } else { budget.batch() };
-            state.queue.take(served, most, hand, &mut released.holds);
+            state.queue().take(served, most, hand, &mut released.holds);
             if hand.is_empty() {
                 *trace = None;
-                state.queue.end_turn(served);
+                state.queue().end_turn(served);
                 continue;
             }
             *trace = Some(served);
@@ -292,28 +294,28 @@ impl TraceServer {
         let Server::Tasks(handler) = &lane.server else { return };
         let mut hand = Vec::new();
         for calls in 1.. {
-            let mut released = LaneReleased::new();
+            let mut released = LaneReleased::default();
             let more = lane.state.with(|state| {
-                state.queue.finish(&mut self.tickets, &mut released);
-                state.queue.take(self.trace, 1, &mut hand, &mut released.holds);
-                !hand.is_empty() || state.queue.end_turn(self.trace)
+                state.queue().finish(&mut self.tickets, &mut released);
+                state.queue().take(self.trace, 1, &mut hand, &mut released.holds);
+                !hand.is_empty() || state.queue().end_turn(self.trace)
             });
-            Lane::let_go(released);
+            Lane::let_go(&mut released);
             let Some(taken) = hand.pop() else {
                 if more {
                     continue;
                 }
                 self.done = true;
-                lane.state.with(|state| state.queue.shrink());
+                lane.state.with(|state| state.shrink());
                 return;
             };
             self.tickets.push(Queue::ticket(&taken));
             let answer = lane.call_async(&**handler, taken).await;
             if let Some(answer) = answer {
                 // Counted out before the emitter goes on, so that it finds nothing pending.
-                let mut released = LaneReleased::new();
-                lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
-                Lane::let_go(released);
+                let mut released = LaneReleased::default();
+                lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
+                Lane::let_go(&mut released);
                 drop(answer);
             }
             if calls % CALLS_PER_POLL == 0 {
@@ -328,9 +330,9 @@ impl Drop for TraceServer {
         if self.done {
             return;
         }
-        let mut released = LaneReleased::new();
-        self.lane.state.with(|state| state.queue.finish(&mut self.tickets, &mut released));
-        Lane::let_go(released);
+        let mut released = LaneReleased::default();
+        self.lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
+        Lane::let_go(&mut released);
         self.lane.abandon_waiting(Some(self.trace));
     }
 }

@@ -41,20 +41,21 @@ impl Lane {
     /// `None` if nothing is left to watch.
     fn look(&self) -> Option<u64> {
         let now = self.now();
-        let mut released = LaneReleased::new();
+        let mut released = LaneReleased::default();
         let mut expired = alloc::vec::Vec::new();
         let (given_up, next) = self.state.with(|state| {
             let mut next = u64::MAX;
             let mut given_up = None;
             match &state.running {
                 Some(running) if running.due <= now => {
-                    given_up = state.running.take().map(|running| (running, state.queue.give_up()));
+                    given_up =
+                        state.running.take().map(|running| (running, state.queue().give_up()));
                 }
                 Some(running) => next = running.due,
                 None => {}
             }
             if self.mode == Mode::Awaited {
-                let due = state.queue.expire(now, &mut released, |mailbox, item| {
+                let due = state.queue().expire(now, &mut released, |mailbox, item| {
                     expired.push((mailbox.clone(), item.kind()));
                 });
                 next = next.min(due);
@@ -63,19 +64,19 @@ impl Lane {
             (given_up, next)
         });
         let cause = || FailureCause::TimedOut(self.timeout.unwrap_or_default());
-        if let Some((running, given_up)) = given_up {
+        if let Some((running, mut given_up)) = given_up {
             if !running.expired {
                 self.meta.fail(running.kind, cause(), &running.mailbox.node);
             }
             count(&self.meta.counters.dropped, given_up.lost.len());
             drop_quietly(given_up.lost);
             drop(running.answer);
-            Self::let_go(given_up.released);
+            Self::let_go(&mut given_up.released);
         }
         for (mailbox, kind) in expired {
             self.meta.fail(kind, cause(), &mailbox.node);
         }
-        Self::let_go(released);
+        Self::let_go(&mut released);
         (next != u64::MAX).then_some(next)
     }
 }

@@ -43,7 +43,7 @@ const TURN_CALLS: usize = 64;
 const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// How many events a worker takes at a time, at most.
-const MOST_AT_ONCE: usize = 16;
+const MOST_AT_ONCE: usize = 64;
 
 /// What is left of a worker's time.
 pub(crate) struct Budget<K> {

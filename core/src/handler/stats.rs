@@ -53,30 +53,39 @@ pub struct HandlerStats {
 pub struct ShutdownReport {
     /// Runs that were still open at the deadline. They were closed and ended as cancelled.
     pub closed_runs: usize,
+    /// Runs that are still open at the end of the shutdown. The last event of each has not reached
+    /// every handler: a handler has not returned in time, or an [`Emit`](crate::Emit) was leaked.
+    pub open_runs: usize,
     /// What is said of each work set with
     /// [`on_shutdown`](crate::CallbackManager::on_shutdown) that failed, panicked or did not end in
     /// time.
     pub unfinished: Vec<String>,
     /// The stats of every handler that was registered with managers of the same
     /// [`new`](crate::CallbackManager::new) and that a manager or a run still has, in the order of
-    /// registration. Their [`pending`](HandlerStats::pending) events were not delivered.
+    /// registration. Their [`pending`](HandlerStats::pending) events were not delivered, nor was
+    /// what is left of the [`open_runs`](Self::open_runs).
     pub handlers: Vec<HandlerStats>,
 }
 
 impl ShutdownReport {
-    /// Returns `true` if no run was closed, no work is unfinished, and no handler has failed calls, dropped events, refused
-    /// runs or pending events. Coalesced tokens do not count, because their text was delivered.
+    /// Returns `true` if no run was closed or is open, no work is unfinished, and no handler has
+    /// failed calls, dropped events, refused runs or pending events. Coalesced tokens do not count,
+    /// because their text was delivered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let is_clean = |stats: &HandlerStats| {
             [stats.failed, stats.dropped, stats.refused_runs, stats.pending] == [0; 4]
         };
-        self.closed_runs == 0 && self.unfinished.is_empty() && self.handlers.iter().all(is_clean)
+        (self.closed_runs, self.open_runs) == (0, 0)
+            && self.unfinished.is_empty()
+            && self.handlers.iter().all(is_clean)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::{HandlerId, HandlerStats, ShutdownReport};
 
     fn report(change: impl FnOnce(&mut ShutdownReport, &mut HandlerStats)) -> ShutdownReport {
@@ -91,8 +100,12 @@ mod tests {
             pending: 0,
             open_runs: 0,
         };
-        let mut report =
-            ShutdownReport { closed_runs: 0, unfinished: [].into(), handlers: [].into() };
+        let mut report = ShutdownReport {
+            closed_runs: 0,
+            open_runs: 0,
+            unfinished: Vec::new(),
+            handlers: Vec::new(),
+        };
         change(&mut report, &mut stats);
         report.handlers.push(stats);
         report
@@ -103,6 +116,7 @@ mod tests {
         assert!(report(|_, _| {}).is_clean());
         assert!(report(|_, stats| stats.coalesced = 1).is_clean(), "no text is lost");
         assert!(!report(|report, _| report.closed_runs = 1).is_clean());
+        assert!(!report(|report, _| report.open_runs = 1).is_clean());
         assert!(!report(|report, _| report.unfinished.push("work".into())).is_clean());
         assert!(!report(|_, stats| stats.failed = 1).is_clean());
         assert!(!report(|_, stats| stats.dropped = 1).is_clean());

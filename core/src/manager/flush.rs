@@ -199,8 +199,11 @@ async fn shut_down(engine: Arc<Engine>, deadline: Duration) -> ShutdownReport {
     };
     within(&engine, deadline, delivered).await;
     let unfinished = on_shutdown::work(&engine, deadline).await;
+    // First the runs: an event that leaves a run in between is in a lane then.
+    let open_runs = engine.open_runs().len();
     ShutdownReport {
         closed_runs,
+        open_runs,
         unfinished,
         handlers: engine.handlers().iter().map(|handler| handler.stats()).collect(),
     }

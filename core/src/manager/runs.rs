@@ -11,7 +11,8 @@ use super::CallbackManager;
 use crate::dispatch::{RunNode, is_in_call};
 use crate::model::error::EmitError;
 use crate::model::event::{
-    ChainStart, ChatModelStart, CustomEvent, LlmStart, RetrieverStart, StartOrigin, ToolStart,
+    ChainStart, ChatModelStart, CustomEvent, EventKind, LlmStart, RetrieverStart, StartOrigin,
+    ToolStart,
 };
 use crate::model::run_info::{MoreInfo, RunId, RunInfo, RunKind};
 use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, SendEvent, Start, ToolRun};
@@ -84,6 +85,19 @@ impl CallbackManager {
     /// Starts a chain's run that groups other runs: [`child`](ChainRun::child) is their manager.
     pub fn group(&self, name: impl Into<Arc<str>>) -> Start<ChainRun> {
         self.on_chain_start(ChainStart::new(name, Map::new()))
+    }
+
+    /// Whether any handler of this manager wants events of this kind. It is for emitters that have
+    /// work to do before they can emit, such as a hook of another framework. An emit that no handler
+    /// wants is free, so most emitters need not ask.
+    ///
+    /// ```
+    /// # use rappel_core::{CallbackManager, EventKind};
+    /// assert!(!CallbackManager::default().wants(EventKind::LlmNewToken));
+    /// ```
+    #[must_use]
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.setup.wants(kind)
     }
 
     /// Sends an event of the application's own, with this level's tags and metadata and without a

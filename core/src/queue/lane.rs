@@ -1,34 +1,23 @@
 //! What waits for one handler: a queue for each trace, served in turn.
 
+mod passed;
 mod room;
+#[cfg(test)]
+mod tests;
 mod unhandled;
 
+pub(crate) use passed::{Limits, Push, Released, Taken, Ticket};
 use room::Found;
 pub(crate) use unhandled::Abandoned;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use slab::Slab;
 
-use super::Epoch;
 use super::epoch::EpochCounter;
-use super::trace::{Buffer, Chain, Item, Part, TraceQueue};
-use crate::handler::Overflow;
-
-/// The bounds of a lane.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Maximum number of queued events per run, not counting its start and end, nor one event
-    /// whose emitter waits for room. Also the maximum number of open runs that were started inside
-    /// handlers' calls.
-    pub(crate) capacity: u32,
-    /// Maximum number of open traces.
-    pub(crate) open_traces: usize,
-    pub(crate) overflow: Overflow,
-    /// Whether an emitter may be made to wait for room.
-    pub(crate) waits: bool,
-}
+use super::trace::{Chain, Item, Part, TraceQueue};
 
 /// `I` is an event, `S` is what the events of a run share, `H` keeps an emitter or a flush waiting.
 pub(crate) struct LaneQueue<I, S, H> {
@@ -38,9 +27,12 @@ pub(crate) struct LaneQueue<I, S, H> {
     by_id: BTreeMap<usize, usize>,
     /// Traces that have something and are not being served, in the order of their turns.
     ready: VecDeque<usize>,
-    /// The buffer of a trace that has nothing queued, for the next one. So a trace that is idle
+    /// The queue of a trace that has nothing queued, for the next one. So a trace that is idle
     /// holds none, and an event seldom allocates one.
-    spare: Buffer<I, H>,
+    spare: Option<Box<TraceQueue<I, H>>>,
+    /// Where the next queue begins: after all entries of the queues before it. So a chain never
+    /// takes an entry of another queue for its own.
+    position: u64,
     epochs: EpochCounter<H>,
     /// Runs that were refused since the last delivery.
     refused: usize,
@@ -53,7 +45,8 @@ pub(crate) struct LaneQueue<I, S, H> {
 /// A run in a lane.
 struct Seat<S, H> {
     shared: S,
-    trace: usize,
+    /// Its trace's key.
+    trace: u32,
     nested: bool,
     /// Queued events that count against the capacity.
     load: u32,
@@ -65,69 +58,36 @@ struct Seat<S, H> {
     /// Events that were just dropped and that the run's next queued event, if there is one, has to
     /// say.
     carried: u32,
-    /// The emitter that waits for room.
-    space_waiter: Option<H>,
-    /// The emitter of an end that this handler does not want. It waits for the events before it.
-    end_waiter: Option<H>,
+    /// The emitter that waits for room; or that of an end that this handler does not want, which
+    /// waits for the events before it. A run has one emitter, so it is one of the two.
+    waiter: Option<H>,
+    waits_for_room: bool,
     /// Whether the last event has come.
     closing: bool,
 }
 
+impl<S, H> Seat<S, H> {
+    /// The emitter that waits for room, if there is room.
+    fn has_room(&mut self, capacity: u32) -> Option<H> {
+        if self.waits_for_room && self.load <= capacity {
+            self.waits_for_room = false;
+            return self.waiter.take();
+        }
+        None
+    }
+}
+
 struct Trace<I, H> {
     id: usize,
-    queue: TraceQueue<I, H>,
+    /// Absent if nothing is queued.
+    queue: Option<Box<TraceQueue<I, H>>>,
     seats: u32,
     /// Whether its turn is coming, or it is being served.
     scheduled: bool,
 }
 
-/// A lane that is idle keeps a buffer of up to this many entries.
+/// A lane that is idle keeps a queue of up to this many entries.
 const SMALL: usize = 8;
-
-/// The result of queueing an event.
-pub(crate) enum Push<I, H> {
-    Queued {
-        /// A trace that has no server yet.
-        ready: Option<usize>,
-        /// A token that was dropped to make room.
-        evicted: Option<I>,
-        /// The event was joined to an earlier one, or an earlier one was joined to make room.
-        coalesced: bool,
-        released: Vec<H>,
-    },
-    /// The event is lost: no room, or the handler is stuck.
-    Lost { item: I, answer: Option<H>, stuck: bool },
-}
-
-/// An event that is to be handled.
-pub(crate) struct Taken<I, S, H> {
-    pub(crate) seat: usize,
-    /// What the run's events share. Absent if it is the same as that of the event before.
-    pub(crate) shared: Option<S>,
-    pub(crate) item: I,
-    pub(crate) answer: Option<H>,
-    pub(crate) due: u64,
-    pub(crate) pieces: u32,
-    pub(crate) dropped: u32,
-    pub(crate) refused: usize,
-    /// Its failure has been counted already.
-    pub(crate) expired: bool,
-    epoch: Epoch,
-    /// Whether it still counts against the capacity.
-    counted: bool,
-}
-
-/// What a lane lets go of. The caller drops it after it has released its lock.
-pub(crate) struct Released<S, H> {
-    pub(crate) holds: Vec<H>,
-    pub(crate) runs: Vec<S>,
-}
-
-impl<S, H> Released<S, H> {
-    pub(crate) const fn new() -> Self {
-        Self { holds: Vec::new(), runs: Vec::new() }
-    }
-}
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -137,7 +97,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             traces: Slab::new(),
             by_id: BTreeMap::new(),
             ready: VecDeque::new(),
-            spare: Buffer::new(),
+            spare: None,
+            position: 0,
             epochs: EpochCounter::new(),
             refused: 0,
             nested: 0,
@@ -169,8 +130,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             return None;
         }
         let key = known.unwrap_or_else(|| {
-            let queue = TraceQueue::new();
-            let key = self.traces.insert(Trace { id: trace, queue, seats: 0, scheduled: false });
+            let empty = Trace { id: trace, queue: None, seats: 0, scheduled: false };
+            let key = self.traces.insert(empty);
             self.by_id.insert(trace, key);
             key
         });
@@ -178,15 +139,16 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         self.nested += u32::from(nested);
         Some(self.seats.insert(Seat {
             shared,
-            trace: key,
+            // More runs than that are not open at a time.
+            trace: key as u32,
             nested,
             load: 0,
             open: 0,
             chain: Chain::new(),
             dropped: 0,
             carried: 0,
-            space_waiter: None,
-            end_waiter: None,
+            waiter: None,
+            waits_for_room: false,
             closing: false,
         }))
     }
@@ -235,7 +197,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         let ready = self.enqueue(seat, item, answer, due);
         // Only one emitter waits for room: the run has one event at a time.
         if let (Some(run), Some(hold)) = (self.seats.get_mut(seat), hold) {
-            released.extend(run.space_waiter.replace(hold));
+            run.waits_for_room = true;
+            released.extend(run.waiter.replace(hold));
         }
         Push::Queued { ready, evicted, coalesced, released }
     }
@@ -243,18 +206,19 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// Queues an event. Returns its trace if that has no server yet.
     fn enqueue(&mut self, seat: usize, item: I, answer: Option<H>, due: u64) -> Option<usize> {
         let run = self.seats.get_mut(seat)?;
-        let trace = self.traces.get_mut(run.trace)?;
+        let trace = self.traces.get_mut(run.trace as usize)?;
         run.load += u32::from(item.part().counts());
         run.open += 1;
         let dropped = core::mem::take(&mut run.dropped);
         let epoch = self.epochs.open();
-        trace.queue.use_buffer(&mut self.spare);
-        let entry = trace.queue.push(seat, &mut run.chain, item, epoch, dropped);
+        let begin = || TraceQueue::begin(self.spare.take(), self.position);
+        let queue = trace.queue.get_or_insert_with(begin);
+        let entry = queue.push(seat, &mut run.chain, item, epoch, dropped);
         (entry.answer, entry.due) = (answer, due);
         if core::mem::replace(&mut trace.scheduled, true) {
             return None;
         }
-        Some(run.trace)
+        Some(run.trace as usize)
     }
 
     /// Puts a trace that has no server into the line of those whose turn comes.
@@ -275,7 +239,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         taken: &mut Vec<Taken<I, S, H>>,
         released: &mut Vec<H>,
     ) {
-        let Some(Trace { queue, .. }) = self.traces.get_mut(trace) else { return };
+        let Some(Trace { queue: Some(queue), .. }) = self.traces.get_mut(trace) else { return };
         let mut last = None;
         for first in (0..most).map(|number| number == 0) {
             let Some(mut entry) = queue.pop() else { return };
@@ -288,9 +252,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             let counted = item.part().counts() && !first;
             if item.part().counts() && first {
                 run.load -= 1;
-                if run.load <= self.limits.capacity {
-                    released.extend(run.space_waiter.take());
-                }
+                released.extend(run.has_room(self.limits.capacity));
             }
             taken.push(Taken {
                 seat,
@@ -322,9 +284,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             let Some(run) = self.seats.get_mut(seat) else { continue };
             run.load -= u32::from(counted);
             run.open -= 1;
-            if run.load <= self.limits.capacity {
-                released.holds.extend(run.space_waiter.take());
-            }
+            released.holds.extend(run.has_room(self.limits.capacity));
             self.remove_if_done(seat, released);
         }
     }
@@ -333,13 +293,23 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// it.
     pub(crate) fn end_turn(&mut self, trace: usize) -> bool {
         let Some(served) = self.traces.get_mut(trace) else { return false };
-        if !served.queue.is_empty() {
+        if served.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
             return true;
         }
         served.scheduled = false;
-        served.queue.give_buffer(&mut self.spare);
+        let queue = served.queue.take();
+        self.put_away(queue);
         self.remove_trace_if_done(trace);
         false
+    }
+
+    /// A queue in which nothing waits is kept for the next trace, unless a larger one is.
+    fn put_away(&mut self, queue: Option<Box<TraceQueue<I, H>>>) {
+        let Some(mut queue) = queue else { return };
+        self.position = self.position.max(queue.end());
+        if self.spare.as_ref().is_none_or(|spare| spare.capacity() < queue.capacity()) {
+            self.spare = Some(queue);
+        }
     }
 
     /// No more events of a run will come. `hold` is kept until those that have come are handled.
@@ -347,7 +317,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         match self.seats.get_mut(seat) {
             Some(run) => {
                 run.closing = true;
-                released.holds.extend(core::mem::replace(&mut run.end_waiter, hold));
+                run.waits_for_room = false;
+                released.holds.extend(core::mem::replace(&mut run.waiter, hold));
                 self.remove_if_done(seat, released);
             }
             None => released.holds.extend(hold),
@@ -360,13 +331,13 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         }
         let run = self.seats.remove(seat);
         self.nested -= u32::from(run.nested);
-        released.holds.extend(run.space_waiter);
-        released.holds.extend(run.end_waiter);
+        released.holds.extend(run.waiter);
         released.runs.push(run.shared);
-        if let Some(trace) = self.traces.get_mut(run.trace) {
+        let trace = run.trace as usize;
+        if let Some(trace) = self.traces.get_mut(trace) {
             trace.seats -= 1;
         }
-        self.remove_trace_if_done(run.trace);
+        self.remove_trace_if_done(trace);
     }
 
     fn remove_trace_if_done(&mut self, trace: usize) {
@@ -388,11 +359,4 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     pub(crate) fn drain(&mut self, guard: H) -> Option<H> {
         self.epochs.drain(guard)
     }
-}
-
-/// A taken event, as [`LaneQueue::finish`] needs it.
-pub(crate) struct Ticket {
-    seat: usize,
-    epoch: Epoch,
-    counted: bool,
 }

@@ -4,6 +4,7 @@
 //! tokens. A token is joined to an earlier token of its run, but never across another event of
 //! that run.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::Epoch;
@@ -66,9 +67,6 @@ pub(super) struct Entry<I, H> {
     next: u64,
 }
 
-/// What a queue keeps its entries in.
-pub(super) type Buffer<I, H> = VecDeque<Entry<I, H>>;
-
 /// No entry.
 const NONE: u64 = u64::MAX;
 
@@ -89,36 +87,38 @@ impl Chain {
 pub(super) struct TraceQueue<I, H> {
     /// The position of the first entry.
     base: u64,
-    entries: Buffer<I, H>,
+    entries: VecDeque<Entry<I, H>>,
     /// How many entries have no item.
     gone: usize,
 }
 
 impl<I: Item, H> TraceQueue<I, H> {
-    pub(super) const fn new() -> Self {
-        Self { base: 0, entries: VecDeque::new(), gone: 0 }
+    /// An empty queue whose first entry has the position `base`. It is `spare` once more if there
+    /// is one.
+    pub(super) fn begin(spare: Option<Box<Self>>, base: u64) -> Box<Self> {
+        match spare {
+            Some(mut queue) => {
+                queue.base = base;
+                queue
+            }
+            None => Box::new(Self { base, entries: VecDeque::new(), gone: 0 }),
+        }
+    }
+
+    /// Empties a queue that nothing waits in. Returns the position after its last entry.
+    pub(super) fn end(&mut self) -> u64 {
+        let end = self.base + self.entries.len() as u64;
+        self.entries.clear();
+        self.gone = 0;
+        end
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.len() == self.gone
-    }
-
-    /// Gives away the buffer of an empty queue, unless `spare` is larger.
-    pub(super) fn give_buffer(&mut self, spare: &mut Buffer<I, H>) {
-        let mut buffer = core::mem::take(&mut self.entries);
-        self.base += buffer.len() as u64;
-        self.gone = 0;
-        buffer.clear();
-        if buffer.capacity() > spare.capacity() {
-            *spare = buffer;
-        }
-    }
-
-    /// Uses the spare buffer if the queue has none.
-    pub(super) fn use_buffer(&mut self, spare: &mut Buffer<I, H>) {
-        if self.entries.capacity() == 0 {
-            self.entries = core::mem::take(spare);
-        }
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<I, H>> {

@@ -17,7 +17,9 @@ use pin_project_lite::pin_project;
 use super::round::{Accepted, Tally, finish, timeout_of};
 use super::seats::Seats;
 use super::state::{PendingEvent, Run};
-use crate::dispatch::{Asked, Call, Current, Envelope, LaneEvent, Swapped, Target, ask_async};
+use crate::dispatch::{
+    Asked, Call, Current, Envelope, LaneEvent, LaneStep, Swapped, Target, ask_async,
+};
 use crate::model::context::{EventContext, RecordedAt};
 use crate::model::emitter::Captured;
 use crate::model::error::FailureCause;
@@ -32,6 +34,8 @@ pub(crate) struct FanOut {
     last: bool,
     tally: Tally,
     pub(super) seats: Seats,
+    /// The event's way into each lane. Empty between events.
+    steps: Vec<LaneStep>,
     /// Where the emitter is.
     emitter: Current,
     /// Whether the emitter is inside a handler's call.
@@ -68,6 +72,7 @@ impl FanOut {
             last: false,
             tally: Tally::new(run.setup.handler_count()),
             seats,
+            steps: Vec::new(),
             emitter: None,
             in_call: false,
             progress: Progress::Idle,
@@ -149,10 +154,10 @@ impl FanOut {
 
     /// Queues the event in the lanes.
     fn push_to_lanes(&mut self) {
-        let Self { at, seats, emitter, in_call, last, .. } = self;
+        let Self { at, seats, steps, emitter, in_call, last, .. } = self;
         let Accepted { node, setup, event, kind, cx } = at;
         let kind = *kind;
-        let (seats, admitted) = seats.at(setup, emitter);
+        let (seats, mailbox) = seats.at(setup, node, emitter);
         let mut lane_event = LaneEvent {
             node,
             event,
@@ -161,21 +166,18 @@ impl FanOut {
             recorded: &cx.recorded,
             captured: &cx.emitter,
             emitter,
-            admitted,
+            mailbox,
             in_call: *in_call,
             shared: None,
         };
         lane_event.share();
-        for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
-            if let Some(lane) = setup.handler(*number).and_then(|handler| handler.lane()) {
-                lane.prepare(seat, *in_call);
-            }
-        }
+        steps.reserve_exact(setup.lanes.len());
+        steps.extend(setup.each_lane().map(|lane| lane.prepare(*in_call)));
         let mut push = || {
-            for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
-                let Some(handler) = setup.handler(*number) else { continue };
-                if let Some(lane) = handler.lane().filter(|_| handler.meta.wants(kind)) {
-                    lane.push(seat, &lane_event);
+            let seats = seats.iter_mut().zip(steps.iter_mut());
+            for (lane, (seat, step)) in setup.each_lane().zip(seats) {
+                if lane.wants(kind) {
+                    lane.push(seat, step, &lane_event);
                 }
             }
         };
@@ -185,11 +187,9 @@ impl FanOut {
             0 | 1 => push(),
             _ => node.trace.order.with(|()| push()),
         }
-        for (number, seat) in setup.lanes.iter().zip(seats.iter_mut()) {
-            let Some(lane) = setup.handler(*number).and_then(|handler| handler.lane()) else {
-                continue;
-            };
-            lane.settle(seat, &lane_event);
+        let seats = seats.iter_mut().zip(steps.drain(..));
+        for (lane, (seat, step)) in setup.each_lane().zip(seats) {
+            lane.settle(step, &lane_event);
             if *last {
                 lane.end_unwanted(seat, node, *in_call);
             }

@@ -1,27 +1,35 @@
 //! A run's seats in the lanes of its handlers.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use super::setup::Setup;
-use crate::dispatch::{Current, LaneSeat};
+use crate::dispatch::{Current, LaneSeat, Mailbox, RunNode};
 
 /// A run's seat in the lane of each handler that has one.
 #[derive(Default)]
 pub(super) struct Seats {
     /// In the order of [`Setup::lanes`]. Empty before the first event.
     lanes: Box<[LaneSeat]>,
-    /// Where the emitter was when the run was admitted to its lanes.
-    admitted: Current,
+    /// What the run's events in all lanes share. Absent before the first event.
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 impl Seats {
-    /// The seats, and where the emitter was at the first event. It is at `emitter` now.
-    pub(super) fn at(&mut self, setup: &Setup, emitter: &Current) -> (&mut [LaneSeat], &Current) {
+    /// The seats, and what the run's events share. The emitter is at `emitter` now.
+    pub(super) fn at(
+        &mut self,
+        setup: &Setup,
+        node: &Arc<RunNode>,
+        emitter: &Current,
+    ) -> (&mut [LaneSeat], &Arc<Mailbox>) {
         if self.lanes.is_empty() {
             self.lanes = setup.lanes.iter().map(|_| LaneSeat::default()).collect();
-            self.admitted = emitter.clone();
         }
-        (&mut self.lanes, &self.admitted)
+        let mailbox = self.mailbox.get_or_insert_with(|| {
+            Arc::new(Mailbox { node: node.clone(), emitter: emitter.clone() })
+        });
+        (&mut self.lanes, mailbox)
     }
 
     pub(super) fn is_any_taken(&self) -> bool {
@@ -30,10 +38,8 @@ impl Seats {
 
     /// No more events will come.
     pub(super) fn leave(&mut self, setup: &Setup) {
-        for (number, seat) in setup.lanes.iter().zip(&mut self.lanes) {
-            if let Some(lane) = setup.handler(*number).and_then(|handler| handler.lane()) {
-                lane.leave(seat, None);
-            }
+        for (lane, seat) in setup.each_lane().zip(&mut self.lanes) {
+            lane.leave(seat, None);
         }
     }
 }

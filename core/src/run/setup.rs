@@ -9,7 +9,7 @@ use core::any::Any;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::dispatch::{Registered, Reporter, RunNode, Scope, Target};
+use crate::dispatch::{Lane, Registered, Reporter, RunNode, Scope, Target};
 use crate::model::emitter::EmitterContext;
 use crate::model::event::EventKind;
 
@@ -103,6 +103,13 @@ impl Setup {
     #[inline]
     pub(crate) fn handler(&self, number: usize) -> Option<&Arc<Registered>> {
         self.handlers.get(number).map(|handler| &handler.item)
+    }
+
+    /// The lanes of the handlers that have one, in the order of [`lanes`](Self::lanes).
+    #[inline]
+    pub(crate) fn each_lane(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        let of = |number: &usize| self.handler(*number).and_then(|handler| handler.lane());
+        self.lanes.iter().filter_map(of)
     }
 
     pub(crate) fn handler_count(&self) -> usize {

@@ -1,16 +1,20 @@
 //! Streams an answer with `async-openai`. Handlers get its text, its tool calls and its usage.
 
+use std::error::Error;
+use std::future::ready;
 use std::pin::pin;
 
 use async_openai::Client;
-use async_openai::error::OpenAIError;
+use async_openai::config::OpenAIConfig;
 use async_openai::types::chat::{CreateChatCompletionRequest, CreateChatCompletionStreamResponse};
-use futures::{TryFutureExt, TryStreamExt, stream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use rappel_tokio::{ToolCallChunk, prelude::*};
 use serde_json::json;
 
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// Converts async-openai's chunk to rappel's: one for each choice, and one for the usage.
-fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, OpenAIError>> {
+fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, Failure>> {
     let choices = answer.choices.into_iter().map(|choice| {
         let text = choice.delta.content.unwrap_or_default();
         let mut chunk = LlmChunk::new(text).with_index(choice.index).with_model_name(&answer.model);
@@ -35,12 +39,24 @@ fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, Op
 
 /// Streams the answer to `request`. Handlers get each chunk before it is returned, and then the end
 /// or the error.
-async fn answer(request: CreateChatCompletionRequest, run: LlmRun) -> Result<LlmResult, RunError> {
-    let (client, mut result) = (Client::new(), LlmResult::new());
+pub async fn answer(
+    client: &Client<OpenAIConfig>,
+    request: CreateChatCompletionRequest,
+    run: LlmRun,
+) -> Result<LlmResult, RunError> {
     let chat = client.chat();
-    let stream = chat.create_stream(request).try_flatten_stream();
-    let chunks = stream.map_ok(|answer| stream::iter(chunks(answer))).try_flatten();
-    let mut chunks = pin!(chunks.with_callbacks(run));
+    let stream = chat.create_stream(request).try_flatten_stream().err_into::<Failure>();
+    let chunks = stream.map_ok(|answer| stream::iter(chunks(answer))).try_flatten().map_ok(Some);
+    // A stream that breaks off does not say why the answer ended.
+    let mut ended = false;
+    let chunks = chunks.chain(stream::iter([Ok(None)])).try_filter_map(move |chunk| {
+        ended |= chunk.as_ref().is_some_and(|chunk| chunk.finish_reason.is_some());
+        ready(match chunk {
+            None if !ended => Err("the answer broke off".into()),
+            chunk => Ok(chunk),
+        })
+    });
+    let (mut chunks, mut result) = (pin!(chunks.with_callbacks(run)), LlmResult::new());
     while let Some(chunk) = chunks.try_next().await? {
         result.push_chunk(&chunk);
     }
@@ -70,7 +86,7 @@ impl CallbackHandler for Printer {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let callbacks = CallbackManager::new(Tokio::current()).with_handler(Printer);
     let request = json!({
         "model": "gpt-4o-mini",
@@ -80,7 +96,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let start = ChatModelStart::new("gpt-4o-mini", [Message::human("How is the weather in Bonn?")]);
     let run = callbacks.on_chat_model_start(start).await?;
-    let result = answer(serde_json::from_value(request)?, run).await?;
+    let result = answer(&Client::new(), serde_json::from_value(request)?, run).await?;
     println!("{:?}", result.generations[0].tool_calls);
     Ok(())
 }

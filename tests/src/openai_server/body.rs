@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -20,6 +21,8 @@ pub(super) enum Step {
     Send(Bytes),
     /// Waits for a permit of the owner of a gated server.
     Gate,
+    /// Waits that long.
+    Pause(Duration),
     /// Stalls forever.
     Stall,
     /// Closes the connection.
@@ -59,6 +62,7 @@ pub(super) fn body(
                         permit.forget();
                     }
                 }
+                Some(Step::Pause(time)) => tokio::time::sleep(time).await,
                 Some(Step::Stall) => std::future::pending().await,
                 Some(Step::Break) => run.state.break_next_write.store(true, Ordering::Relaxed),
                 Some(Step::Repeat(bytes)) => {
@@ -169,6 +173,7 @@ pub(super) fn stream_of(
         if script.gated {
             steps.push(Step::Gate);
         }
+        steps.extend(script.pace.map(Step::Pause));
         steps.push(Step::Send(packet));
     }
     steps.extend(end);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -39,6 +40,7 @@ pub struct Script {
     pub(super) comments: bool,
     pub(super) bare: bool,
     pub(super) gated: bool,
+    pub(super) pace: Option<Duration>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) refuses_stream_options: bool,
     pub(super) requires_reasoning: bool,
@@ -173,6 +175,7 @@ impl Script {
             comments: false,
             bare: false,
             gated: false,
+            pace: None,
             headers: Vec::new(),
             refuses_stream_options: false,
             requires_reasoning: false,
@@ -262,6 +265,13 @@ impl Script {
     #[must_use]
     pub fn gated(mut self) -> Self {
         self.gated = true;
+        self
+    }
+
+    /// Waits that long before each packet of a stream, so that a user can watch the tokens come.
+    #[must_use]
+    pub fn paced(mut self, every: Duration) -> Self {
+        self.pace = Some(every);
         self
     }
 }

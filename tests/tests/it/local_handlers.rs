@@ -657,7 +657,7 @@ on_every_local_executor! {
         let mut run = elsewhere(|| block_on(start)).unwrap();
         assert_eq!(
             causes(&failures),
-            ["moved in on_llm_start: called on another thread than the one it belongs to"]
+            ["moved in on_llm_start: called on another thread than the one it belongs to: emit and poll on that thread"]
         );
         assert_eq!(*drops.lock().unwrap(), []);
         // On its own thread such a call goes on after its emit was dropped.

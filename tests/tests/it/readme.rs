@@ -32,7 +32,7 @@ fn assert_joke(text: &str, who: &str) {
 
 #[test]
 fn its_programs_are_examples() {
-    let examples = ["rappel/examples/first.rs", "rappel/examples/per_request.rs"];
+    let examples = ["rappel/examples/first.rs", "examples/axum_sse/main.rs"];
     let programs = examples.map(|path| fs::read_to_string(root().join(path)).unwrap());
     assert_eq!(blocks("rust"), programs);
     for path in examples {
@@ -78,33 +78,43 @@ impl Drop for Stopped {
     }
 }
 
-#[test]
-fn its_service_streams_an_answer_and_says_how_the_request_ended() {
+/// Asks a service of the examples, and returns its response and its output from then on.
+fn asked(example: &str) -> (String, Stopped, impl Iterator<Item = String>) {
     let server = Server::start(Script::joke()).unwrap();
-    let place = tempfile::tempdir().unwrap();
-    let mut service = example_of("rappel", "per_request");
+    let mut service = example_of("rappel-examples", example);
     let service = service
         .env("OPENAI_BASE_URL", server.base_url())
         .env("RAPPEL_PORT", "0")
-        .current_dir(place.path())
         .stdout(Stdio::piped())
         .spawn();
     let mut service = Stopped(service.unwrap());
-    let mut lines = BufReader::new(service.0.stdout.take().unwrap()).lines();
-    let url = lines.next().unwrap().unwrap();
-    let address = url.strip_prefix("http://").unwrap().strip_suffix("/chat").unwrap();
+    let lines = BufReader::new(service.0.stdout.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let url = lines.next().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
     let mut socket = TcpStream::connect(address).unwrap();
     let question = "Tell me a joke";
-    let head = format!("POST /chat HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    let head = format!("POST / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     write!(socket, "{head}content-length: {}\r\n\r\n{question}", question.len()).unwrap();
     let mut response = String::new();
     socket.read_to_string(&mut response).unwrap();
+    (response, service, lines)
+}
+
+#[test]
+fn its_service_streams_an_answer_and_says_how_the_request_ended() {
+    let (response, _service, mut said) = asked("axum_sse");
     assert!(response.contains("text/event-stream"), "{response}");
-    assert!(response.contains("data: Why"), "{response}");
-    let said = lines.next().unwrap().unwrap();
-    assert_eq!(said, format!("answered with {} characters", JOKE.concat().chars().count()));
-    let log = fs::read_to_string(place.path().join("audit.jsonl")).unwrap();
-    assert!(log.contains("\"on_chat_model_start\""), "{log}");
+    assert!(response.contains("data: \"Why\""), "{response}");
+    let said = said.next().unwrap();
+    assert!(said.starts_with("answered: Some(TokenUsage { prompt_tokens: 4,"), "{said}");
+}
+
+#[test]
+fn the_service_on_smol_streams_an_answer() {
+    let (response, ..) = asked("smol_sse");
+    assert!(response.contains("text/event-stream"), "{response}");
+    assert!(response.contains("data: \"Why\""), "{response}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub enum PatternError {
         pattern: String,
     },
     /// It matches the empty text.
-    #[error("the pattern `{pattern}` matches the empty text")]
+    #[error("the pattern `{pattern}` matches the empty text: let it match at least one character")]
     Empty {
         /// The pattern.
         pattern: String,

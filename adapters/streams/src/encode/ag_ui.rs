@@ -87,6 +87,10 @@ impl AgUi {
 
 impl Encoder for AgUi {
     fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>) {
+        if !self.is_started {
+            // A page adds a text to the message of the same id, also to one of an earlier run.
+            self.view.set_prefix(format!("{}-", record.run));
+        }
         self.start(parts);
         self.view.apply(record, &mut self.changes);
         self.write(parts);
@@ -102,9 +106,6 @@ impl Encoder for AgUi {
 }
 
 fn write(change: Change, parts: &mut Vec<Value>) {
-    let call_start = |id: &str, name: &str| json!({ "type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": name });
-    let call_end = |id: &str| json!({ "type": "TOOL_CALL_END", "toolCallId": id });
-    let arguments = |id: &str, delta: &str| json!({ "type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": delta });
     match change {
         Change::StepStarted(name) => {
             parts.push(json!({ "type": "STEP_STARTED", "stepName": name }));
@@ -133,16 +134,13 @@ fn write(change: Change, parts: &mut Vec<Value>) {
             parts.push(json!({ "type": "REASONING_END", "messageId": id }));
         }
         Change::CallStart { id, name } => parts.push(call_start(&id, &name)),
-        Change::CallArguments { id, delta } => parts.push(arguments(&id, &delta)),
-        Change::Call { id, name, arguments: text, streamed, .. }
-        | Change::CallFailed { id, name, arguments: text, streamed, .. } => {
-            if !streamed {
-                parts.push(call_start(&id, &name));
-                if !text.is_empty() {
-                    parts.push(arguments(&id, &text));
-                }
-            }
-            parts.push(call_end(&id));
+        Change::CallArguments { id, delta } => parts.push(call_arguments(&id, &delta)),
+        Change::Call { id, name, arguments: text, streamed, .. } => {
+            call(&id, &name, &text, streamed, parts);
+        }
+        Change::CallFailed { id, name, arguments: text, error, streamed } => {
+            call(&id, &name, &text, streamed, parts);
+            parts.push(result(&id, error));
         }
         Change::Output { id, output, .. } => {
             let content = match output {
@@ -157,6 +155,25 @@ fn write(change: Change, parts: &mut Vec<Value>) {
         }
         Change::ModelsOpen | Change::ModelsClosed | Change::Usage { .. } => {}
     }
+}
+
+fn call_start(id: &str, name: &str) -> Value {
+    json!({ "type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": name })
+}
+
+fn call_arguments(id: &str, delta: &str) -> Value {
+    json!({ "type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": delta })
+}
+
+/// The rest of a call whose input is complete, or the whole of it if it was not streamed.
+fn call(id: &str, name: &str, arguments: &str, streamed: bool, parts: &mut Vec<Value>) {
+    if !streamed {
+        parts.push(call_start(id, name));
+        if !arguments.is_empty() {
+            parts.push(call_arguments(id, arguments));
+        }
+    }
+    parts.push(json!({ "type": "TOOL_CALL_END", "toolCallId": id }));
 }
 
 fn result(id: &str, content: String) -> Value {

@@ -2,7 +2,9 @@
 
 mod ag_ui;
 mod change;
+mod ids;
 mod langchain;
+mod model;
 mod ui_message_stream;
 mod view;
 

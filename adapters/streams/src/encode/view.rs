@@ -4,10 +4,12 @@
 use std::collections::{HashMap, HashSet};
 
 use rappel_core::record::EventRecord;
-use rappel_core::{Event, FinishReason, LlmNewToken, LlmResult, RunError, RunId};
+use rappel_core::{Event, FinishReason, LlmNewToken, LlmResult, RunError, RunId, ToolStart};
 use serde_json::json;
 
 use super::change::{Change, Outcome};
+use super::ids::Ids;
+use super::model::Model;
 use crate::buffer::Lagged;
 use crate::tokens::error_of;
 
@@ -18,37 +20,11 @@ pub(super) struct View {
     tools: HashMap<RunId, (String, bool)>,
     /// The open steps, in the order of their start.
     steps: Vec<(RunId, String)>,
-    /// The ids of calls that models announced.
-    announced: HashSet<String>,
-    /// The ids of calls whose input is complete. Some servers use an id again: the call is then not
-    /// announced again.
-    complete: HashSet<String>,
     roots: HashSet<RunId>,
     outcome: Option<Outcome>,
     reason: Option<FinishReason>,
-    parts: u64,
+    ids: Ids,
     is_over: bool,
-}
-
-#[derive(Debug, Default)]
-struct Model {
-    name: String,
-    /// The model is inside a tool: its text is not the answer.
-    is_hidden: bool,
-    text: Option<String>,
-    reasoning: Option<String>,
-    has_text: bool,
-    has_reasoning: bool,
-    /// The calls that have begun, by their index.
-    calls: HashMap<u32, BegunCall>,
-}
-
-#[derive(Debug, Default)]
-struct BegunCall {
-    id: Option<String>,
-    name: String,
-    arguments: String,
-    is_begun: bool,
 }
 
 impl View {
@@ -56,9 +32,9 @@ impl View {
         self.is_over
     }
 
-    fn new_id(&mut self, kind: &str) -> String {
-        self.parts += 1;
-        format!("{kind}-{}", self.parts)
+    /// Sets what the ids of texts and reasoning begin with.
+    pub(super) fn set_prefix(&mut self, prefix: String) {
+        self.ids.set_prefix(prefix);
     }
 
     pub(super) fn apply(&mut self, record: &EventRecord, changes: &mut Vec<Change>) {
@@ -76,29 +52,8 @@ impl View {
             Event::LlmError(end) => {
                 self.model_end(record.run, &end.partial, Some(&end.error), changes);
             }
-            Event::ToolStart(start) => {
-                let by_model =
-                    start.tool_call_id.as_ref().is_some_and(|id| self.announced.contains(id));
-                let id = start.tool_call_id.clone().unwrap_or_else(|| record.run.to_string());
-                if self.complete.insert(id.clone()) {
-                    // The tool may start before its model has ended.
-                    for model in self.models.values_mut() {
-                        model.calls.retain(|_, call| call.id.as_ref() != Some(&id));
-                    }
-                    changes.push(Change::Call {
-                        id: id.clone(),
-                        name: start.name.to_string(),
-                        input: start.inputs.clone().unwrap_or_else(|| json!(start.input)),
-                        arguments: match &start.inputs {
-                            Some(inputs) => inputs.to_string(),
-                            None => start.input.clone(),
-                        },
-                        streamed: by_model,
-                        by_model,
-                    });
-                }
-                self.tools.insert(record.run, (id, by_model));
-            }
+            Event::Retry(retry) => self.retry(record.run, &retry.cause.to_string(), changes),
+            Event::ToolStart(start) => self.tool_start(record, start, changes),
             Event::ToolEnd(end) => {
                 if let Some((id, by_model)) = self.tools.remove(&record.run) {
                     changes.push(Change::Output { id, output: end.output.clone(), by_model });
@@ -164,71 +119,60 @@ impl View {
             changes.push(Change::ModelsOpen);
         }
         let name = about.map(|about| about.name.to_string()).unwrap_or_default();
-        self.models.insert(record.run, Model { name, is_hidden, ..Model::default() });
+        let parent = record.parent;
+        self.models.insert(record.run, Model::new(name, parent, is_hidden));
+    }
+
+    fn tool_start(&mut self, record: &EventRecord, start: &ToolStart, changes: &mut Vec<Change>) {
+        let announced = match &start.tool_call_id {
+            Some(id) => self.ids.take(id, record.parent),
+            None => None,
+        };
+        let by_model = announced.is_some();
+        let (id, is_complete) = match (announced, &start.tool_call_id) {
+            (Some(call), _) => (call.id, call.is_complete),
+            (None, Some(server_id)) => {
+                for model in self.models.values_mut() {
+                    model.early.insert(server_id.clone());
+                }
+                (self.ids.new_call(server_id), false)
+            }
+            (None, None) => (self.ids.new_call(&record.run.to_string()), false),
+        };
+        if !is_complete {
+            // The tool may start before its model has ended.
+            let begun = self.models.values_mut().flat_map(|model| model.calls.values_mut());
+            for call in begun.filter(|call| call.id.as_ref() == Some(&id)) {
+                call.is_done = true;
+            }
+            changes.push(Change::Call {
+                id: id.clone(),
+                name: start.name.to_string(),
+                input: start.inputs.clone().unwrap_or_else(|| json!(start.input)),
+                arguments: match &start.inputs {
+                    Some(inputs) => inputs.to_string(),
+                    None => start.input.clone(),
+                },
+                streamed: by_model,
+                by_model,
+            });
+        }
+        self.tools.insert(record.run, (id, by_model));
+    }
+
+    /// An attempt of a model has failed. The next one has parts of its own.
+    fn retry(&mut self, run: RunId, why: &str, changes: &mut Vec<Change>) {
+        if let Some(model) = self.models.get_mut(&run) {
+            model.close(why, &mut self.ids, changes);
+            model.begin_again();
+        }
     }
 
     fn token(&mut self, run: RunId, token: &LlmNewToken, changes: &mut Vec<Change>) {
-        let Some(mut model) = self.models.remove(&run) else { return };
+        let Some(model) = self.models.get_mut(&run) else { return };
         if !model.is_hidden && token.choice() == 0 {
-            self.reasoning(&mut model, token.reasoning(), changes);
-            self.text(&mut model, &token.token, changes);
-            for piece in token.tool_calls() {
-                let call = model.calls.entry(piece.index).or_default();
-                call.id = call.id.take().or_else(|| piece.id.clone());
-                if let Some(name) = &piece.name
-                    && call.name.is_empty()
-                {
-                    call.name.clone_from(name);
-                }
-                call.arguments.push_str(&piece.arguments);
-                // A call is begun when its id and its name are known.
-                let Some(id) = call.id.clone().filter(|_| !call.name.is_empty()) else { continue };
-                if self.complete.contains(&id) {
-                    continue;
-                }
-                let delta = match call.is_begun {
-                    true => piece.arguments.clone(),
-                    false => {
-                        call.is_begun = true;
-                        self.announced.insert(id.clone());
-                        changes.push(Change::CallStart { id: id.clone(), name: call.name.clone() });
-                        call.arguments.clone()
-                    }
-                };
-                if !delta.is_empty() {
-                    changes.push(Change::CallArguments { id, delta });
-                }
-            }
+            model.token(token, &mut self.ids, changes);
         }
-        self.models.insert(run, model);
-    }
-
-    fn reasoning(&mut self, model: &mut Model, delta: &str, changes: &mut Vec<Change>) {
-        if delta.is_empty() {
-            return;
-        }
-        end_text(model, changes);
-        model.has_reasoning = true;
-        let id = model.reasoning.get_or_insert_with(|| {
-            let id = self.new_id("reasoning");
-            changes.push(Change::ReasoningStart(id.clone()));
-            id
-        });
-        changes.push(Change::Reasoning(id.clone(), delta.to_owned()));
-    }
-
-    fn text(&mut self, model: &mut Model, delta: &str, changes: &mut Vec<Change>) {
-        if delta.is_empty() {
-            return;
-        }
-        end_reasoning(model, changes);
-        model.has_text = true;
-        let id = model.text.get_or_insert_with(|| {
-            let id = self.new_id("text");
-            changes.push(Change::TextStart(id.clone()));
-            id
-        });
-        changes.push(Change::Text(id.clone(), delta.to_owned()));
     }
 
     fn model_end(
@@ -242,35 +186,20 @@ impl View {
         if !model.is_hidden {
             if let (Some(generation), None) = (result.generations.first(), error) {
                 if !model.has_reasoning {
-                    self.reasoning(&mut model, &generation.reasoning, changes);
+                    model.push_reasoning(&generation.reasoning, &mut self.ids, changes);
                 }
                 if !model.has_text {
-                    self.text(&mut model, &generation.text, changes);
+                    model.push_text(&generation.text, &mut self.ids, changes);
                 }
-                end_text(&mut model, changes);
-                end_reasoning(&mut model, changes);
+                model.end_text(changes);
+                model.end_reasoning(changes);
                 for (index, call) in generation.tool_calls.iter().enumerate() {
-                    let begun = self.begun(&mut model, index, call.id.as_deref());
-                    let id = call.id.clone().or_else(|| begun.as_ref()?.id.clone());
-                    let id = id.unwrap_or_else(|| self.new_id("call"));
-                    self.announced.insert(id.clone());
-                    if !self.complete.insert(id.clone()) {
-                        continue;
-                    }
-                    let streamed = begun.is_some_and(|begun| begun.is_begun);
-                    let (name, arguments) = (call.name.clone(), call.arguments.clone());
-                    changes.push(match call.parse_arguments() {
-                        Ok(input) => {
-                            Change::Call { id, name, input, arguments, streamed, by_model: true }
-                        }
-                        Err(error) => {
-                            let error = format!("the arguments are not JSON: {error}");
-                            Change::CallFailed { id, name, arguments, error, streamed }
-                        }
-                    });
+                    model.call(run, index, call, &mut self.ids, changes);
                 }
             }
-            close_model(&mut model, error, changes);
+            let why = error.map(ToString::to_string);
+            let why = why.as_deref().unwrap_or("the model did not complete the call");
+            model.close(why, &mut self.ids, changes);
             if error.is_none() {
                 self.reason = result.finish_reason().cloned();
             }
@@ -284,24 +213,24 @@ impl View {
         }
     }
 
-    /// Takes the begun call that is complete now.
-    fn begun(&self, model: &mut Model, index: usize, id: Option<&str>) -> Option<BegunCall> {
-        let same_id = model.calls.iter().find(|(_, call)| id.is_some() && call.id.as_deref() == id);
-        let key = same_id.map_or(index as u32, |(key, _)| *key);
-        model.calls.remove(&key)
-    }
-
     /// Closes all that is open, and returns how the request ended.
     pub(super) fn close(&mut self, lagged: Option<Lagged>, changes: &mut Vec<Change>) -> Outcome {
-        let is_complete = self.roots.is_empty();
+        let outcome = self.outcome(lagged);
         let had_models = self.models.values().any(|model| !model.is_hidden);
         let models: Vec<Model> = self.models.drain().map(|(_, model)| model).collect();
         for mut model in models {
-            close_model(&mut model, None, changes);
+            model.close("the stream ended before the model did", &mut self.ids, changes);
         }
         for (_, (id, by_model)) in self.tools.drain() {
             let error = "the stream ended before the tool did".to_owned();
             changes.push(Change::OutputError { id, error, by_model });
+        }
+        // If the request succeeded, these are calls that the page answers.
+        if !matches!(outcome, Outcome::Finished(_)) {
+            for call in self.ids.take_all() {
+                let error = "the request ended before a tool ran".to_owned();
+                changes.push(Change::OutputError { id: call.id, error, by_model: true });
+            }
         }
         if had_models {
             changes.push(Change::ModelsClosed);
@@ -310,36 +239,17 @@ impl View {
             changes.push(Change::StepFinished(name));
         }
         self.is_over = true;
+        outcome
+    }
+
+    fn outcome(&mut self, lagged: Option<Lagged>) -> Outcome {
+        let is_complete = self.roots.is_empty();
         let failed = |message: String, code: &str| Outcome::Failed { message, code: code.into() };
         match (lagged, self.outcome.take()) {
             (Some(lagged), _) => failed(lagged.to_string(), "lagged"),
             (None, Some(outcome)) if is_complete => outcome,
             (None, None) if is_complete => Outcome::Finished(None),
             _ => failed("the stream ended before its runs did".into(), "cut_short"),
-        }
-    }
-}
-
-fn end_text(model: &mut Model, changes: &mut Vec<Change>) {
-    changes.extend(model.text.take().map(Change::TextEnd));
-}
-
-fn end_reasoning(model: &mut Model, changes: &mut Vec<Change>) {
-    changes.extend(model.reasoning.take().map(Change::ReasoningEnd));
-}
-
-/// Closes what a model has open. Its calls that are not complete have failed.
-fn close_model(model: &mut Model, error: Option<&RunError>, changes: &mut Vec<Change>) {
-    end_text(model, changes);
-    end_reasoning(model, changes);
-    let mut calls: Vec<(u32, BegunCall)> = model.calls.drain().collect();
-    calls.sort_by_key(|(index, _)| *index);
-    for (_, call) in calls {
-        if let (true, Some(id)) = (call.is_begun, call.id) {
-            let error = error.map(ToString::to_string);
-            let error = error.unwrap_or_else(|| "the model did not complete the call".into());
-            let BegunCall { name, arguments, .. } = call;
-            changes.push(Change::CallFailed { id, name, arguments, error, streamed: true });
         }
     }
 }

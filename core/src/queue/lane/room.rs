@@ -30,7 +30,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         released: &mut Vec<H>,
     ) {
         let Some(run) = self.seats.get_mut(seat) else { return };
-        let queue = &mut self.traces[run.trace].queue;
+        let Some(queue) = &mut self.traces[run.trace as usize].queue else { return };
         let token = part == Part::Token;
         let overflow = self.limits.overflow;
         // An emitter that must not wait never loses text that can be joined.
@@ -67,7 +67,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     run.dropped += untold;
                     self.epochs.close(epoch, released);
                     found.evicted = Some(item);
-                    let trace = run.trace;
+                    let trace = run.trace as usize;
                     self.compact(trace);
                 }
             }
@@ -78,10 +78,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
 
     fn compact(&mut self, trace: usize) {
         let Self { traces, seats, .. } = self;
-        let queue = &mut traces[trace].queue;
-        if !queue.is_sparse() {
-            return;
-        }
+        let queue = traces[trace].queue.as_mut().filter(|queue| queue.is_sparse());
+        let Some(queue) = queue else { return };
         queue.compact(|seat, reset| {
             if let Some(run) = seats.get_mut(seat) {
                 reset(&mut run.chain);

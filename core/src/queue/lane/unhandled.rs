@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{LaneQueue, Released, SMALL};
-use crate::queue::trace::{Buffer, Chain, Entry, Item};
+use crate::queue::trace::{Chain, Entry, Item};
 
 /// What is given up because a call has timed out and has not returned.
 pub(crate) struct GivenUp<I, S, H> {
@@ -21,10 +21,16 @@ pub(crate) struct Abandoned<I, S, H> {
 }
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
+    /// Whether a new queue is as good as this one.
+    pub(crate) fn is_unused(&self) -> bool {
+        let is_empty = self.seats.is_empty() && self.open_events() == 0;
+        is_empty && !self.stuck && self.refused == 0
+    }
+
     /// The lane is idle: gives back the memory that only a burst needed.
     pub(crate) fn shrink(&mut self) {
-        if self.spare.capacity() > SMALL {
-            self.spare = Buffer::new();
+        if self.spare.as_ref().is_some_and(|spare| spare.capacity() > SMALL) {
+            self.spare = None;
         }
         self.epochs.shrink();
         if self.ready.is_empty() {
@@ -36,12 +42,13 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// no emitter waits any longer. Starts and ends stay: they are delivered when the call is back.
     pub(crate) fn give_up(&mut self) -> GivenUp<I, S, H> {
         self.stuck = true;
-        let mut given_up = GivenUp { lost: Vec::new(), released: Released::new() };
+        let mut given_up = GivenUp { lost: Vec::new(), released: Released::default() };
         let holds = &mut given_up.released.holds;
         self.epochs.release_all(holds);
-        for (_, trace) in &mut self.traces {
+        let queues = self.traces.iter_mut().filter_map(|(_, trace)| trace.queue.as_mut());
+        for queue in queues {
             let mut gone = 0;
-            for entry in trace.queue.iter_mut() {
+            for entry in queue.iter_mut() {
                 holds.extend(entry.answer.take());
                 let Some(run) = self.seats.get_mut(entry.seat) else { continue };
                 let Some(item) = &entry.item else { continue };
@@ -60,11 +67,10 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 }
                 entry.item = None;
             }
-            trace.queue.count_gone(gone);
+            queue.count_gone(gone);
         }
         for (_, run) in &mut self.seats {
-            holds.extend(run.space_waiter.take());
-            holds.extend(run.end_waiter.take());
+            holds.extend(run.waiter.take());
         }
         self.after_drops(&mut given_up.released);
         given_up
@@ -80,9 +86,10 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         mut expired: impl FnMut(&S, &I),
     ) -> u64 {
         let mut next = u64::MAX;
-        for (_, trace) in &mut self.traces {
+        let queues = self.traces.iter_mut().filter_map(|(_, trace)| trace.queue.as_mut());
+        for queue in queues {
             let mut gone = 0;
-            for entry in trace.queue.iter_mut() {
+            for entry in queue.iter_mut() {
                 let (Some(run), Some(item)) = (self.seats.get_mut(entry.seat), &entry.item) else {
                     continue;
                 };
@@ -105,7 +112,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     self.epochs.close(entry.epoch, &mut released.holds);
                 }
             }
-            trace.queue.count_gone(gone);
+            queue.count_gone(gone);
         }
         self.after_drops(released);
         next
@@ -137,7 +144,10 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         for key in keys {
             let Some(trace) = self.traces.get_mut(key) else { continue };
             trace.scheduled = false;
-            let entries: Vec<Entry<I, H>> = trace.queue.drain().collect();
+            let mut queue = trace.queue.take();
+            let waiting = queue.iter_mut().flat_map(|queue| queue.drain());
+            let entries: Vec<Entry<I, H>> = waiting.collect();
+            self.put_away(queue);
             self.ready.retain(|ready| *ready != key);
             for entry in entries {
                 let Some(run) = self.seats.get_mut(entry.seat) else { continue };
@@ -146,7 +156,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 run.load -= u32::from(item.part().counts());
                 run.open -= 1;
                 run.chain = Chain::new();
-                released.holds.extend(run.space_waiter.take());
+                released.holds.extend(run.waiter.take_if(|_| run.waits_for_room));
                 abandoned.push(Abandoned {
                     shared: run.shared.clone(),
                     item,

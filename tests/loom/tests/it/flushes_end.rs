@@ -83,7 +83,7 @@ impl Lane {
         let (mut hand, mut tickets) = (Vec::new(), Vec::new());
         let mut answers: Vec<WaitGuard> = Vec::new();
         for turn in 0.. {
-            let mut released = Released::new();
+            let mut released = Released::default();
             let more = self.queue.with(|queue| {
                 queue.finish(&mut tickets, &mut released);
                 if turn > 0 && !queue.end_turn(trace) {

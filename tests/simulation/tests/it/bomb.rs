@@ -49,3 +49,26 @@ impl<F: Future + Unpin> Future for Armed<F> {
         Pin::new(&mut self.future).poll(cx)
     }
 }
+
+/// A future that may have a bomb of its emitter, which goes off if the emitter drops the future.
+pub(super) struct Own<F> {
+    pub(super) future: Option<Pin<Box<F>>>,
+    pub(super) has_bomb: bool,
+}
+
+impl<F: Future> Future for Own<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.future.as_mut().map_or(Poll::Pending, |future| future.as_mut().poll(cx))
+    }
+}
+
+impl<F> Drop for Own<F> {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        if self.has_bomb {
+            defuse(future);
+        }
+    }
+}

@@ -13,7 +13,7 @@ use rappel_core::prelude::*;
 use rappel_core::{End, Timer, json};
 use rappel_simulation::Simulator;
 
-use super::bomb::{Bomb, defuse};
+use super::bomb::{Bomb, Own, defuse};
 use super::held::{Held, Kind, Starting};
 use super::history::{History, How, What, current, token};
 use super::inside::{DropCheck, Inside};
@@ -328,6 +328,8 @@ impl Emitter {
         };
         let body = Inside::new(&self.history, &name, body);
         let future = body.in_chain(&under.callbacks, name.as_str(), json!(0));
+        // The error is in the future until the run has ended.
+        let future = Own { future: Some(Box::pin(future)), has_bomb: fails && self.bombs };
         let done = AssertUnwindSafe(future).catch_unwind().await;
         if !dropped.get() {
             self.history.wrong(format!("what {name} wraps is not dropped"));
@@ -587,7 +589,8 @@ impl Emitter {
             Ok(report) => report,
             Err(error) => return self.history.wrong(format!("a shutdown failed: {error:?}")),
         };
-        let delivered = report.handlers.iter().all(|stats| stats.pending == 0);
+        let handled = report.handlers.iter().all(|stats| stats.pending == 0);
+        let delivered = handled && report.open_runs == 0;
         let accepted = self.history.books().runs.clone();
         if enough && !delivered {
             self.history.wrong(format!("there was time enough: {report:?}"));

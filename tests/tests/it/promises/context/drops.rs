@@ -2,9 +2,9 @@
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryFutureExt, stream};
 
 use super::*;
 
@@ -24,6 +24,27 @@ async fn guarded(log: Log, name: &'static str) -> Result<(), RunError> {
     pending().await
 }
 
+/// A future that is a run, for each kind of run that futures can be.
+fn runs_with_guards(
+    callbacks: &CallbackManager,
+    log: &Log,
+) -> [BoxFuture<Result<(), RunError>>; 3] {
+    let guarded = |name| guarded(log.clone(), name);
+    let pages = guarded("pages").map_ok(|()| vec![Document::new("page")]);
+    [
+        boxed(guarded("chain").in_chain(callbacks, "a chain", 0)),
+        boxed(guarded("tool").in_tool(callbacks, "a tool", "input")),
+        boxed(pages.in_retriever(callbacks, "a retriever", "query").map_ok(drop)),
+    ]
+}
+
+/// What their guards write.
+const EACH_IN_ITS_OWN: [&str; 3] = [
+    "chain in a chain, manager: true",
+    "tool in a tool, manager: true",
+    "pages in a retriever, manager: true",
+];
+
 fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<T> {
     Box::pin(future)
 }
@@ -42,30 +63,12 @@ on_every_runtime! {
     async fn a_guard_in_a_cancelled_future_sees_the_run_of_that_future(rt) {
         let callbacks = rt.callbacks().with_async_handler(asynchronous(Log::new()));
         let log = Log::new();
-        let futures = [
-            boxed(guarded(log.clone(), "chain").in_chain(&callbacks, "a chain", 0)),
-            boxed(guarded(log.clone(), "tool").in_tool(&callbacks, "a tool", "input")),
-        ];
-        for mut future in futures {
+        for mut future in runs_with_guards(&callbacks, &log) {
             poll_often(&mut future).await;
             drop(future);
+            assert_eq!(here(), "nowhere");
         }
-        let pages = async {
-            guarded(log.clone(), "pages").await?;
-            Ok::<_, RunError>(vec![Document::new("page")])
-        };
-        {
-            let mut pages = pin!(pages.in_retriever(&callbacks, "a retriever", "query"));
-            for _ in 0..50 {
-                assert!(poll_once(&mut pages).await.is_none());
-                yield_now().await;
-            }
-        }
-        assert_eq!(log.lines(), [
-            "chain in a chain, manager: true", "tool in a tool, manager: true",
-            "pages in a retriever, manager: true",
-        ]);
-        assert_eq!(here(), "nowhere");
+        assert_eq!(log.lines(), EACH_IN_ITS_OWN);
         callbacks.flush().await.unwrap();
     }
 
@@ -73,16 +76,40 @@ on_every_runtime! {
     async fn a_guard_does_not_see_the_run_that_its_future_is_dropped_in(rt) {
         let callbacks = rt.callbacks().with_async_handler(asynchronous(Log::new()));
         let log = Log::new();
-        let mut own = boxed(guarded(log.clone(), "guard").in_chain(&callbacks, "own", 0));
-        poll_often(&mut own).await;
-        let neighbour = async {
-            assert_eq!(here(), "neighbour");
-            drop(own);
-            assert_eq!(here(), "neighbour");
-            Ok::<_, RunError>(())
-        };
-        neighbour.in_chain(&callbacks, "neighbour", 0).await.unwrap();
-        assert_eq!(log.lines(), ["guard in own, manager: true"]);
+        for mut own in runs_with_guards(&callbacks, &log) {
+            poll_often(&mut own).await;
+            let neighbour = async {
+                assert_eq!(here(), "neighbour");
+                drop(own);
+                assert_eq!(here(), "neighbour");
+                Ok::<_, RunError>(())
+            };
+            neighbour.in_chain(&callbacks, "neighbour", 0).await.unwrap();
+        }
+        assert_eq!(log.lines(), EACH_IN_ITS_OWN);
+        callbacks.flush().await.unwrap();
+    }
+
+    /// The run is closed by its parent, and the future that resolves is polled inside another run.
+    async fn a_guard_in_a_future_whose_run_is_closed_sees_that_run(rt) {
+        let callbacks = rt.callbacks().with_async_handler(asynchronous(Log::new()));
+        let log = Log::new();
+        let parent = chain(&callbacks, "parent").await;
+        let mut futures = runs_with_guards(&parent.child(), &log);
+        for future in &mut futures {
+            poll_often(future).await;
+        }
+        parent.end(json!(1)).await.unwrap();
+        for future in &mut futures {
+            let neighbour = async {
+                let closed = future.await;
+                assert!(matches!(closed, Err(RunError::Cancelled)), "{closed:?}");
+                assert_eq!(here(), "neighbour");
+                Ok::<_, RunError>(())
+            };
+            neighbour.in_tool(&callbacks, "neighbour", "input").await.unwrap();
+        }
+        assert_eq!(log.lines(), EACH_IN_ITS_OWN);
         callbacks.flush().await.unwrap();
     }
 

@@ -45,6 +45,39 @@ impl Timer for MayShutDown {
     }
 }
 
+/// A runtime that takes no more jobs once it is gone, and whose timer panics then, as tokio's does.
+struct Panics(Rt, Arc<AtomicBool>);
+
+impl Spawner for Panics {
+    fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
+        self.0.spawn_boxed(task)
+    }
+}
+
+impl BlockingExecutor for Panics {
+    fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(SpawnError::shutdown());
+        }
+        self.0.spawn_blocking_boxed(job)
+    }
+
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Timer for Panics {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        assert!(!self.1.load(Ordering::SeqCst), "the runtime is gone");
+        self.0.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+}
+
 on_every_runtime! {
     /// It is not mistaken for a time-out, and the emitter does not wait.
     async fn a_handler_with_a_time_out_reports_that_its_runtime_is_gone(rt) {
@@ -67,40 +100,8 @@ on_every_runtime! {
         }
     }
 
-    /// The same for a runtime whose timer panics when it is gone, as tokio's does.
+    /// The same for a runtime whose timer panics when it is gone.
     async fn a_timer_that_is_gone_is_no_time_out(rt) {
-        struct Panics(Rt, Arc<AtomicBool>);
-
-        impl Spawner for Panics {
-            fn spawn_boxed(&self, task: BoxFuture<'static, ()>) -> Result<(), SpawnError> {
-                self.0.spawn_boxed(task)
-            }
-        }
-
-        impl BlockingExecutor for Panics {
-            fn spawn_blocking_boxed(&self, job: BoxJob) -> Result<(), SpawnError> {
-                if self.1.load(Ordering::SeqCst) {
-                    return Err(SpawnError::shutdown());
-                }
-                self.0.spawn_blocking_boxed(job)
-            }
-
-            fn linger(&self) -> Duration {
-                Duration::ZERO
-            }
-        }
-
-        impl Timer for Panics {
-            fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-                assert!(!self.1.load(Ordering::SeqCst), "the runtime is gone");
-                self.0.sleep(duration)
-            }
-
-            fn now(&self) -> Duration {
-                self.0.now()
-            }
-        }
-
         let gone = Arc::new(AtomicBool::new(false));
         let (callbacks, failures) =
             reporting(CallbackManager::new(Panics(rt.clone(), gone.clone())));
@@ -116,5 +117,20 @@ on_every_runtime! {
         }
         assert!(matches!(emitted, Err(EmitError::RuntimeGone(_))), "{emitted:?}");
         assert_eq!(causes(&failures), ["on_text: runtime gone"]);
+    }
+    /// The same for an async handler that waits for something when its runtime goes.
+    async fn a_timer_that_is_gone_is_no_time_out_of_an_async_handler(rt) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let (callbacks, failures) =
+            reporting(CallbackManager::new(Panics(rt.clone(), gone.clone())));
+        let (waits, _gate) = gated(|event| matches!(event, Event::Text(_)));
+        let options = HandlerOptions::new().timeout(LONG);
+        let callbacks = callbacks.with_async_handler_options(waits, options);
+        let mut run = chain(&callbacks, "run").await;
+        gone.store(true, Ordering::SeqCst);
+        let emitted = run.on_text("a").await;
+        assert!(matches!(emitted, Err(EmitError::RuntimeGone(_))), "{emitted:?}");
+        assert_eq!(causes(&failures), ["on_text: runtime gone"]);
+        run.end(json!(1)).await.unwrap();
     }
 }

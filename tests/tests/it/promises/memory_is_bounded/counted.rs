@@ -1,5 +1,6 @@
 //! A runtime that counts the memory of everything that it runs, on whatever thread.
 
+use std::ops::Sub;
 use std::pin::Pin;
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ pub(super) struct Counted {
 struct Totals {
     bytes: AtomicI64,
     allocations: AtomicI64,
+    allocated_bytes: AtomicI64,
     /// Jobs that have not ended, and polls that are going on.
     busy: AtomicUsize,
 }
@@ -29,9 +31,25 @@ struct Totals {
 impl Totals {
     fn measure(&self, work: impl FnOnce()) {
         let counted = allocation_counter::measure(work);
-        let allocations = i64::try_from(counted.count_total).unwrap();
+        let total = |count: u64| i64::try_from(count).unwrap();
         self.bytes.fetch_add(counted.bytes_current, Ordering::SeqCst);
-        self.allocations.fetch_add(allocations, Ordering::SeqCst);
+        self.allocations.fetch_add(total(counted.count_total), Ordering::SeqCst);
+        self.allocated_bytes.fetch_add(total(counted.bytes_total), Ordering::SeqCst);
+    }
+}
+
+/// Allocations, whether they were freed or not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allocated {
+    pub(super) number: i64,
+    pub(super) bytes: i64,
+}
+
+impl Sub for Allocated {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { number: self.number - before.number, bytes: self.bytes - before.bytes }
     }
 }
 
@@ -88,10 +106,13 @@ impl Counted {
         self.totals.bytes.load(Ordering::SeqCst)
     }
 
-    /// The allocations that were made up to now, once nothing runs.
-    pub(super) async fn allocations(&self) -> i64 {
+    /// What was allocated up to now, once nothing runs.
+    pub(super) async fn allocated(&self) -> Allocated {
         self.settle().await;
-        self.totals.allocations.load(Ordering::SeqCst)
+        Allocated {
+            number: self.totals.allocations.load(Ordering::SeqCst),
+            bytes: self.totals.allocated_bytes.load(Ordering::SeqCst),
+        }
     }
 
     /// Waits until no job and no poll has been seen for some turns.

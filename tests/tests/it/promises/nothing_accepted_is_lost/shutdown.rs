@@ -106,6 +106,26 @@ on_every_runtime! {
         assert!(report.is_clean(), "{report:?}");
     }
 
+    /// An end that waits behind a handler that does not return is pending at no handler yet.
+    async fn a_shutdown_reports_runs_whose_end_is_on_its_way(rt) {
+        let (hangs, go_on) = gated(|event| matches!(event, Event::ChainEnd(_)));
+        let log = Log::new();
+        let callbacks = rt.callbacks()
+            .with_async_handler_options(hangs, Awaited::new().inline())
+            .with_handler(sync(log.clone()));
+        let run = chain(&callbacks, "run").await;
+        let mut end = Box::pin(run.end(json!(1)));
+        assert!(poll_once(&mut end).await.is_none());
+        let report = callbacks.shutdown(SHORT).await.unwrap();
+        assert_eq!((report.open_runs, report.handlers[1].pending), (1, 0));
+        assert!(!report.is_clean());
+        go_on.send(()).unwrap();
+        end.await.unwrap();
+        let report = callbacks.shutdown(LONG).await.unwrap();
+        assert_eq!(report.open_runs, 0);
+        assert_eq!(log.lines(), ["run: chain_start: 0", "run: chain_end: 1"]);
+    }
+
     /// A shutdown that is dropped leaves things where they are. Another one goes on from there.
     async fn a_shutdown_that_is_dropped_is_taken_up_by_the_next_one(rt) {
         let callbacks = rt.callbacks().with_handler(sync(Log::new()));
