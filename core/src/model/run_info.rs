@@ -142,6 +142,7 @@ pub(crate) struct MoreInfo {
 /// what it has for the same run and [sequence number](crate::EventContext::sequence), or if it
 /// rejects an `epoch` that is lower than the last one of the same `partition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RemoteDelivery {
     /// The part of the traces that this one belongs to.
     pub partition: u32,
@@ -152,6 +153,22 @@ pub struct RemoteDelivery {
     pub attempt: u32,
     /// Whether the trace, or a part of it, may have been delivered before.
     pub replayed: bool,
+}
+
+impl RemoteDelivery {
+    /// The first attempt of a trace in that partition and epoch, which was not delivered before.
+    #[must_use]
+    pub const fn new(partition: u32, epoch: u64) -> Self {
+        Self { partition, epoch, attempt: 1, replayed: false }
+    }
+
+    /// Sets the attempt. From the second one on, the trace is replayed.
+    #[must_use]
+    pub const fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self.replayed = attempt > 1;
+        self
+    }
 }
 
 /// Maximum number of runs above the parent that a run knows: the outermost and the nearest.

@@ -238,12 +238,7 @@ impl Shard {
             return Ok(None);
         }
         let attempt = trace.attempt.saturating_add(self.books.begun_again(root));
-        let delivery = RemoteDelivery {
-            partition: self.partition,
-            epoch: self.lease.epoch,
-            attempt,
-            replayed: attempt > 1,
-        };
+        let delivery = RemoteDelivery::new(self.partition, self.lease.epoch).attempt(attempt);
         let items = self.books.start(root);
         self.busy += 1;
         self.alone = suspect;

@@ -36,7 +36,7 @@ fn replay(callbacks: CallbackManager, driver: crate::Driver, delivery: Option<Re
 
 #[test]
 fn handlers_are_told_how_a_trace_was_delivered_also_of_ends_that_are_made_up() {
-    let delivery = RemoteDelivery { partition: 3, epoch: 7, attempt: 2, replayed: true };
+    let delivery = RemoteDelivery::new(3, 7).attempt(2);
     for expected in [Some(delivery), None] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let seen_by = seen.clone();
