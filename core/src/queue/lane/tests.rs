@@ -260,3 +260,18 @@ fn an_idle_lane_gives_back_what_a_burst_needed() {
     queue.leave(run, None, &mut Released::default());
     assert!(queue.is_unused());
 }
+
+#[test]
+fn a_queue_whose_trace_has_a_server_is_in_use() {
+    let mut queue = queue(8, Overflow::Wait);
+    let run = admit(&mut queue, 1);
+    push(&mut queue, run, Part::End, "end");
+    let trace = queue.next_trace().expect("the trace has something");
+    let (mut taken, mut released) = (Vec::new(), Released::default());
+    queue.take(trace, 1, &mut taken, &mut released.holds);
+    queue.finish(&mut taken.iter().map(Queue::ticket).collect(), &mut released);
+    assert_eq!((queue.open_runs(), queue.open_events()), (0, 0));
+    assert!(!queue.is_unused(), "the server comes back with the trace's key");
+    assert!(!queue.end_turn(trace));
+    assert!(queue.is_unused());
+}

@@ -23,8 +23,9 @@ pub(crate) struct Abandoned<I, S, H> {
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// Whether a new queue is as good as this one.
     pub(crate) fn is_unused(&self) -> bool {
-        let is_empty = self.seats.is_empty() && self.open_events() == 0;
-        is_empty && !self.stuck && self.refused == 0
+        // A trace without a run is there as long as its server has a key of it.
+        let is_empty = self.seats.is_empty() && self.traces.is_empty();
+        is_empty && self.open_events() == 0 && !self.stuck && self.refused == 0
     }
 
     /// The lane is idle: gives back the memory that only a burst needed.
