@@ -104,7 +104,7 @@ impl RedisPublisher {
                 batch: 256,
                 linger: Duration::from_millis(2),
                 heartbeat: Duration::from_secs(30),
-                back_off: Duration::from_secs(2),
+                back_off: Duration::from_millis(500),
             },
         }
     }

@@ -170,7 +170,8 @@ impl RedisWorker {
     }
 
     /// Sets after which time without a record a trace is closed whose publisher is gone. Its open runs
-    /// end as cancelled. The default is 60 seconds.
+    /// end as cancelled. The default is 60 seconds. The publisher must have given no sign for a
+    /// quarter of it: after an outage of Redis it needs up to a second, so set at least 4 seconds.
     pub fn orphan_after(mut self, time: Duration) -> Self {
         self.settings.orphan_after = time;
         self

@@ -63,6 +63,8 @@ pub(crate) struct Shard {
     flushing: Vec<RunId>,
     /// Traces that may be orphans, with their last entries.
     maybe_orphans: BTreeMap<RunId, StreamId>,
+    /// Publishers that give no sign, and since when, by this worker's clock.
+    gone: BTreeMap<Arc<str>, Duration>,
     look_at: Duration,
     commit_at: Duration,
     /// Closed traces before this are forgotten, by the server's time in milliseconds.
@@ -118,6 +120,7 @@ impl Shard {
             over: Vec::new(),
             flushing: Vec::new(),
             maybe_orphans: BTreeMap::new(),
+            gone: BTreeMap::new(),
             look_at: now,
             commit_at: now,
             oldest: 0,

@@ -1,6 +1,7 @@
 //! What a shard reads: records of traces, what cannot be read, and that nothing came for long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rappel_core::RunId;
@@ -38,25 +39,32 @@ impl Shard {
                 idle.push((root, trace.last, trace.open_sources()));
             }
         }
-        let mut alive = BTreeMap::new();
-        self.maybe_orphans.clear();
+        // When a publisher was first found to be gone. After an outage of the server it needs some time
+        // to give a sign again.
+        let mut gone: BTreeMap<Arc<str>, Option<Duration>> = BTreeMap::new();
+        let mut orphans = BTreeMap::new();
+        let interval = self.settings.orphan_after / 4;
         for (root, last, sources) in idle {
-            let mut any = false;
+            let mut all_gone = true;
             for source in sources {
-                let known = match alive.get(&source) {
-                    Some(known) => *known,
-                    None => broker.is_publisher_alive(&source)?,
+                let since = match gone.get(&source) {
+                    Some(since) => *since,
+                    None if broker.is_publisher_alive(&source)? => None,
+                    None => Some(self.gone.get(&source).copied().unwrap_or(now)),
                 };
-                alive.insert(source, known);
-                any |= known;
+                gone.insert(source, since);
+                all_gone &= since.is_some_and(|since| now.saturating_sub(since) >= interval);
             }
-            if !any {
-                self.maybe_orphans.insert(root, last);
+            if all_gone {
+                orphans.insert(root, last);
             }
         }
+        self.maybe_orphans = orphans;
+        let still = gone.into_iter().filter_map(|(source, since)| Some((source, since?)));
+        self.gone = still.collect();
         old.into_iter().for_each(|root| self.books.close(root, Why::Old));
         self.oldest = server.saturating_sub(age);
-        self.look_at = now + self.settings.orphan_after / 4;
+        self.look_at = now + interval;
         Ok(())
     }
 
