@@ -558,7 +558,8 @@ impl Publisher {
     }
 }
 
-fn simulate(seed: u64) -> Result<(), String> {
+/// A world in which nothing has happened.
+fn new_world(seed: u64) -> (Arc<World>, MemoryStore) {
     let (now, jumped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let server = (now.clone(), jumped.clone());
     let store = MemoryStore::with_clock(move || {
@@ -579,6 +580,11 @@ fn simulate(seed: u64) -> Result<(), String> {
     };
     let world =
         Arc::new(World { now, jumped, state: Mutex::new(state), workers: Mutex::default() });
+    (world, store)
+}
+
+fn simulate(seed: u64) -> Result<(), String> {
+    let (world, store) = new_world(seed);
     let start = |world: &Arc<World>| Some(Box::new(Worker::new(world, &store)));
     for _ in 0..1 + world.below(3) {
         let worker = start(&world);
@@ -678,4 +684,43 @@ fn every_trace_that_reached_the_broker_is_handled_whole_and_in_order() {
             panic!("seed {seed}: {wrong}");
         }
     }
+}
+
+/// The number of orphans after an outage of the broker, with one open trace.
+fn orphans_after_an_outage(publisher_comes_back: bool) -> usize {
+    let (world, store) = new_world(1);
+    world.state().calm = true;
+    let mut worker = Worker::new(&world, &store);
+    // The partition stays with it over the outage.
+    let lease = Duration::from_millis(10 * ORPHAN);
+    worker.settings = Arc::new(Settings { lease, ..Settings::clone(&worker.settings) });
+    let mut publisher = Faulty { world: world.clone(), inner: store.broker("") };
+    let mut go_on = |time: u64, publisher: Option<&mut Faulty>| {
+        let mut publisher = publisher;
+        for _ in 0..time / 50 {
+            if let Some(publisher) = &mut publisher {
+                publisher.publisher_lives("p", Duration::from_millis(HEARTBEAT)).unwrap();
+            }
+            worker.look();
+            worker.step();
+            world.pass(50);
+        }
+    };
+    let root = RunId::v7(Duration::ZERO, [7; 10]);
+    let start = record("p", root, root, 0, 0, "on_chain_start", 0);
+    publisher.append(partition_of(root, PARTITIONS), &[start]).unwrap();
+    go_on(1000, Some(&mut publisher));
+    assert_eq!(world.state().calls, 1);
+    // Neither of them reaches the broker. Then the worker does, first.
+    world.pass(ORPHAN + HEARTBEAT);
+    go_on(ORPHAN / 8, None);
+    go_on(ORPHAN, publisher_comes_back.then_some(&mut publisher));
+    let orphans = world.state().orphans.len();
+    orphans
+}
+
+#[test]
+fn an_outage_of_the_broker_makes_no_orphans_and_the_end_of_a_publisher_does() {
+    assert_eq!(orphans_after_an_outage(true), 0);
+    assert_eq!(orphans_after_an_outage(false), 1);
 }

@@ -349,28 +349,3 @@ fn a_publisher_goes_on_when_redis_comes_back_and_refuses_whole_traces_before() {
     let counts = running.stop();
     assert_eq!(counts.whole + cut, log.root_ends().len() as u64);
 }
-
-#[test]
-fn a_trace_outlives_an_outage_of_redis_that_is_longer_than_orphans_do() {
-    let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
-    let Some(mut server) = Server::start(&arguments) else { return };
-    let publisher = RedisPublisher::new(server.url()).partitions(1);
-    let publisher = publisher.heartbeat(Duration::from_secs(1)).build().unwrap();
-    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
-    let log = Log::default();
-    let worker = worker(&server.url()).orphan_after(4 * SECOND);
-    let running = start(worker, with(&log));
-    let chain = callbacks.on_chain_start(ChainStart::new("answer", json!(1))).wait().unwrap();
-    wait_until("the start", || log.all().len() == 1);
-    server.kill();
-    // The time is the subject here: by the server's clock nothing comes for longer than that.
-    std::thread::sleep(Duration::from_millis(4500));
-    server.run().unwrap();
-    // The worker looks at it at least once before the end comes.
-    wait_until("the partition", || running.handle.counts().taken == 2);
-    std::thread::sleep(Duration::from_millis(2500));
-    chain.end(json!(2)).wait().unwrap();
-    wait_until("the trace", || running.handle.counts().whole == 1);
-    assert_eq!(running.stop().orphans, 0);
-    callbacks.shutdown(SECOND).wait().unwrap();
-}
