@@ -715,8 +715,7 @@ fn orphans_after_an_outage(publisher_comes_back: bool) -> usize {
     world.pass(ORPHAN + HEARTBEAT);
     go_on(ORPHAN / 8, None);
     go_on(ORPHAN, publisher_comes_back.then_some(&mut publisher));
-    let orphans = world.state().orphans.len();
-    orphans
+    world.state().orphans.len()
 }
 
 #[test]
