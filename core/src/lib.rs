@@ -65,7 +65,7 @@ pub mod event {
         Event, EventGroup, EventKind, Interest, LlmEnd, LlmError, LlmNewToken, LlmStart,
         RetrieverEnd, RetrieverError, RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart,
     };
-    pub use crate::model::run_info::{RunId, RunIdError, RunInfo, RunKind};
+    pub use crate::model::run_info::{RemoteDelivery, RunId, RunIdError, RunInfo, RunKind};
     pub use crate::model::traceparent::{TraceParent, TraceParentError};
 }
 
@@ -111,8 +111,8 @@ pub use error::{
 pub use event::{
     AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent,
     Document, Event, EventContext, EventGroup, EventKind, Interest, LlmEnd, LlmError, LlmNewToken,
-    LlmStart, Losses, RecordedAt, RetrieverEnd, RetrieverError, RetrieverStart, Retry, RunId,
-    RunIdError, RunInfo, RunKind, Text, ToolEnd, ToolError, ToolStart, TraceParent,
+    LlmStart, Losses, RecordedAt, RemoteDelivery, RetrieverEnd, RetrieverError, RetrieverStart,
+    Retry, RunId, RunIdError, RunInfo, RunKind, Text, ToolEnd, ToolError, ToolStart, TraceParent,
     TraceParentError,
 };
 pub use ext::{

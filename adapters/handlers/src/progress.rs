@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use rappel_core::{
     CallbackHandler, Delivery, Event, EventContext, EventKind, HandlerOptions, HandlerResult,
-    Interest, Overflow, RunId,
+    Interest, Overflow, RunError, RunId,
 };
 
 use crate::Suited;
@@ -225,7 +225,10 @@ impl CallbackHandler for Progress {
                 }
             }
             Event::LlmEnd(_) => self.end(cx.id(), false),
-            Event::LlmError(_) => self.end(cx.id(), true),
+            // A run that another process goes on with has not failed.
+            Event::LlmError(end) => {
+                self.end(cx.id(), !matches!(end.error, RunError::HandedOver));
+            }
             _ => {}
         }
         Ok(())

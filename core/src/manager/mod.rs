@@ -2,6 +2,7 @@
 
 mod dispatcher;
 mod emitter;
+mod failures;
 mod flush;
 mod on_shutdown;
 #[cfg(all(feature = "serde", feature = "std"))]
@@ -22,11 +23,11 @@ use core::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::dispatch::{Registered, Reporter, RunNode};
+use crate::dispatch::{Registered, RunNode};
 use crate::handler::{
     AsyncCallbackHandler, CallbackHandler, HandlerId, HandlerOptions, HandlerStats, SendHandler,
 };
-use crate::model::error::{HandlerFailure, RegisterError};
+use crate::model::error::RegisterError;
 use crate::run::{Inheritable, Setup};
 #[cfg(feature = "std")]
 use crate::runtime::{BlockingExecutor, Spawner, Timer};
@@ -308,20 +309,6 @@ impl CallbackManager {
     #[must_use]
     pub fn partial_limit(mut self, bytes: usize) -> Self {
         self.change().partial_limit = bytes;
-        self
-    }
-
-    /// Sets the report of handlers that fail, panic, or cannot be called. The default writes to
-    /// standard error, or, with the feature `tracing`, to `tracing::warn!`.
-    ///
-    /// It is called where the handler was: on the emitter's task, or on a thread of the blocking
-    /// executor. It should be quick. Its own panics are ignored.
-    #[must_use]
-    pub fn on_handler_failure(
-        mut self,
-        report: impl Fn(&HandlerFailure) + Send + Sync + 'static,
-    ) -> Self {
-        self.change().reporter = Reporter::new(report);
         self
     }
 

@@ -130,6 +130,45 @@ pub(crate) struct MoreInfo {
     pub(crate) remote_parent: bool,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_default"))]
     pub(crate) replayed: bool,
+    /// Not part of the run: it is another one when the trace is delivered again.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) delivery: Option<Box<RemoteDelivery>>,
+}
+
+/// How a trace came to this process, if a broker delivers traces to it: see
+/// [`RunInfo::remote_delivery`].
+///
+/// A trace may be delivered more than once. A store that takes part in that is safe if it replaces
+/// what it has for the same run and [sequence number](crate::EventContext::sequence), or if it
+/// rejects an `epoch` that is lower than the last one of the same `partition`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct RemoteDelivery {
+    /// The part of the traces that this one belongs to.
+    pub partition: u32,
+    /// The number of times that the partition has been taken by a process. The process with the
+    /// highest one owns it.
+    pub epoch: u64,
+    /// The number of times that the trace has been begun, with this one: 1 for the first.
+    pub attempt: u32,
+    /// Whether the trace, or a part of it, may have been delivered before.
+    pub replayed: bool,
+}
+
+impl RemoteDelivery {
+    /// The first attempt of a trace in that partition and epoch, which was not delivered before.
+    #[must_use]
+    pub const fn new(partition: u32, epoch: u64) -> Self {
+        Self { partition, epoch, attempt: 1, replayed: false }
+    }
+
+    /// Sets the attempt. From the second one on, the trace is replayed.
+    #[must_use]
+    pub const fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self.replayed = attempt > 1;
+        self
+    }
 }
 
 /// Maximum number of runs above the parent that a run knows: the outermost and the nearest.
@@ -218,6 +257,13 @@ impl RunInfo {
     #[must_use]
     pub fn is_replayed(&self) -> bool {
         self.more.as_ref().is_some_and(|more| more.replayed)
+    }
+
+    /// Returns how the trace came to this process, if a broker has delivered it: see
+    /// `Replayer::delivered`.
+    #[must_use]
+    pub fn remote_delivery(&self) -> Option<RemoteDelivery> {
+        self.more.as_ref()?.delivery.as_deref().copied()
     }
 
     fn above_parent(&self) -> &[RunId] {

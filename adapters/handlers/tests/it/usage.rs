@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join;
 use rappel_core::prelude::*;
-use rappel_core::{Map, json};
+use rappel_core::{Map, Replayer, json};
 use rappel_handlers::{Price, Prices, Tokens, Usage, UsageReport, With};
 use rappel_testkit::{Answer, Fault, FaultyChatModel, ScriptedChatModel};
 
@@ -35,6 +35,21 @@ on_runtimes! {
         assert_eq!(all, (11, 6, 4, 2));
         assert_eq!(report.models["large"].tokens, Tokens::new(100, 50));
         assert_eq!(report.total().requests, 3);
+    }
+
+    async fn a_run_that_another_process_goes_on_with_counts_nothing(callbacks) {
+        let usage = Usage::new();
+        let callbacks = callbacks.with(usage.clone());
+        let mut replayer = Replayer::new(&callbacks);
+        let start = r#"{"v":1,"kind":"on_llm_start","run_kind":"llm","name":"asked",
+            "run":"00000000-0000-0000-0000-000000000001","parent":null,
+            "root":"00000000-0000-0000-0000-000000000001","seq":0,"tseq":0,"source":"s","time":0,
+            "data":{"name":"asked","prompt":"Tell me a joke"}}"#;
+        replayer.replay(serde_json::from_str(start).unwrap()).await.unwrap();
+        assert_eq!(replayer.open_runs().count(), 1);
+        replayer.close_open(RunError::HandedOver).await;
+        callbacks.flush().await.unwrap();
+        assert_eq!(usage.report(), UsageReport::default());
     }
 
     async fn an_answer_without_usage_is_counted_apart(callbacks) {

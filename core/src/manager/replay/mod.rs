@@ -3,6 +3,8 @@
 mod error;
 mod known;
 mod rebuild;
+#[cfg(all(test, feature = "std"))]
+mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -15,7 +17,7 @@ use crate::dispatch::{RunNode, Trace};
 use crate::model::error::{EmitError, RunError};
 use crate::model::event::{Event, error_event};
 use crate::model::record::EventRecord;
-use crate::model::run_info::{RunId, RunInfo, RunKind};
+use crate::model::run_info::{RemoteDelivery, RunId, RunInfo, RunKind};
 use crate::run::{Run, RunHandle, SendEvent, Setup, Stamp, Start};
 use crate::util::yield_now;
 pub use error::{ReplayCounts, ReplayError};
@@ -63,6 +65,7 @@ pub struct Replayer {
     known: Known,
     opened: u64,
     counts: ReplayCounts,
+    delivery: Option<RemoteDelivery>,
 }
 
 /// An open run of a replay.
@@ -96,6 +99,7 @@ impl Replayer {
             known: Known::new(),
             opened: 0,
             counts: ReplayCounts::default(),
+            delivery: None,
         }
     }
 
@@ -104,6 +108,14 @@ impl Replayer {
     #[must_use]
     pub fn remember(mut self, runs: usize) -> Self {
         self.known.remember(runs);
+        self
+    }
+
+    /// Says how the records came to this process. Handlers get it as
+    /// [`RunInfo::remote_delivery`], also of events that the replay makes up.
+    #[must_use]
+    pub fn delivered(mut self, delivery: RemoteDelivery) -> Self {
+        self.delivery = Some(delivery);
         self
     }
 
@@ -152,7 +164,7 @@ impl Replayer {
                 return self.start(&record, event, Some(seq)).await;
             }
             (false, false) => {
-                let start = made_up_start(record.run_kind, &info_of(&record));
+                let start = made_up_start(record.run_kind, &info_of(&record, self.delivery));
                 let raised = self.start(&record, start, None).await;
                 match raised {
                     Err(ReplayError::Emit(EmitError::Raised(_))) | Ok(()) => raised,
@@ -233,7 +245,7 @@ impl Replayer {
         seq: Option<u64>,
     ) -> Result<(), ReplayError> {
         self.wait_for_given_up(record.run).await?;
-        let info = info_of(record);
+        let info = info_of(record, self.delivery);
         let kind = event.kind();
         let run = self.make_run(info, record.parent);
         let recorded = seq.map(|_| recorded_at(record, None));
@@ -274,7 +286,7 @@ impl Replayer {
         open.time = record.time.or(open.time);
         // Not even its name may have been known.
         let run = open.made_up && record.about.is_some();
-        let run = run.then(|| Arc::new(info_of(record)));
+        let run = run.then(|| Arc::new(info_of(record, self.delivery)));
         let recorded = recorded_at(record, run);
         let stamp = Stamp { kind: event.kind(), time: record.time, recorded: Some(recorded) };
         open.handle.run().stamp(Some(seq), stamp).await;
@@ -296,7 +308,7 @@ impl Replayer {
             return Ok(());
         }
         self.counts.replayed += 1;
-        let mut info = info_of(&record);
+        let mut info = info_of(&record, self.delivery);
         info.more().above_parent =
             record.about.as_ref().map(|about| about.parents.iter().copied().collect());
         (info.parent_id, info.root_id) = (None, record.run);

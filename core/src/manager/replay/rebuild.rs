@@ -11,7 +11,7 @@ use crate::model::event::{
     ChainStart, ChatModelStart, Event, EventKind, LlmStart, RetrieverStart, ToolStart,
 };
 use crate::model::record::{About, EventRecord};
-use crate::model::run_info::{MoreInfo, RunInfo, RunKind};
+use crate::model::run_info::{MoreInfo, RemoteDelivery, RunInfo, RunKind};
 
 /// Whether a run of that kind may have an event of that kind.
 pub(super) fn fits(event: EventKind, run: RunKind) -> bool {
@@ -35,8 +35,8 @@ pub(super) fn recorded_at(record: &EventRecord, run: Option<Arc<RunInfo>>) -> Ar
     Arc::new(RecordedAt { source: source.clone(), tseq: *tseq, losses: *lost, run })
 }
 
-/// What the record says about its run.
-pub(super) fn info_of(record: &EventRecord) -> RunInfo {
+/// What the record says about its run, and how it came to this process.
+pub(super) fn info_of(record: &EventRecord, delivery: Option<RemoteDelivery>) -> RunInfo {
     let nothing = About::default();
     let about = record.about.as_ref().unwrap_or(&nothing);
     // The last of the parents is the parent.
@@ -59,6 +59,7 @@ pub(super) fn info_of(record: &EventRecord) -> RunInfo {
             traceparent: about.traceparent,
             remote_parent: about.remote_parent,
             replayed: true,
+            delivery: delivery.map(Box::new),
         })),
     }
 }

@@ -37,6 +37,7 @@ fn context(kind: RunKind) -> EventContext {
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
             remote_parent: true,
             replayed: false,
+            delivery: None,
         })),
     };
     let mut cx = EventContext::new(Arc::new(info));

@@ -1,0 +1,184 @@
+//! The thread that publishes.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::buffer::Buffer;
+use crate::broker::Broker;
+use crate::error::Error;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// There is something to publish, or to stop for.
+    work: Condvar,
+    /// There is room, or less to publish.
+    room: Condvar,
+    pub(crate) source: Arc<str>,
+}
+
+pub(crate) struct State {
+    pub(crate) buffer: Buffer,
+    /// Whether the last call to the broker was answered.
+    pub(crate) connected: bool,
+    pub(crate) last_error: Option<Error>,
+    pub(crate) errors: u64,
+    stop: bool,
+    flushing: usize,
+    ended: bool,
+}
+
+/// How it publishes.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
+    /// Maximum number of records of a batch.
+    pub(crate) batch: usize,
+    /// How long a record waits for others, at most.
+    pub(crate) linger: Duration,
+    /// How long a publisher counts as alive without a sign.
+    pub(crate) heartbeat: Duration,
+    /// The longest pause after an error.
+    pub(crate) back_off: Duration,
+}
+
+impl Shared {
+    pub(crate) fn new(buffer: Buffer, source: Arc<str>) -> Self {
+        let state = State {
+            buffer,
+            connected: true,
+            last_error: None,
+            errors: 0,
+            stop: false,
+            flushing: 0,
+            ended: false,
+        };
+        let (work, room) = (Condvar::new(), Condvar::new());
+        Self { state: Mutex::new(state), work, room, source }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that there is something to publish.
+    pub(crate) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Waits for `time` at most, until `done`.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        time: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let until = Instant::now() + time;
+        while !done(&state) && !state.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.room.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
+    /// Waits until all is published, for `deadline` at most. Returns the records that are left.
+    pub(crate) fn flush(&self, deadline: Duration) -> usize {
+        let mut state = self.state();
+        state.flushing += 1;
+        self.wake();
+        let mut state = self.wait(state, deadline, |state| state.buffer.is_empty());
+        state.flushing -= 1;
+        state.buffer.records()
+    }
+
+    /// Ends the thread when all is published, or at the first error from now on.
+    pub(crate) fn stop(&self) {
+        self.state().stop = true;
+        self.wake();
+    }
+}
+
+/// Publishes until it is stopped.
+pub(crate) fn publish(shared: &Shared, mut broker: Box<dyn Broker>, pace: &Pace) {
+    let mut beat_at = Instant::now();
+    let mut pause = Duration::ZERO;
+    loop {
+        if Instant::now() >= beat_at {
+            let beaten = broker.publisher_lives(&shared.source, pace.heartbeat);
+            beat_at = Instant::now() + pace.heartbeat / 4;
+            note(shared, &mut pause, pace, beaten);
+        }
+        let batch = match next(shared, pace, pause, beat_at) {
+            Next::Batch(partition, batch) => (partition, batch),
+            Next::Beat => continue,
+            Next::End => break,
+        };
+        let (partition, entries) = batch;
+        let sent = broker.append(partition, &entries);
+        if sent.is_ok() {
+            shared.state().buffer.landed(partition);
+        }
+        note(shared, &mut pause, pace, sent);
+        shared.room.notify_all();
+    }
+    shared.state().ended = true;
+    shared.room.notify_all();
+}
+
+enum Next {
+    Batch(u32, Vec<crate::Entry>),
+    Beat,
+    End,
+}
+
+/// Waits for what is to be done next.
+fn next(shared: &Shared, pace: &Pace, pause: Duration, beat_at: Instant) -> Next {
+    let mut state = shared.state();
+    // After an error there is a pause, which only the end cuts short.
+    let paused_until = Instant::now() + pause;
+    let mut lingered = false;
+    loop {
+        let now = Instant::now();
+        if state.stop && (state.buffer.is_empty() || !state.connected) {
+            return Next::End;
+        }
+        let empty = state.buffer.is_empty();
+        let hurry = state.stop || state.flushing > 0 || lingered;
+        let full = state.buffer.records() >= pace.batch;
+        if now >= paused_until
+            && !empty
+            && (hurry || full)
+            && let Some((partition, batch)) = state.buffer.batch(pace.batch)
+        {
+            return Next::Batch(partition, batch);
+        }
+        if now >= beat_at {
+            return Next::Beat;
+        }
+        let wait = match (now < paused_until, empty) {
+            (true, _) => paused_until - now,
+            (false, true) => beat_at - now,
+            (false, false) => pace.linger.min(beat_at - now),
+        };
+        let waited = shared.work.wait_timeout(state, wait.max(Duration::from_micros(50)));
+        let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        state = held;
+        lingered |= !empty && timeout.timed_out();
+    }
+}
+
+/// Notes the outcome of a call, and sets the pause after it.
+fn note(shared: &Shared, pause: &mut Duration, pace: &Pace, outcome: Result<(), Error>) {
+    let mut state = shared.state();
+    state.connected = outcome.is_ok();
+    *pause = match outcome {
+        Ok(()) => Duration::ZERO,
+        Err(error) => {
+            state.errors += 1;
+            state.last_error = Some(error);
+            (*pause * 2).clamp(Duration::from_millis(20), pace.back_off)
+        }
+    };
+}

@@ -1,0 +1,15 @@
+//! What users of the crate notice. The tests with a server start `redis-server`, if it is installed.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod another_broker;
+mod docs;
+mod errors;
+mod groups;
+mod scene;
+#[cfg(feature = "tls")]
+mod tls;
+mod traces;
