@@ -29,7 +29,7 @@ enum Command {
         #[arg(long)]
         events: u64,
     },
-    /// Serves answers of a number of chunks until standard input ends, for the paths of a chat.
+    /// Serves answers with this number of chunks until standard input ends, for the paths of a chat.
     #[command(hide = true)]
     Serve {
         #[arg(long)]
@@ -39,13 +39,13 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ReportArgs {
-    /// Takes about a minute, and skips instructions.
+    /// Measures for about a minute only, and does not count instructions.
     #[arg(long)]
     quick: bool,
-    /// Measures only the rows with this in their name, and what they are compared with.
+    /// Measures only the rows with NAME in their name, and the rows that they are compared with.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Fails with each line of the budget that is missed.
+    /// Fails if a line of the budget is missed.
     #[arg(long)]
     check: bool,
     /// Builds and runs benches/peers: the same work with other libraries.
@@ -57,7 +57,7 @@ struct ReportArgs {
     /// Measures LangChain, if python3 has langchain-core.
     #[arg(long)]
     with_langchain: bool,
-    /// The directory for report.json and the pictures. Default: beside this crate's sources.
+    /// The directory for report.json and the pictures. Default: `report`, beside this crate's sources.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
 }

@@ -45,8 +45,8 @@ struct Options {
     /// The model's name.
     #[arg(long, default_value = "gpt-4o-mini")]
     model: String,
-    /// The server's address, including the version [default: OPENAI_BASE_URL, or OpenAI's with
-    /// OPENAI_API_KEY set, or an embedded server].
+    /// The server's base URL, with the version, such as `/v1` [default: OPENAI_BASE_URL, or OpenAI's
+    /// if OPENAI_API_KEY is set, or an embedded server].
     #[arg(long)]
     base_url: Option<String>,
 }

@@ -117,7 +117,7 @@ pub enum OpenAiError {
     NoRoots,
 
     /// The operating system has no root certificate that can be read.
-    #[error("no root certificate of the system can be read: install them, or set SSL_CERT_FILE")]
+    #[error("no root certificate of the system can be read: install some, or set SSL_CERT_FILE")]
     #[non_exhaustive]
     NoSystemRoots {
         /// The last error of a file.
@@ -208,7 +208,7 @@ pub enum OpenAiError {
 
     /// The head of the response, or of the proxy's response, is longer than the limit.
     #[error(
-        "the head of the response is longer than {limit} bytes: `max_header_bytes` is the limit"
+        "the head of the response is longer than {limit} bytes: `max_header_bytes` sets the limit"
     )]
     #[non_exhaustive]
     HeaderTooLarge {
@@ -314,7 +314,9 @@ pub enum OpenAiError {
     NotUtf8,
 
     /// One event of the stream is longer than the limit.
-    #[error("an event of the stream is longer than {limit} bytes: `max_event_bytes` is the limit")]
+    #[error(
+        "an event of the stream is longer than {limit} bytes: `max_event_bytes` sets the limit"
+    )]
     #[non_exhaustive]
     EventTooLarge {
         /// The limit in bytes.

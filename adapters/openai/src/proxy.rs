@@ -46,7 +46,7 @@ impl ProxyChoice {
         };
         match (matcher.intercept(&server.uri("")?), self) {
             (Some(intercept), _) => Proxy::new(&intercept).map(Some),
-            (None, Self::Url(_)) => Err(invalid("not a URL of a proxy")),
+            (None, Self::Url(_)) => Err(invalid("it is not the URL of a proxy")),
             (None, _) => Ok(None),
         }
     }

@@ -22,13 +22,13 @@ use serde_json::{Value, json};
 /// As many slices as with `--quick`, but longer ones, and of rows that are created anew.
 const FULL: Pace = Pace { passes: 3, slices: 5, slice: Duration::from_millis(20) };
 
-/// The same work with other libraries, beside rappel.
+/// Compares rappel with other libraries that do the same work.
 #[derive(Debug, Parser)]
 struct Cli {
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Takes some seconds.
+    /// Measures for some seconds only.
     #[arg(long)]
     quick: bool,
 }

@@ -15,17 +15,17 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Counts allocations per event, and the bytes of idle things.
+/// Counts allocations per event, and the bytes that idle runs and handlers need.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Counts only what has this in its name.
+    /// Counts only the rows with NAME in their name.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Prints all counts as JSON, instead of the budget.
     #[arg(long)]
     json: bool,
-    /// Fails with each line of the budget that is missed, unless allocations.json has it and it is
-    /// no worse than recorded there.
+    /// Fails if a line of the budget is missed. A line in allocations.json may be missed, if it is no
+    /// worse than recorded there.
     #[arg(long)]
     check: bool,
     /// Writes the missed lines to allocations.json.

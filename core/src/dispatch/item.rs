@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::Current;
+use super::context::is_same;
+use super::{Current, Mailbox, RunNode};
 use crate::model::context::{EventContext, RecordedAt};
 use crate::model::emitter::Captured;
 use crate::model::event::{Event, EventKind, LlmNewToken};
@@ -146,6 +147,55 @@ impl LaneItem {
                 Event::LlmNewToken(token) => Some(token.clone()),
                 _ => None,
             },
+        }
+    }
+}
+
+/// An accepted event on its way into lanes.
+pub(crate) struct LaneEvent<'a> {
+    pub(crate) node: &'a Arc<RunNode>,
+    pub(crate) event: &'a Event,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) time: Option<Duration>,
+    pub(crate) recorded: &'a Option<Arc<RecordedAt>>,
+    pub(crate) captured: &'a Captured,
+    /// Where the emitter is.
+    pub(crate) emitter: &'a Current,
+    pub(crate) mailbox: &'a Arc<Mailbox>,
+    /// Whether the emitter is inside a handler's call. Then it waits for no lane.
+    pub(crate) in_call: bool,
+    /// The event as the lanes share it.
+    pub(crate) shared: Option<Arc<Envelope>>,
+}
+
+impl LaneEvent<'_> {
+    /// Makes what lanes share of the event, unless it is a token that they keep by value.
+    #[inline]
+    pub(crate) fn share(&mut self) {
+        let same_place = is_same(self.emitter, &self.mailbox.emitter);
+        if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
+            if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
+                return;
+            }
+        }
+        self.shared = Some(Arc::new(Envelope {
+            event: self.event.clone(),
+            kind: self.node.info.kind(),
+            sequence: self.sequence,
+            time: self.time,
+            recorded: self.recorded.clone(),
+            captured: self.captured.clone(),
+            emitter: (!same_place).then(|| self.emitter.clone()),
+        }));
+    }
+
+    pub(super) fn item(&self) -> LaneItem {
+        match (&self.shared, self.event) {
+            (None, Event::LlmNewToken(token)) => {
+                LaneItem::Token { token: token.token.clone(), sequence: self.sequence }
+            }
+            (None, _) => unreachable!("`share` has been called"),
+            (Some(envelope), _) => LaneItem::Shared(envelope.clone()),
         }
     }
 }

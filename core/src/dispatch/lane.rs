@@ -11,12 +11,10 @@ use core::time::Duration;
 use super::item::part_of;
 use super::meta::count;
 use super::watch::{Running, micros};
-use super::{Current, Envelope, HandlerMeta, LaneItem, LaneSeat, RunNode, Workers};
+use super::{Current, HandlerMeta, LaneEvent, LaneItem, LaneSeat, RunNode, Workers};
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
-use crate::model::context::RecordedAt;
-use crate::model::emitter::Captured;
 use crate::model::error::{FailureCause, HandlerFailure};
-use crate::model::event::{Event, EventKind};
+use crate::model::event::EventKind;
 use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
 use crate::runtime::Runtime;
 use crate::util::{Mutex, WaitGuard, catch_unwind, drop_quietly};
@@ -102,55 +100,6 @@ enum Pushed {
     Task(usize),
     /// One of the others, the result of the push, and whether a watch has to be spawned.
     Rare(Box<(Pushed, Push<LaneItem, WaitGuard>, bool)>),
-}
-
-/// An accepted event on its way into lanes.
-pub(crate) struct LaneEvent<'a> {
-    pub(crate) node: &'a Arc<RunNode>,
-    pub(crate) event: &'a Event,
-    pub(crate) sequence: Option<u64>,
-    pub(crate) time: Option<Duration>,
-    pub(crate) recorded: &'a Option<Arc<RecordedAt>>,
-    pub(crate) captured: &'a Captured,
-    /// Where the emitter is.
-    pub(crate) emitter: &'a Current,
-    pub(crate) mailbox: &'a Arc<Mailbox>,
-    /// Whether the emitter is inside a handler's call. Then it waits for no lane.
-    pub(crate) in_call: bool,
-    /// The event as the lanes share it.
-    pub(crate) shared: Option<Arc<Envelope>>,
-}
-
-impl LaneEvent<'_> {
-    /// Makes what lanes share of the event, unless it is a token that they keep by value.
-    #[inline]
-    pub(crate) fn share(&mut self) {
-        let same_place = super::context::is_same(self.emitter, &self.mailbox.emitter);
-        if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
-            if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
-                return;
-            }
-        }
-        self.shared = Some(Arc::new(Envelope {
-            event: self.event.clone(),
-            kind: self.node.info.kind(),
-            sequence: self.sequence,
-            time: self.time,
-            recorded: self.recorded.clone(),
-            captured: self.captured.clone(),
-            emitter: (!same_place).then(|| self.emitter.clone()),
-        }));
-    }
-
-    fn item(&self) -> LaneItem {
-        match (&self.shared, self.event) {
-            (None, Event::LlmNewToken(token)) => {
-                LaneItem::Token { token: token.token.clone(), sequence: self.sequence }
-            }
-            (None, _) => unreachable!("`share` has been called"),
-            (Some(envelope), _) => LaneItem::Shared(envelope.clone()),
-        }
-    }
 }
 
 impl Lane {

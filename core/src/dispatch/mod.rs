@@ -25,8 +25,8 @@ pub(crate) use context::{
     is_here, is_in_call, is_too_deep, tick,
 };
 pub(crate) use inline::InlineSlot;
-pub(crate) use item::{Envelope, LaneItem};
-pub(crate) use lane::{Lane, LaneEvent, LaneStep, Mailbox};
+pub(crate) use item::{Envelope, LaneEvent, LaneItem};
+pub(crate) use lane::{Lane, LaneStep, Mailbox};
 pub(crate) use meta::{Answer, HandlerMeta, count, interest_changes};
 pub(crate) use registered::{Registered, Target};
 pub(crate) use report::Reporter;

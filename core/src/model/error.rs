@@ -134,7 +134,9 @@ impl fmt::Display for FailureCause {
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
             Self::Busy => f.write_str("not called: a call that timed out has not returned yet"),
-            Self::RuntimeGone => f.write_str("not called: the runtime was shut down before"),
+            Self::RuntimeGone => {
+                f.write_str("not called: the runtime was shut down before the call")
+            }
         }
     }
 }

@@ -20,21 +20,21 @@ const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Parser)]
 struct Args {
-    /// The server's address, including the version.
+    /// The server's base URL, with the version, such as `/v1`.
     #[arg(long)]
     base_url: String,
-    /// The behaviour of the server.
+    /// How the server behaves.
     #[arg(long)]
     expect: Expect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Expect {
-    /// It answers.
+    /// The server answers.
     Whole,
     /// Its streams break off.
     Disconnect,
-    /// Its streams are complete, but the answer is not.
+    /// Its streams end properly, but the answer in them is incomplete.
     Truncate,
     /// Its streams stall.
     Stall,
@@ -44,7 +44,7 @@ enum Expect {
     Closed,
     /// It answers with status 429.
     Limited,
-    /// Its answer is not JSON, and it does not stream.
+    /// It answers without a stream, and the answer is not JSON.
     Garbage,
 }
 

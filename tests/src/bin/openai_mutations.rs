@@ -15,7 +15,7 @@ struct Options {
     /// The number of inputs.
     #[arg(long, default_value_t = 20_000)]
     inputs: u64,
-    /// The seed that the inputs are drawn from.
+    /// The seed of the random inputs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The number of the first input.

@@ -19,10 +19,10 @@ use tokio::runtime::Builder;
 /// Replays a callback program from standard input.
 #[derive(Parser)]
 struct Options {
-    /// The runtime to replay it on.
+    /// The runtime to replay the program on.
     #[arg(long)]
     runtime: Runtime,
-    /// Print what LangChain's event stream says of each step, instead of the handlers' log.
+    /// Prints the events of LangChain's event stream for each step, instead of the handlers' log.
     #[arg(long)]
     events: bool,
 }

@@ -208,7 +208,7 @@ pub struct JsonLinesError {
 fn what(lost: usize, path: Option<&Path>) -> String {
     let path = path.map_or_else(String::new, |path| format!(" to {}", path.display()));
     match lost {
-        0 => format!("all records were written{path}, and then something failed"),
+        0 => format!("all records were written{path}, but a later step failed"),
         lost => format!("{lost} records were not written{path}"),
     }
 }

@@ -30,7 +30,7 @@ pub enum PatternError {
     },
     /// A match may have any length. So it cannot be said how much of a stream has to be held back.
     #[error(
-        "a match of `{pattern}` may have any length: replace `+` and `*` by a limit, as `{{1,64}}`"
+        "matches of `{pattern}` have no maximum length: replace `+` and `*` with a limit, as `{{1,64}}`"
     )]
     Unbounded {
         /// The pattern.
@@ -43,7 +43,7 @@ pub enum PatternError {
         pattern: String,
     },
     /// It looks at the text around a match, which is not there in a stream.
-    #[error("the pattern `{pattern}` looks around a match: remove `^`, `$` and `\\b`")]
+    #[error("the pattern `{pattern}` checks the text around a match: remove `^`, `$` and `\\b`")]
     LooksAround {
         /// The pattern.
         pattern: String,

@@ -54,7 +54,7 @@ fn message(
         return Err("is a tool's answer, and names no call");
     }
     if message.extra.keys().any(|name| wire::Message::reserves(name)) {
-        return Err("has an extra field that is one of its own");
+        return Err("has an extra field with the name of a regular field");
     }
     let calls_only = !message.tool_calls.is_empty() && says_nothing(&message.content);
     Ok(wire::Message {
@@ -96,7 +96,7 @@ fn role(role: Role) -> Result<&'static str, &'static str> {
         Role::Human => Ok("user"),
         Role::Ai => Ok("assistant"),
         Role::Tool => Ok("tool"),
-        _ => Err("is of a role that is not known here"),
+        _ => Err("has a role that this crate does not support"),
     }
 }
 
@@ -106,7 +106,7 @@ fn content(content: &Content) -> Result<wire::Content<'_>, &'static str> {
         Content::Parts(parts) => {
             Ok(wire::Content::Parts(parts.iter().map(part).collect::<Result<_, _>>()?))
         }
-        _ => Err("has content that is not known here"),
+        _ => Err("has content that this crate does not support"),
     }
 }
 
@@ -116,13 +116,13 @@ fn part(part: &ContentPart) -> Result<wire::Part<'_>, &'static str> {
         ContentPart::ImageUrl { url, detail, .. } => Ok(wire::Part::ImageUrl {
             image_url: wire::ImageUrl { url: Cow::Borrowed(url), detail: detail.as_deref() },
         }),
-        _ => Err("has a part that is not known here"),
+        _ => Err("has a part that this crate does not support"),
     }
 }
 
 fn tool_call(call: &ToolCall) -> Result<wire::ToolCall<'_>, &'static str> {
     if call.extra.keys().any(|name| wire::ToolCall::reserves(name)) {
-        return Err("has a tool call with an extra field that is one of its own");
+        return Err("has a tool call with an extra field that has the name of a regular field");
     }
     Ok(wire::ToolCall {
         id: call.id.as_deref(),

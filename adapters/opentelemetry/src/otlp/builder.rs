@@ -332,9 +332,9 @@ pub enum BuildError {
         error: std::io::Error,
     },
     /// There is no certificate in the PEM text.
-    #[error("there is no certificate that can be read: write PEM")]
+    #[error("no certificate can be read: use the PEM format")]
     Certificates,
     /// The client's key cannot be read.
-    #[error("the client's key cannot be read: write PEM, without a password")]
+    #[error("the client's key cannot be read: use the PEM format, without a password")]
     Key,
 }

@@ -57,10 +57,10 @@ struct Options {
     /// Number of tokens of each run.
     #[arg(long, default_value_t = 1000)]
     tokens: usize,
-    /// Soaks instead: aborts, time-outs, panics, nested emits and shutdowns.
+    /// Runs the soak test instead: aborts, time-outs, panics, nested emits and shutdowns.
     #[arg(long)]
     soak: bool,
-    /// The minutes of the soak, for all runtimes together.
+    /// The duration of the soak in minutes, for all runtimes together.
     #[arg(long, default_value_t = 1.0, requires = "soak")]
     minutes: f64,
     /// The seed of the soak's random choices. Default: a new one.
@@ -77,7 +77,7 @@ enum Runtime {
     TokioCurrentThread,
     AsyncStd,
     Smol,
-    /// Each of the others, in its own process.
+    /// Each of the other runtimes, in its own process.
     All,
 }
 
