@@ -63,6 +63,7 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
+    #[inline]
     pub(super) fn queue(&mut self) -> &mut Queue {
         self.queue.get_or_insert_with(|| Box::new(LaneQueue::new(self.limits)))
     }
@@ -85,6 +86,7 @@ pub(crate) struct LaneOptions {
 }
 
 /// An event's way into one lane.
+#[derive(Default)]
 pub(crate) struct LaneStep {
     /// When the emitter stops waiting: `u64::MAX` is never.
     due: u64,
@@ -92,7 +94,9 @@ pub(crate) struct LaneStep {
 }
 
 /// What is left to do after an event was queued.
+#[derive(Default)]
 enum Pushed {
+    #[default]
     Nothing,
     /// Have a worker serve the lane.
     Serve,
@@ -159,12 +163,11 @@ impl Lane {
 
     /// Finds out when the emitter of an event stops waiting. Called before [`push`](Self::push),
     /// because the clock is user code.
-    pub(crate) fn prepare(&self, in_call: bool) -> LaneStep {
-        let due = match (self.mode, self.timeout) {
+    pub(crate) fn prepare(&self, step: &mut LaneStep, in_call: bool) {
+        step.due = match (self.mode, self.timeout) {
             (Mode::Awaited, Some(after)) if !in_call => self.now().saturating_add(micros(after)),
             _ => u64::MAX,
         };
-        LaneStep { due, pushed: Pushed::Nothing }
     }
 
     /// Queues an event. `seat` is the run's seat in this lane. What the emitter has to wait for
@@ -230,8 +233,8 @@ impl Lane {
     }
 
     /// Does what is left of a push: wakes a server, counts what was lost, and drops it.
-    pub(crate) fn settle(self: &Arc<Self>, step: LaneStep, event: &LaneEvent<'_>) {
-        let mut pushed = step.pushed;
+    pub(crate) fn settle(self: &Arc<Self>, step: &mut LaneStep, event: &LaneEvent<'_>) {
+        let mut pushed = core::mem::take(&mut step.pushed);
         let mut rare = None;
         if let Pushed::Rare(work) = pushed {
             let (first, push, watch) = *work;
@@ -311,10 +314,15 @@ impl Lane {
     }
 
     /// Drops what the lane has let go of, outside its lock.
+    #[inline]
     pub(super) fn let_go(released: &mut LaneReleased) {
-        // A place in a mailbox may be the last to hold a user's value.
-        released.runs.drain(..).for_each(drop_quietly);
-        released.holds.drain(..).for_each(drop);
+        if !released.runs.is_empty() {
+            // A place in a mailbox may be the last to hold a user's value.
+            released.runs.drain(..).for_each(drop_quietly);
+        }
+        if !released.holds.is_empty() {
+            released.holds.drain(..).for_each(drop);
+        }
     }
 
     /// No server will come: all that waits, or all of one trace, is reported as not called.

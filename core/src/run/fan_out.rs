@@ -34,8 +34,9 @@ pub(crate) struct FanOut {
     last: bool,
     tally: Tally,
     pub(super) seats: Seats,
-    /// The event's way into each lane. Empty between events.
-    steps: Vec<LaneStep>,
+    /// The event's way into each lane, in the order of [`Setup::lanes`](super::setup::Setup::lanes).
+    /// Empty before the first event.
+    steps: Box<[LaneStep]>,
     /// Where the emitter is.
     emitter: Current,
     /// Whether the emitter is inside a handler's call.
@@ -72,7 +73,7 @@ impl FanOut {
             last: false,
             tally: Tally::new(run.setup.handler_count()),
             seats,
-            steps: Vec::new(),
+            steps: Box::default(),
             emitter: None,
             in_call: false,
             progress: Progress::Idle,
@@ -171,12 +172,18 @@ impl FanOut {
             shared: None,
         };
         lane_event.share();
-        steps.reserve_exact(setup.lanes.len());
-        steps.extend(setup.each_lane().map(|lane| lane.prepare(*in_call)));
+        if steps.is_empty() {
+            *steps = setup.lanes.iter().map(|_| LaneStep::default()).collect();
+        }
+        for (number, step) in setup.lanes.iter().zip(steps.iter_mut()) {
+            if let Some(lane) = setup.lane(*number) {
+                lane.prepare(step, *in_call);
+            }
+        }
         let mut push = || {
             let seats = seats.iter_mut().zip(steps.iter_mut());
-            for (lane, (seat, step)) in setup.each_lane().zip(seats) {
-                if lane.wants(kind) {
+            for (number, (seat, step)) in setup.lanes.iter().zip(seats) {
+                if let Some(lane) = setup.lane(*number).filter(|lane| lane.wants(kind)) {
                     lane.push(seat, step, &lane_event);
                 }
             }
@@ -187,8 +194,9 @@ impl FanOut {
             0 | 1 => push(),
             _ => node.trace.order.with(|()| push()),
         }
-        let seats = seats.iter_mut().zip(steps.drain(..));
-        for (lane, (seat, step)) in setup.each_lane().zip(seats) {
+        let seats = seats.iter_mut().zip(steps.iter_mut());
+        for (number, (seat, step)) in setup.lanes.iter().zip(seats) {
+            let Some(lane) = setup.lane(*number) else { continue };
             lane.settle(step, &lane_event);
             if *last {
                 lane.end_unwanted(seat, node, *in_call);

@@ -38,8 +38,10 @@ impl Seats {
 
     /// No more events will come.
     pub(super) fn leave(&mut self, setup: &Setup) {
-        for (lane, seat) in setup.each_lane().zip(&mut self.lanes) {
-            lane.leave(seat, None);
+        for (number, seat) in setup.lanes.iter().zip(&mut self.lanes) {
+            if let Some(lane) = setup.lane(*number) {
+                lane.leave(seat, None);
+            }
         }
     }
 }

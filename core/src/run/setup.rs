@@ -105,11 +105,10 @@ impl Setup {
         self.handlers.get(number).map(|handler| &handler.item)
     }
 
-    /// The lanes of the handlers that have one, in the order of [`lanes`](Self::lanes).
+    /// The lane of a handler.
     #[inline]
-    pub(crate) fn each_lane(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        let of = |number: &usize| self.handler(*number).and_then(|handler| handler.lane());
-        self.lanes.iter().filter_map(of)
+    pub(crate) fn lane(&self, number: usize) -> Option<&Arc<Lane>> {
+        self.handler(number).and_then(|handler| handler.lane())
     }
 
     pub(crate) fn handler_count(&self) -> usize {
