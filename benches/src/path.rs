@@ -1,5 +1,5 @@
 //! Single paths whose instructions callgrind counts. Most take as many events as asked for, and have
-//! nothing else that grows with that number. The paths of [`Many`] have as many runs or handlers.
+//! nothing else that grows with that number. The paths named `many-…` have as many runs or handlers.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
