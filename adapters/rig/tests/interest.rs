@@ -23,8 +23,8 @@ impl CallbackHandler for Tools {
 
 #[tokio::test]
 async fn rig_is_asked_only_for_what_a_handler_wants() {
-    let nobody = RigHook::new(&CallbackManager::new(Tokio::current()));
-    assert!(!nobody.observes(StepEventKind::RunStart));
+    let hook = RigHook::new(&CallbackManager::new(Tokio::current()));
+    assert!(!hook.observes(StepEventKind::RunStart));
     let tools = RigHook::new(&CallbackManager::new(Tokio::current()).with_handler(Tools));
     assert!(tools.observes(StepEventKind::RunStart));
     assert!(tools.observes(StepEventKind::ToolDispatch));
@@ -40,10 +40,10 @@ async fn rig_is_asked_only_for_what_a_handler_wants() {
 
 #[tokio::test]
 async fn the_handlers_of_the_scope_count_too() {
-    let nobody = RigHook::new(&CallbackManager::new(Tokio::current()));
+    let hook = RigHook::new(&CallbackManager::new(Tokio::current()));
     let listener = handler_fn(|_: &Event, _: &EventContext| -> HandlerResult { Ok(()) });
     let scope = CallbackManager::new(Tokio::current()).with_handler(listener);
-    let observes = async { nobody.observes(StepEventKind::TextDelta) };
+    let observes = async { hook.observes(StepEventKind::TextDelta) };
     assert!(observes.in_scope(&scope).await);
-    assert!(!nobody.observes(StepEventKind::TextDelta));
+    assert!(!hook.observes(StepEventKind::TextDelta));
 }

@@ -290,22 +290,28 @@ impl Lane {
 
     /// Keeps `guard` until all events that are queued or being handled now are handled.
     pub(crate) fn flush(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue().flush(guard));
+        let done = self.state.with(|state| match &mut state.queue {
+            Some(queue) => queue.flush(guard),
+            None => Some(guard),
+        });
         drop(done);
     }
 
     /// Keeps `guard` until nothing is queued and no call is out.
     pub(crate) fn drain(&self, guard: WaitGuard) {
-        let done = self.state.with(|state| state.queue().drain(guard));
+        let done = self.state.with(|state| match &mut state.queue {
+            Some(queue) => queue.drain(guard),
+            None => Some(guard),
+        });
         drop(done);
     }
 
     pub(crate) fn open_runs(&self) -> usize {
-        self.state.with(|state| state.queue().open_runs())
+        self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_runs()))
     }
 
     pub(crate) fn open_events(&self) -> usize {
-        self.state.with(|state| state.queue().open_events())
+        self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_events()))
     }
 
     /// The timer's time in microseconds. A lane without a time-out has no need of it.

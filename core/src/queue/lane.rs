@@ -68,7 +68,7 @@ struct Seat<S, H> {
 
 impl<S, H> Seat<S, H> {
     /// The emitter that waits for room, if there is room.
-    fn has_room(&mut self, capacity: u32) -> Option<H> {
+    fn waiter_for_room(&mut self, capacity: u32) -> Option<H> {
         if self.waits_for_room && self.load <= capacity {
             self.waits_for_room = false;
             return self.waiter.take();
@@ -252,7 +252,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             let counted = item.part().counts() && !first;
             if item.part().counts() && first {
                 run.load -= 1;
-                released.extend(run.has_room(self.limits.capacity));
+                released.extend(run.waiter_for_room(self.limits.capacity));
             }
             taken.push(Taken {
                 seat,
@@ -284,7 +284,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             let Some(run) = self.seats.get_mut(seat) else { continue };
             run.load -= u32::from(counted);
             run.open -= 1;
-            released.holds.extend(run.has_room(self.limits.capacity));
+            released.holds.extend(run.waiter_for_room(self.limits.capacity));
             self.remove_if_done(seat, released);
         }
     }

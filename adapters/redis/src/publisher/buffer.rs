@@ -35,7 +35,7 @@ struct Trace {
     refused: bool,
 }
 
-/// What became of records.
+/// Counts of records, by what was done with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct BufferCounts {
     pub(crate) accepted: u64,

@@ -158,7 +158,7 @@ impl Books {
         self.highest = self.highest.max(id);
     }
 
-    /// Whether what comes of a trace goes to the dead letters.
+    /// Whether further records of a trace go to the dead letters.
     pub(crate) fn is_dead(&self, root: RunId) -> bool {
         self.done.get(&root).is_some_and(|known| known.done.how == Ending::Dead)
     }

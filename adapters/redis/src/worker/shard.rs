@@ -38,7 +38,7 @@ pub(crate) trait Calls {
     fn forget(&mut self, root: RunId);
 }
 
-/// What became of the items of a trace.
+/// The result of handing items of a trace to the handlers.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// They are handled, apart from these.

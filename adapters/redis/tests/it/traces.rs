@@ -176,8 +176,11 @@ fn a_background_handler_that_hangs_holds_acknowledgements_up_once() {
     callbacks.shutdown(SECOND).wait().unwrap();
 }
 
+/// Keys of streams, each with the fields of an entry.
+type Entries = Vec<(String, Vec<(String, String)>)>;
+
 /// The entries that a publisher makes of one trace, without their ids.
-fn entries(server: &Server) -> Vec<(String, Vec<(String, String)>)> {
+fn entries(server: &Server) -> Entries {
     let mut connection = server.connection();
     let mut all = Vec::new();
     for partition in 0..4 {
@@ -192,6 +195,17 @@ fn entries(server: &Server) -> Vec<(String, Vec<(String, String)>)> {
     all
 }
 
+/// The entries of a trace with two tokens, after they were removed from the server.
+fn taken_out(server: &Server) -> (redis::Connection, Entries) {
+    let callbacks = publisher(&server.url());
+    play(&callbacks, 2);
+    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    let records = entries(server);
+    let mut connection = server.connection();
+    redis::cmd("DEL").arg(&records[0].0).query::<i64>(&mut connection).unwrap();
+    (connection, records)
+}
+
 fn add(connection: &mut redis::Connection, key: &str, fields: &[(String, String)]) {
     let mut add = redis::cmd("XADD");
     add.arg(key).arg("*");
@@ -204,12 +218,7 @@ fn add(connection: &mut redis::Connection, key: &str, fields: &[(String, String)
 #[test]
 fn a_record_that_cannot_be_read_goes_to_the_dead_letters_and_its_trace_is_incomplete() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 2);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
-    let mut records = entries(&server);
-    let mut connection = server.connection();
-    redis::cmd("DEL").arg(&records[0].0).query::<i64>(&mut connection).unwrap();
+    let (mut connection, mut records) = taken_out(&server);
     for (_, value) in records[3].1.iter_mut().filter(|(name, _)| name == "record") {
         value.truncate(20);
     }
@@ -231,12 +240,7 @@ fn a_record_that_cannot_be_read_goes_to_the_dead_letters_and_its_trace_is_incomp
 #[test]
 fn a_batch_that_comes_twice_is_handled_once() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 2);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
-    let records = entries(&server);
-    let mut connection = server.connection();
-    redis::cmd("DEL").arg(&records[0].0).query::<i64>(&mut connection).unwrap();
+    let (mut connection, records) = taken_out(&server);
     let log = Log::default();
     let running = start(worker(&server.url()), with(&log));
     for part in [&records[..4], &records[1..4], &records[..4], &records[4..], &records[..]] {
@@ -253,12 +257,7 @@ fn a_batch_that_comes_twice_is_handled_once() {
 #[test]
 fn a_trace_whose_publisher_is_gone_is_closed_and_never_opened_again() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 2);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
-    let mut records = entries(&server);
-    let mut connection = server.connection();
-    redis::cmd("DEL").arg(&records[0].0).query::<i64>(&mut connection).unwrap();
+    let (mut connection, mut records) = taken_out(&server);
     // Another publisher, which gives no sign.
     let source = records[0].1.iter().find(|(name, _)| name == "source").unwrap().1.clone();
     for (_, value) in records.iter_mut().flat_map(|(_, fields)| fields) {

@@ -127,7 +127,7 @@ impl ServerHandler for Server {
                 let _ = self.0.send(Seen::Hangs);
                 context.ct.cancelled().await;
                 let _ = self.0.send(Seen::Cancelled);
-                text("nobody reads this")
+                text("unread")
             }
             name => return Err(ErrorData::invalid_params(format!("no tool {name}"), None)),
         };

@@ -249,8 +249,8 @@ on_every_runtime! {
         stage.assert_no_panics().await;
     }
 
-    /// What waits for the close of a run has a waker that panics. The run's parent, which closes
-    /// it, ends all the same.
+    /// A task waits until a run is closed, and its waker panics. The run's parent closes the run,
+    /// and its own end is delivered.
     async fn a_waker_that_panics_does_not_keep_a_run_from_being_closed(rt) {
         let (stage, log) = (Stage::new(&rt), Log::new());
         let callbacks = stage.callbacks().with_async_handler(asynchronous(log.clone()));
