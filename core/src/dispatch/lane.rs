@@ -15,7 +15,7 @@ use super::{Current, HandlerMeta, LaneEvent, LaneItem, LaneSeat, RunNode, Worker
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
 use crate::model::error::{FailureCause, HandlerFailure};
 use crate::model::event::EventKind;
-use crate::queue::{Abandoned, Item, LaneQueue, Limits, Part, Push, Released};
+use crate::queue::{Abandoned, Batch, Item, LaneQueue, Limits, Lost, Part, Push, Rare, Released};
 use crate::runtime::Runtime;
 use crate::util::{Mutex, WaitGuard, catch_unwind, drop_quietly};
 
@@ -29,6 +29,7 @@ pub(crate) struct Mailbox {
 }
 
 pub(crate) type Queue = LaneQueue<LaneItem, Arc<Mailbox>, WaitGuard>;
+pub(super) type LaneBatch = Batch<LaneItem, Arc<Mailbox>, WaitGuard>;
 pub(super) type LaneReleased = Released<Arc<Mailbox>, WaitGuard>;
 
 pub(crate) struct Lane {
@@ -91,6 +92,9 @@ pub(crate) struct LaneStep {
     /// When the emitter stops waiting: `u64::MAX` is never.
     due: u64,
     pushed: Pushed,
+    rare: Option<Box<Rare<LaneItem, WaitGuard>>>,
+    /// Whether a watch has to be spawned.
+    watch: bool,
 }
 
 /// What is left to do after an event was queued.
@@ -102,8 +106,6 @@ enum Pushed {
     Serve,
     /// Spawn a task that serves a trace.
     Task(usize),
-    /// One of the others, the result of the push, and whether a watch has to be spawned.
-    Rare(Box<(Pushed, Push<LaneItem, WaitGuard>, bool)>),
 }
 
 impl Lane {
@@ -163,6 +165,7 @@ impl Lane {
 
     /// Finds out when the emitter of an event stops waiting. Called before [`push`](Self::push),
     /// because the clock is user code.
+    #[inline]
     pub(crate) fn prepare(&self, step: &mut LaneStep, in_call: bool) {
         step.due = match (self.mode, self.timeout) {
             (Mode::Awaited, Some(after)) if !in_call => self.now().saturating_add(micros(after)),
@@ -210,66 +213,55 @@ impl Lane {
                 *seat = LaneSeat::default();
             }
             let wait = may_wait.then_some(|| node.answer());
-            let push = state.queue().push(key, item, (answer, due), wait);
-            let mut work = Pushed::Nothing;
-            if let Push::Queued { ready: Some(trace), .. } = &push {
-                work = Pushed::Task(*trace);
-                if let Server::Workers(_) = self.server {
-                    state.queue().schedule(*trace);
+            let Push { ready, rare } = state.queue().push(key, (item, part), (answer, due), wait);
+            step.rare = rare;
+            step.watch = due != u64::MAX && !core::mem::replace(&mut state.watched, true);
+            match (ready, &self.server) {
+                (None, _) => Pushed::Nothing,
+                (Some(trace), Server::Tasks(_)) => Pushed::Task(trace),
+                (Some(trace), Server::Workers(_)) => {
+                    state.queue().schedule(trace);
                     let served = core::mem::replace(&mut state.served, true);
-                    work = if served { Pushed::Nothing } else { Pushed::Serve };
+                    if served { Pushed::Nothing } else { Pushed::Serve }
                 }
-            }
-            let watch = due != u64::MAX && !core::mem::replace(&mut state.watched, true);
-            match push {
-                Push::Queued { evicted: None, coalesced: false, released, .. }
-                    if !watch && released.is_empty() =>
-                {
-                    work
-                }
-                push => Pushed::Rare(Box::new((work, push, watch))),
             }
         });
     }
 
     /// Does what is left of a push: wakes a server, counts what was lost, and drops it.
+    #[inline]
     pub(crate) fn settle(self: &Arc<Self>, step: &mut LaneStep, event: &LaneEvent<'_>) {
-        let mut pushed = core::mem::take(&mut step.pushed);
-        let mut rare = None;
-        if let Pushed::Rare(work) = pushed {
-            let (first, push, watch) = *work;
-            pushed = first;
-            rare = Some((push, watch));
-        }
-        match (&self.server, pushed) {
+        match (&self.server, core::mem::take(&mut step.pushed)) {
             (Server::Workers(workers), Pushed::Serve) => workers.serve(self.clone()),
             (Server::Tasks(_), Pushed::Task(trace)) => self.spawn_server(trace),
             _ => {}
         }
-        let Some((push, watch)) = rare else { return };
-        if watch {
+        if core::mem::take(&mut step.watch) {
             self.spawn_watch();
         }
-        match push {
-            Push::Queued { evicted, coalesced, released, .. } => {
-                count(&self.meta.counters.dropped, usize::from(evicted.is_some()));
-                count(&self.meta.counters.coalesced, usize::from(coalesced));
-                drop_quietly(evicted);
-                drop(released);
-            }
-            Push::Lost { item, answer, stuck } => {
-                count(&self.meta.counters.dropped, 1);
-                if stuck && self.meta.raise_error {
-                    // A gate that cannot be asked stops the run.
-                    let (name, kind) = (self.meta.name.clone(), event.event.kind());
-                    let id = event.node.info.id();
-                    let failure = HandlerFailure::new(name, kind, id, FailureCause::Busy);
-                    self.meta.inform(failure, event.node);
-                }
-                drop_quietly(item);
-                drop(answer);
-            }
+        if let Some(rare) = step.rare.take() {
+            self.settle_rare(*rare, event);
         }
+    }
+
+    #[cold]
+    fn settle_rare(&self, rare: Rare<LaneItem, WaitGuard>, event: &LaneEvent<'_>) {
+        let Rare { evicted, coalesced, released, lost } = rare;
+        count(&self.meta.counters.dropped, usize::from(evicted.is_some()));
+        count(&self.meta.counters.coalesced, usize::from(coalesced));
+        drop_quietly(evicted);
+        drop(released);
+        let Some(Lost { item, answer, stuck }) = lost else { return };
+        count(&self.meta.counters.dropped, 1);
+        if stuck && self.meta.raise_error {
+            // A gate that cannot be asked stops the run.
+            let (name, kind) = (self.meta.name.clone(), event.event.kind());
+            let id = event.node.info.id();
+            let failure = HandlerFailure::new(name, kind, id, FailureCause::Busy);
+            self.meta.inform(failure, event.node);
+        }
+        drop_quietly(item);
+        drop(answer);
     }
 
     /// No more events of the run will come. `hold` is kept until those that have come are handled.

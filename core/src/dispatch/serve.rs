@@ -7,29 +7,29 @@ use core::time::Duration;
 
 use super::ask::{Asked, Timeout, ask_async};
 use super::context::{FrameKind, Place, Scoped, Swapped};
-use super::lane::{BoxSyncHandler, Lane, LaneReleased, LaneState, Mailbox, Queue, Server};
+use super::lane::{BoxSyncHandler, Lane, LaneBatch, LaneReleased, LaneState, Mailbox, Server};
 use super::meta::count;
 use super::watch::{Running, micros};
 use super::workers::{Budget, Serve};
 use super::{Answer, Call, Current, LaneItem};
 use crate::handler::{CallbackHandler, ErasedAsyncHandler, Mode};
 use crate::model::context::{EventContext, Losses};
-use crate::queue::{Item, Taken, Ticket};
+use crate::queue::{Item, Taken};
 use crate::util::{WaitGuard, catch_unwind, drop_quietly, yield_now};
 
-type LaneTaken = Taken<LaneItem, Arc<Mailbox>, WaitGuard>;
+type LaneTaken<'a> = Taken<'a, LaneItem, Arc<Mailbox>, WaitGuard>;
 
 /// Where a worker calls a handler, for one event after the other of a run.
 pub(crate) struct Seated {
     mailbox: Arc<Mailbox>,
-    place: Arc<Place>,
+    place: Current,
     cx: EventContext,
 }
 
 impl Seated {
     fn new(mailbox: Arc<Mailbox>, item: &LaneItem) -> Self {
         let emitter = item.emitter().unwrap_or(&mailbox.emitter);
-        let place = Place::in_call(emitter, &mailbox.node, FrameKind::Worker);
+        let place = Some(Place::in_call(emitter, &mailbox.node, FrameKind::Worker));
         let cx = EventContext::new(mailbox.node.info.clone());
         Self { mailbox, place, cx }
     }
@@ -37,18 +37,20 @@ impl Seated {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        self.place.end_call();
+        if let Some(place) = &self.place {
+            place.end_call();
+        }
     }
 }
 
 /// How many calls a task makes before it yields.
 const CALLS_PER_POLL: usize = 64;
 
-fn losses(taken: &LaneTaken) -> Losses {
+fn losses(taken: &LaneTaken<'_>) -> Losses {
     Losses {
-        dropped: taken.dropped as usize,
+        dropped: taken.entry.dropped as usize,
         refused_runs: taken.refused,
-        coalesced: taken.pieces as usize - 1,
+        coalesced: taken.entry.pieces as usize - 1,
     }
 }
 
@@ -56,18 +58,22 @@ fn losses(taken: &LaneTaken) -> Losses {
 struct Checkout<'a> {
     lane: &'a Lane,
     handler: Option<BoxSyncHandler>,
-    tickets: Vec<Ticket>,
+    batch: LaneBatch,
 }
 
 impl Drop for Checkout<'_> {
     fn drop(&mut self) {
         // Only if something panicked that is not the handler: else it is back already.
         let Some(handler) = self.handler.take() else { return };
+        while let Some(Taken { shared, item, entry, .. }) = self.batch.next() {
+            drop_quietly((shared, item));
+            drop(entry.answer.take());
+        }
         let mut released = LaneReleased::default();
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
-            state.queue().finish(&mut self.tickets, &mut released);
+            state.queue().finish(&mut self.batch, &mut released);
         });
         Lane::let_go(&mut released);
     }
@@ -88,30 +94,29 @@ pub(crate) struct Hand {
     seated: Option<Seated>,
     /// Empty buffers.
     released: LaneReleased,
-    taken: Vec<LaneTaken>,
+    batch: LaneBatch,
     answers: Vec<WaitGuard>,
-    tickets: Vec<Ticket>,
 }
 
 impl Serve for Lane {
     type Kept = Hand;
 
     fn serve(self: &Arc<Self>, budget: &mut Budget<Hand>) -> bool {
-        let tickets = core::mem::take(&mut budget.kept.tickets);
-        let mut out = Checkout { lane: self, handler: None, tickets };
-        let mut hand = core::mem::take(&mut budget.kept.taken);
-        let mut answers = core::mem::take(&mut budget.kept.answers);
-        let mut released = core::mem::take(&mut budget.kept.released);
+        let Hand { mut seated, mut released, batch, mut answers } =
+            core::mem::take(&mut budget.kept);
+        let mut out = Checkout { lane: self, handler: None, batch };
         let mut trace = None;
+        budget.begin_lane();
         let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
             let step = self.state.with(|state| {
                 state.running = None;
-                state.queue().finish(&mut out.tickets, &mut released);
+                state.queue().finish(&mut out.batch, &mut released);
                 if out.handler.is_none() {
                     out.handler = state.handler.take();
                 }
-                let step = self.step(state, budget, &mut trace, (&mut hand, &mut released), now);
+                let hand = (&mut out.batch, &mut released);
+                let step = self.step(state, budget, &mut trace, hand, now);
                 if !matches!(step, Step::Calls { .. }) {
                     state.handler = out.handler.take();
                 }
@@ -127,25 +132,23 @@ impl Serve for Lane {
                 Step::Calls { watch: false } => {}
             }
             let Some(handler) = &mut out.handler else { break false };
-            let calls = hand.len();
-            let mut handled = 0;
+            let (mut calls, mut handled) = (0, 0);
             let mut mailbox = None;
-            for mut taken in hand.drain(..) {
-                out.tickets.push(Queue::ticket(&taken));
+            while let Some(mut taken) = out.batch.next() {
+                calls += 1;
                 // An event without a mailbox is of the same run as the one before.
                 if let Some(next) = taken.shared.take() {
                     mailbox = Some(next);
                 }
                 let Some(mailbox) = &mailbox else { continue };
-                let kept = &mut budget.kept.seated;
-                handled += self.call(&mut **handler, taken, mailbox, kept, &mut answers);
+                handled += self.call(&mut **handler, taken, mailbox, &mut seated, &mut answers);
             }
+            out.batch.clear();
             count(&self.meta.counters.handled, handled);
             budget.count(calls);
         };
-        let tickets = core::mem::take(&mut out.tickets);
-        let seated = budget.kept.seated.take();
-        budget.kept = Hand { seated, released, taken: hand, answers, tickets };
+        let batch = core::mem::take(&mut out.batch);
+        budget.kept = Hand { seated, released, batch, answers };
         more
     }
 
@@ -165,7 +168,7 @@ impl Lane {
         state: &mut LaneState,
         budget: &mut Budget<Hand>,
         trace: &mut Option<usize>,
-        (hand, released): (&mut Vec<LaneTaken>, &mut LaneReleased),
+        (batch, released): (&mut LaneBatch, &mut LaneReleased),
         now: u64,
     ) -> Step {
         let over = budget.is_over();
@@ -196,64 +199,64 @@ impl Lane {
             // An awaited event is answered at once, and a call that can time out is seen alone.
             let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
             let most = if alone { 1 } else { budget.batch() };
-            state.queue().take(served, most, hand, &mut released.holds);
-            if hand.is_empty() {
+            state.queue().take(served, most, batch, &mut released.holds);
+            if batch.is_empty() {
                 *trace = None;
                 state.queue().end_turn(served);
                 continue;
             }
             *trace = Some(served);
-            return Step::Calls { watch: self.begin(state, hand, now) };
+            return Step::Calls { watch: self.begin(state, batch, now) };
         }
     }
 
     /// Notes when the call that begins is due. Whether a watch has to be spawned.
-    fn begin(&self, state: &mut LaneState, hand: &mut [LaneTaken], now: u64) -> bool {
-        let (Some(timeout), [taken]) = (self.timeout, hand) else { return false };
-        let due = match taken.due {
+    fn begin(&self, state: &mut LaneState, batch: &mut LaneBatch, now: u64) -> bool {
+        let Some(timeout) = self.timeout else { return false };
+        let Some((mailbox, entry)) = batch.first() else { return false };
+        let Some(kind) = entry.item.as_ref().map(LaneItem::kind) else { return false };
+        let due = match entry.due {
             u64::MAX => now.saturating_add(micros(timeout)),
             due => due,
         };
-        let Some(mailbox) = taken.shared.clone() else { return false };
         state.running = Some(Running {
-            mailbox,
-            kind: taken.item.kind(),
-            answer: taken.answer.take(),
+            mailbox: mailbox.clone(),
+            kind,
+            answer: entry.answer.take(),
             due,
-            expired: taken.expired,
+            expired: entry.expired,
         });
         !core::mem::replace(&mut state.watched, true)
     }
 
     /// Makes a sync handler's call. Returns 1 if the event was handled and counts as such.
+    #[inline]
     fn call(
         &self,
         handler: &mut (dyn CallbackHandler + Send),
-        mut taken: LaneTaken,
+        taken: LaneTaken<'_>,
         mailbox: &Arc<Mailbox>,
         kept: &mut Option<Seated>,
         answers: &mut Vec<WaitGuard>,
     ) -> usize {
-        answers.extend(taken.answer.take());
-        let losses = losses(&taken);
-        let known = kept.take().filter(|seated| {
-            Arc::ptr_eq(mailbox, &seated.mailbox) && taken.item.emitter().is_none()
-        });
-        let mut seated = known.unwrap_or_else(|| Seated::new(mailbox.clone(), &taken.item));
-        seated.cx.losses = losses;
+        answers.extend(taken.entry.answer.take());
         // A place elsewhere serves one event, and nothing of a run is kept beyond its end.
-        let keeps = taken.item.emitter().is_none() && !taken.item.part().is_last();
-        let mut current: Current = Some(seated.place.clone());
-        let cx = &mut seated.cx;
+        let elsewhere = taken.item.emitter().is_some();
+        let keeps = !elsewhere && !taken.item.part().is_last();
+        let is_its = |seated: &Seated| Arc::ptr_eq(mailbox, &seated.mailbox);
+        if elsewhere || !kept.as_ref().is_some_and(is_its) {
+            drop_quietly(kept.replace(Seated::new(mailbox.clone(), &taken.item)));
+        }
+        let Some(Seated { place, cx, .. }) = kept else { return 0 };
+        cx.losses = losses(&taken);
         // The event is dropped inside, as its payload is the user's.
         let answer = catch_unwind(|| {
-            let _place = Swapped::new(&mut current);
+            let _place = Swapped::new(place);
             taken.item.with(cx, |event, cx| self.meta.ask_sync(handler, event, cx))
         });
-        drop(current);
         // A panic here is one of the event's drop: the handler has answered before it.
         let answer = answer.unwrap_or(Answer::Handled);
-        let mut counts = !taken.expired;
+        let mut counts = !taken.entry.expired;
         if self.timeout.is_some() {
             let running = self.state.with(|state| state.running.take());
             // Given up on: its failure has been counted, and its emitter has gone on.
@@ -262,19 +265,20 @@ impl Lane {
         }
         let handled = counts && matches!(answer, Answer::Handled);
         match counts {
-            true => self.meta.conclude(answer, &seated.mailbox.node),
+            true => self.meta.conclude(answer, &mailbox.node),
             false => drop_quietly(answer),
         }
         // Code that has taken the place along is in no call from here on.
-        if keeps && Place::is_unshared(&seated.place) {
-            *kept = Some(seated);
+        if !(keeps && place.as_ref().is_some_and(Place::is_unshared)) {
+            drop_quietly(kept.take());
         }
         usize::from(handled)
     }
 
     /// Has a task make the calls of a trace.
     pub(super) fn spawn_server(self: &Arc<Self>, trace: usize) {
-        let server = TraceServer { lane: self.clone(), trace, tickets: Vec::new(), done: false };
+        let (lane, batch) = (self.clone(), LaneBatch::default());
+        let server = TraceServer { lane, trace, batch, done: false };
         // On an error the task is dropped, which abandons the trace.
         let _ = catch_unwind(|| self.runtime.spawn_boxed(Box::pin(server.run())));
     }
@@ -284,7 +288,7 @@ impl Lane {
 struct TraceServer {
     lane: Arc<Lane>,
     trace: usize,
-    tickets: Vec<Ticket>,
+    batch: LaneBatch,
     done: bool,
 }
 
@@ -292,16 +296,16 @@ impl TraceServer {
     async fn run(mut self) {
         let lane = self.lane.clone();
         let Server::Tasks(handler) = &lane.server else { return };
-        let mut hand = Vec::new();
         for calls in 1.. {
             let mut released = LaneReleased::default();
+            let batch = &mut self.batch;
             let more = lane.state.with(|state| {
-                state.queue().finish(&mut self.tickets, &mut released);
-                state.queue().take(self.trace, 1, &mut hand, &mut released.holds);
-                !hand.is_empty() || state.queue().end_turn(self.trace)
+                state.queue().finish(batch, &mut released);
+                state.queue().take(self.trace, 1, batch, &mut released.holds);
+                !batch.is_empty() || state.queue().end_turn(self.trace)
             });
             Lane::let_go(&mut released);
-            let Some(taken) = hand.pop() else {
+            let Some(taken) = batch.next() else {
                 if more {
                     continue;
                 }
@@ -309,12 +313,12 @@ impl TraceServer {
                 lane.state.with(|state| state.shrink());
                 return;
             };
-            self.tickets.push(Queue::ticket(&taken));
             let answer = lane.call_async(&**handler, taken).await;
+            self.batch.clear();
             if let Some(answer) = answer {
                 // Counted out before the emitter goes on, so that it finds nothing pending.
                 let mut released = LaneReleased::default();
-                lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
+                lane.state.with(|state| state.queue().finish(&mut self.batch, &mut released));
                 Lane::let_go(&mut released);
                 drop(answer);
             }
@@ -331,7 +335,7 @@ impl Drop for TraceServer {
             return;
         }
         let mut released = LaneReleased::default();
-        self.lane.state.with(|state| state.queue().finish(&mut self.tickets, &mut released));
+        self.lane.state.with(|state| state.queue().finish(&mut self.batch, &mut released));
         Lane::let_go(&mut released);
         self.lane.abandon_waiting(Some(self.trace));
     }
@@ -342,14 +346,15 @@ impl Lane {
     async fn call_async(
         &self,
         handler: &dyn ErasedAsyncHandler,
-        mut taken: LaneTaken,
+        mut taken: LaneTaken<'_>,
     ) -> Option<WaitGuard> {
         let mailbox = taken.shared.take()?;
         let emitter = taken.item.emitter().unwrap_or(&mailbox.emitter);
         let place = Place::in_call(emitter, &mailbox.node, FrameKind::Task);
         let mut cx = EventContext::new(mailbox.node.info.clone());
         cx.losses = losses(&taken);
-        let (answer, expired, due) = (taken.answer.take(), taken.expired, taken.due);
+        let (answer, expired, due) =
+            (taken.entry.answer.take(), taken.entry.expired, taken.entry.due);
         let envelope = taken.item.into_envelope();
         envelope.describe(&mut cx);
         let timeout = self.timeout.map(|after| Timeout {

@@ -42,9 +42,6 @@ const TURN_CALLS: usize = 64;
 /// How long it makes them.
 const TURN_TIME: Duration = Duration::from_millis(1);
 
-/// How many events a worker takes at a time, at most.
-const MOST_AT_ONCE: usize = 64;
-
 /// What is left of a worker's time.
 pub(crate) struct Budget<K> {
     pub(crate) kept: K,
@@ -100,14 +97,19 @@ impl<K: Default> Budget<K> {
         Self { kept: K::default(), calls: 0, turn_calls: 0, batch: 1, clock: Clock::new(runtime) }
     }
 
-    pub(crate) const fn batch(&self) -> usize {
-        self.batch
+    /// How many events to take at a time.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch.min(TURN_CALLS - self.turn_calls)
     }
 
-    /// A turn of another trace begins.
+    /// How quick the calls of a lane are is not known at first.
+    pub(crate) fn begin_lane(&mut self) {
+        self.batch = 1;
+    }
+
+    /// A trace's turn begins.
     pub(crate) fn begin_turn(&mut self) {
         self.turn_calls = 0;
-        self.batch = 1;
         self.clock.turn = self.clock.read;
     }
 
@@ -118,7 +120,7 @@ impl<K: Default> Budget<K> {
         let now = self.clock.elapsed();
         let quick = now.saturating_sub(self.clock.read) < TURN_TIME / 8;
         self.clock.read = now;
-        self.batch = if quick { (self.batch * 2).min(MOST_AT_ONCE) } else { 1 };
+        self.batch = if quick { (self.batch * 2).min(TURN_CALLS) } else { 1 };
     }
 
     pub(crate) fn is_turn_over(&self) -> bool {

@@ -167,7 +167,7 @@ impl CallbackManager {
     }
 
     fn answered(&self, node: RunNode) -> RunNode {
-        if self.setup.lanes.is_empty() { node } else { node.with_answers() }
+        if self.setup.has_lanes() { node.with_answers() } else { node }
     }
 
     fn info(&self, kind: RunKind, name: &Arc<str>, id: RunId) -> RunInfo {

@@ -35,13 +35,13 @@ impl<G> EpochCounter<G> {
         self.first.wrapping_add(self.earlier.len() as Epoch)
     }
 
-    /// Counts an entry of `epoch` out. Guards whose entries are all closed go to `released`.
-    pub(crate) fn close(&mut self, epoch: Epoch, released: &mut Vec<G>) {
+    /// Counts entries of `epoch` out. Guards whose entries are all closed go to `released`.
+    pub(crate) fn close(&mut self, epoch: Epoch, entries: usize, released: &mut Vec<G>) {
         let index = epoch.wrapping_sub(self.first) as usize;
         debug_assert!(index <= self.earlier.len(), "an entry is closed once");
         match self.earlier.get_mut(index) {
-            Some(count) => count.open -= 1,
-            None => self.last -= 1,
+            Some(count) => count.open -= entries,
+            None => self.last -= entries,
         }
         while let Some(front) = self.earlier.front_mut().filter(|front| front.open == 0) {
             released.append(&mut front.guards);
@@ -101,7 +101,7 @@ mod tests {
 
     fn close(counter: &mut EpochCounter<char>, epoch: Epoch) -> Vec<char> {
         let mut released = Vec::new();
-        counter.close(epoch, &mut released);
+        counter.close(epoch, 1, &mut released);
         released
     }
 

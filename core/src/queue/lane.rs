@@ -6,8 +6,8 @@ mod room;
 mod tests;
 mod unhandled;
 
-pub(crate) use passed::{Limits, Push, Released, Taken, Ticket};
-use room::Found;
+use passed::Ticket;
+pub(crate) use passed::{Batch, Limits, Lost, Push, Rare, Released, Taken};
 pub(crate) use unhandled::Abandoned;
 
 use alloc::boxed::Box;
@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use slab::Slab;
 
 use super::epoch::EpochCounter;
-use super::trace::{Chain, Item, Part, TraceQueue};
+use super::trace::{Chain, Entry, Item, Part, TraceQueue};
 
 /// `I` is an event, `S` is what the events of a run share, `H` keeps an emitter or a flush waiting.
 pub(crate) struct LaneQueue<I, S, H> {
@@ -155,66 +155,38 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
 
     /// Queues an event of an admitted run. `answer` keeps its emitter waiting for the answer until
     /// `due`. `wait` makes the emitter wait for room; it is absent if the emitter must not wait.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         seat: usize,
-        item: I,
-        (mut answer, due): (Option<H>, u64),
+        (item, part): (I, Part),
+        answer: (Option<H>, u64),
         wait: Option<impl FnOnce() -> Option<H>>,
     ) -> Push<I, H> {
-        let part = item.part();
-        let Some(run) = self.seats.get_mut(seat) else {
-            return Push::Lost { item, answer, stuck: false };
-        };
-        if self.stuck && part.counts() {
-            run.dropped += 1;
-            return Push::Lost { item, answer, stuck: true };
+        if self.stuck || self.is_full(seat, part) {
+            return self.push_full(seat, (item, part), answer, wait);
         }
-        run.closing |= part.is_last();
-        let mut done = Found { item: Some(item), evicted: None, coalesced: false, waits: false };
-        let mut released = Vec::new();
-        if self.stuck {
-            // An end that is kept until the call returns does not hold its emitter up.
-            released.extend(answer.take());
-        }
-        if part.counts() && run.load >= self.limits.capacity {
-            let waits = self.limits.waits && (wait.is_some() || answer.is_some());
-            self.find_room(seat, part, waits, &mut done, &mut released);
-        }
-        let Found { item, evicted, coalesced, waits } = done;
-        let Some(item) = item else {
-            // Joined to an earlier token, or dropped by `find_room`.
-            return Push::Queued { ready: None, evicted, coalesced, released };
-        };
-        if !coalesced && evicted.is_none() && !waits && self.is_full(seat, part) {
-            if let Some(run) = self.seats.get_mut(seat) {
-                run.dropped += 1;
-            }
-            return Push::Lost { item, answer, stuck: false };
-        }
-        let holds = waits && self.limits.waits && answer.is_none();
-        let hold = wait.filter(|_| holds).and_then(|wait| wait());
-        let ready = self.enqueue(seat, item, answer, due);
-        // Only one emitter waits for room: the run has one event at a time.
-        if let (Some(run), Some(hold)) = (self.seats.get_mut(seat), hold) {
-            run.waits_for_room = true;
-            released.extend(run.waiter.replace(hold));
-        }
-        Push::Queued { ready, evicted, coalesced, released }
+        Push { ready: self.enqueue(seat, (item, part), answer), rare: None }
     }
 
     /// Queues an event. Returns its trace if that has no server yet.
-    fn enqueue(&mut self, seat: usize, item: I, answer: Option<H>, due: u64) -> Option<usize> {
+    #[inline]
+    fn enqueue(
+        &mut self,
+        seat: usize,
+        (item, part): (I, Part),
+        answer: (Option<H>, u64),
+    ) -> Option<usize> {
         let run = self.seats.get_mut(seat)?;
         let trace = self.traces.get_mut(run.trace as usize)?;
-        run.load += u32::from(item.part().counts());
+        run.closing |= part.is_last();
+        run.load += u32::from(part.counts());
         run.open += 1;
         let dropped = core::mem::take(&mut run.dropped);
-        let epoch = self.epochs.open();
         let begin = || TraceQueue::begin(self.spare.take(), self.position);
         let queue = trace.queue.get_or_insert_with(begin);
-        let entry = queue.push(seat, &mut run.chain, item, epoch, dropped);
-        (entry.answer, entry.due) = (answer, due);
+        let entry = Entry::new(seat, item, answer, self.epochs.open(), dropped);
+        queue.push(&mut run.chain, part, entry);
         if core::mem::replace(&mut trace.scheduled, true) {
             return None;
         }
@@ -231,61 +203,64 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         self.ready.pop_front()
     }
 
-    /// Takes up to `most` events of a trace that is being served.
+    /// Takes up to `most` events of a trace that is being served. A whole block of one run's events
+    /// costs no more than a single event.
     pub(crate) fn take(
         &mut self,
         trace: usize,
         most: usize,
-        taken: &mut Vec<Taken<I, S, H>>,
+        batch: &mut Batch<I, S, H>,
         released: &mut Vec<H>,
     ) {
         let Some(Trace { queue: Some(queue), .. }) = self.traces.get_mut(trace) else { return };
-        let mut last = None;
-        for first in (0..most).map(|number| number == 0) {
-            let Some(mut entry) = queue.pop() else { return };
-            let (seat, Some(item)) = (entry.seat, entry.item.take()) else { continue };
-            let Some(run) = self.seats.get_mut(seat) else { continue };
-            if item.part() == Part::Token {
-                queue.unlink_first(&mut run.chain, &entry);
+        let mixed = queue.is_mixed();
+        if queue.block_len() <= most {
+            queue.pass_block(&mut batch.entries);
+        } else {
+            for _ in 0..most {
+                let Some(entry) = queue.pop() else { break };
+                if let Some(run) = self.seats.get_mut(entry.seat as usize) {
+                    queue.unlink_first(&mut run.chain, &entry);
+                }
+                batch.entries.push_back(entry);
             }
-            // The first event's call begins at once. The others still take up room until then.
-            let counted = item.part().counts() && !first;
-            if item.part().counts() && first {
-                run.load -= 1;
+        }
+        while batch.entries.front().is_some_and(|first| first.item.is_none()) {
+            batch.entries.pop_front();
+        }
+        let Some(first) = batch.entries.front() else { return };
+        batch.refused = core::mem::take(&mut self.refused);
+        if let (Some(run), Some(item)) = (self.seats.get_mut(first.seat as usize), &first.item) {
+            // The first event's call begins at once. An emitter that waits for room is let go when
+            // the last one has returned, or it would be woken twice for each batch.
+            run.load -= u32::from(item.part().counts());
+            if batch.entries.len() == 1 {
                 released.extend(run.waiter_for_room(self.limits.capacity));
             }
-            taken.push(Taken {
-                seat,
-                shared: (last != Some(seat)).then(|| run.shared.clone()),
-                item,
-                answer: entry.answer,
-                due: entry.due,
-                pieces: entry.pieces,
-                dropped: entry.dropped,
-                refused: core::mem::take(&mut self.refused),
-                expired: entry.expired,
-                epoch: entry.epoch,
-                counted,
-            });
-            last = Some(seat);
+            batch.runs.push_back(run.shared.clone());
+        }
+        if mixed {
+            let mut last = first.seat;
+            let entries = batch.entries.iter().filter(|entry| entry.item.is_some());
+            for seat in entries.map(|entry| entry.seat) {
+                if core::mem::replace(&mut last, seat) != seat {
+                    let run = self.seats.get(seat as usize);
+                    batch.runs.extend(run.map(|run| run.shared.clone()));
+                }
+            }
         }
     }
 
-    /// Notes what [`finish`](Self::finish) needs of a taken event.
-    pub(crate) fn ticket(taken: &Taken<I, S, H>) -> Ticket {
-        Ticket { seat: taken.seat, epoch: taken.epoch, counted: taken.counted }
-    }
-
-    /// Taken events have been handled.
-    pub(crate) fn finish(&mut self, handled: &mut Vec<Ticket>, released: &mut Released<S, H>) {
+    /// Events that were handed out have been handled.
+    pub(crate) fn finish(&mut self, batch: &mut Batch<I, S, H>, released: &mut Released<S, H>) {
         self.stuck = false;
-        for Ticket { seat, epoch, counted } in handled.drain(..) {
-            self.epochs.close(epoch, &mut released.holds);
-            let Some(run) = self.seats.get_mut(seat) else { continue };
-            run.load -= u32::from(counted);
-            run.open -= 1;
+        for Ticket { seat, epoch, events, counted } in batch.tickets.drain(..) {
+            self.epochs.close(epoch, events as usize, &mut released.holds);
+            let Some(run) = self.seats.get_mut(seat as usize) else { continue };
+            run.load -= counted;
+            run.open -= events;
             released.holds.extend(run.waiter_for_room(self.limits.capacity));
-            self.remove_if_done(seat, released);
+            self.remove_if_done(seat as usize, released);
         }
     }
 

@@ -3,12 +3,13 @@
 //! Nothing in this layer takes a lock, wakes a task or calls user code. Values that have to be
 //! dropped are returned to the caller, which drops them after it has released its lock.
 
+mod blocks;
 mod epoch;
 mod lane;
 mod schedule;
 mod trace;
 
-pub(crate) use lane::{Abandoned, LaneQueue, Limits, Push, Released, Taken, Ticket};
+pub(crate) use lane::{Abandoned, Batch, LaneQueue, Limits, Lost, Push, Rare, Released, Taken};
 pub(crate) use schedule::{Schedule, Wake};
 pub(crate) use trace::{Item, Part};
 

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::Epoch;
+use super::blocks::Blocks;
 
 /// A queued event.
 pub(crate) trait Item: Sized {
@@ -46,25 +47,50 @@ impl Part {
 }
 
 /// A queued event with what belongs to it. `H` keeps an emitter waiting until it is dropped.
-pub(super) struct Entry<I, H> {
+pub(crate) struct Entry<I, H> {
     /// The run's key in the lane.
-    pub(super) seat: usize,
+    pub(super) seat: u32,
     /// Absent if the event was taken out of the middle.
-    pub(super) item: Option<I>,
+    pub(crate) item: Option<I>,
     /// The emitter that waits for the answer.
-    pub(super) answer: Option<H>,
+    pub(crate) answer: Option<H>,
     /// When the emitter stops waiting, in microseconds of the lane's timer.
-    pub(super) due: u64,
+    pub(crate) due: u64,
     /// How many events it is: more than one if tokens were joined.
-    pub(super) pieces: u32,
+    pub(crate) pieces: u32,
     /// Events of the run that were dropped right before it.
-    pub(super) dropped: u32,
+    pub(crate) dropped: u32,
     pub(super) epoch: Epoch,
     /// Whether its time is up. Its failure has been counted.
-    pub(super) expired: bool,
+    pub(crate) expired: bool,
     /// The run's token before and after it.
     previous: u64,
     next: u64,
+}
+
+impl<I, H> Entry<I, H> {
+    #[inline]
+    pub(super) fn new(
+        seat: usize,
+        item: I,
+        (answer, due): (Option<H>, u64),
+        epoch: Epoch,
+        dropped: u32,
+    ) -> Self {
+        Self {
+            // More runs than that are not open at a time.
+            seat: seat as u32,
+            item: Some(item),
+            answer,
+            due,
+            pieces: 1,
+            dropped,
+            epoch,
+            expired: false,
+            previous: NONE,
+            next: NONE,
+        }
+    }
 }
 
 /// No entry.
@@ -87,9 +113,15 @@ impl Chain {
 pub(super) struct TraceQueue<I, H> {
     /// The position of the first entry.
     base: u64,
-    entries: VecDeque<Entry<I, H>>,
+    /// The position of the next entry.
+    end: u64,
+    entries: Blocks<Entry<I, H>>,
     /// How many entries have no item.
     gone: usize,
+    /// Whether there may be entries of more than one run.
+    mixed: bool,
+    /// The run of the last entry.
+    last_seat: u32,
 }
 
 impl<I: Item, H> TraceQueue<I, H> {
@@ -98,19 +130,25 @@ impl<I: Item, H> TraceQueue<I, H> {
     pub(super) fn begin(spare: Option<Box<Self>>, base: u64) -> Box<Self> {
         match spare {
             Some(mut queue) => {
-                queue.base = base;
+                (queue.base, queue.end) = (base, base);
                 queue
             }
-            None => Box::new(Self { base, entries: VecDeque::new(), gone: 0 }),
+            None => Box::new(Self {
+                base,
+                end: base,
+                entries: Blocks::default(),
+                gone: 0,
+                mixed: false,
+                last_seat: 0,
+            }),
         }
     }
 
     /// Empties a queue that nothing waits in. Returns the position after its last entry.
     pub(super) fn end(&mut self) -> u64 {
-        let end = self.base + self.entries.len() as u64;
-        self.entries.clear();
-        self.gone = 0;
-        end
+        while self.entries.pop_front().is_some() {}
+        (self.gone, self.mixed, self.base) = (0, false, self.end);
+        self.end
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -118,7 +156,7 @@ impl<I: Item, H> TraceQueue<I, H> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.len() == self.gone
+        self.len() == self.gone
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<I, H>> {
@@ -132,19 +170,13 @@ impl<I: Item, H> TraceQueue<I, H> {
         self.entries.get_mut(usize::try_from(position.wrapping_sub(self.base)).ok()?)
     }
 
-    pub(super) fn push(
-        &mut self,
-        seat: usize,
-        chain: &mut Chain,
-        item: I,
-        epoch: Epoch,
-        dropped: u32,
-    ) -> &mut Entry<I, H> {
-        let position = self.base + self.entries.len() as u64;
-        let mut previous = NONE;
-        if item.part() == Part::Token {
-            previous = chain.last;
-            match self.at(previous) {
+    #[inline]
+    pub(super) fn push(&mut self, chain: &mut Chain, part: Part, mut entry: Entry<I, H>) {
+        let position = self.end;
+        self.end += 1;
+        if part == Part::Token {
+            entry.previous = chain.last;
+            match self.at(chain.last) {
                 Some(last) => last.next = position,
                 None => chain.first = position,
             }
@@ -152,20 +184,8 @@ impl<I: Item, H> TraceQueue<I, H> {
         } else {
             chain.barrier = position;
         }
-        let index = self.entries.len();
-        self.entries.push_back(Entry {
-            seat,
-            item: Some(item),
-            answer: None,
-            due: u64::MAX,
-            pieces: 1,
-            dropped,
-            epoch,
-            expired: false,
-            previous,
-            next: NONE,
-        });
-        &mut self.entries[index]
+        self.mixed |= core::mem::replace(&mut self.last_seat, entry.seat) != entry.seat;
+        self.entries.push_back(entry);
     }
 
     /// Joins a token to the run's last token that accepts it. Returns it if there is none.
@@ -224,14 +244,31 @@ impl<I: Item, H> TraceQueue<I, H> {
     fn compact_back(&mut self) {
         while self.entries.back().is_some_and(|entry| entry.item.is_none()) {
             self.entries.pop_back();
+            self.end -= 1;
             self.gone -= 1;
         }
+    }
+
+    /// The position of the run's oldest token.
+    fn oldest(&mut self, chain: &Chain) -> u64 {
+        if self.at(chain.first).is_some() {
+            return chain.first;
+        }
+        // It was passed on. Those that were not are found from the newest to the oldest.
+        let mut oldest = chain.last;
+        while let Some(previous) = self.at(oldest).map(|entry| entry.previous) {
+            if self.at(previous).is_none() {
+                break;
+            }
+            oldest = previous;
+        }
+        oldest
     }
 
     /// Takes the run's oldest token out. Returns it with its pieces and its epoch, and how many
     /// events were dropped if no later token of the run can say so.
     pub(super) fn evict(&mut self, chain: &mut Chain) -> Option<(I, Epoch, u32)> {
-        let evicted = chain.first;
+        let evicted = self.oldest(chain);
         let entry = self.at(evicted)?;
         let (next, epoch, seat) = (entry.next, entry.epoch, entry.seat);
         let lost = entry.dropped + entry.pieces;
@@ -261,25 +298,28 @@ impl<I: Item, H> TraceQueue<I, H> {
 
     /// Whether so many entries have no item that the queue should be compacted.
     pub(super) fn is_sparse(&self) -> bool {
-        self.entries.len() >= 32 && self.gone * 2 > self.entries.len()
+        self.len() >= 32 && self.gone * 2 > self.len()
     }
 
     /// Removes the entries without an item. `chains` gives the chain of a seat.
-    pub(super) fn compact(&mut self, mut chain_of: impl FnMut(usize, fn(&mut Chain))) {
-        let old = core::mem::take(&mut self.entries);
-        self.gone = 0;
+    pub(super) fn compact(&mut self, mut chain_of: impl FnMut(u32, fn(&mut Chain))) {
+        self.end -= core::mem::take(&mut self.gone) as u64;
         // Chains are rebuilt by pushing the entries once more.
-        for entry in &old {
+        for entry in self.entries.iter_mut() {
             chain_of(entry.seat, |chain| *chain = Chain::new());
         }
-        self.entries = old.into_iter().filter(|entry| entry.item.is_some()).collect();
+        let old = self.entries.drain();
+        for entry in old.filter(|entry| entry.item.is_some()) {
+            self.entries.push_back(entry);
+        }
     }
 
     /// Sets the links of entry `index` anew after [`compact`](Self::compact).
     pub(super) fn relink(&mut self, index: usize, chain: &mut Chain) {
         let position = self.base + index as u64;
-        let token = self.entries[index].item.as_ref().is_some_and(|i| i.part() == Part::Token);
-        if !token {
+        let entry = self.entries.get_mut(index);
+        let item = entry.and_then(|entry| entry.item.as_ref());
+        if item.is_none_or(|item| item.part() != Part::Token) {
             chain.barrier = position;
             return;
         }
@@ -288,24 +328,51 @@ impl<I: Item, H> TraceQueue<I, H> {
             Some(last) => last.next = position,
             None => chain.first = position,
         }
-        let entry = &mut self.entries[index];
-        (entry.previous, entry.next) = (previous, NONE);
+        if let Some(entry) = self.entries.get_mut(index) {
+            (entry.previous, entry.next) = (previous, NONE);
+        }
         chain.last = position;
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        (self.end - self.base) as usize
     }
 
-    pub(super) fn seat_at(&self, index: usize) -> Option<usize> {
-        self.entries.get(index).map(|entry| entry.seat)
+    pub(super) fn seat_at(&mut self, index: usize) -> Option<u32> {
+        self.entries.get_mut(index).map(|entry| entry.seat)
+    }
+
+    /// The number of entries in the front block.
+    pub(super) fn block_len(&self) -> usize {
+        self.entries.front_len()
+    }
+
+    /// Passes the front block on. What chains say of its entries is of no use from here on: their
+    /// positions are before the queue's.
+    pub(super) fn pass_block(&mut self, to: &mut VecDeque<Entry<I, H>>) {
+        self.entries.pass_front(to);
+        self.advance(to.len());
+        if self.gone > 0 {
+            self.gone -= to.iter().filter(|entry| entry.item.is_none()).count();
+        }
+    }
+
+    /// Whether there may be entries of more than one run.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
+    /// Some entries were taken out.
+    fn advance(&mut self, entries: usize) {
+        self.base += entries as u64;
+        self.mixed &= self.base < self.end;
     }
 
     /// The next entry, without a look at its run's chain.
     pub(super) fn pop(&mut self) -> Option<Entry<I, H>> {
         loop {
             let entry = self.entries.pop_front()?;
-            self.base += 1;
+            self.advance(1);
             if entry.item.is_some() {
                 return Some(entry);
             }
@@ -333,7 +400,7 @@ impl<I: Item, H> TraceQueue<I, H> {
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry<I, H>> {
         self.gone = 0;
-        self.base += self.entries.len() as u64;
-        core::mem::take(&mut self.entries).into_iter().filter(|entry| entry.item.is_some())
+        self.base = self.end;
+        self.entries.drain().filter(|entry| entry.item.is_some())
     }
 }

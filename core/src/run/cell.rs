@@ -187,11 +187,8 @@ impl Run {
     /// Flushes that waited for the event in flight wait for the lanes that it was queued in.
     fn pass_on(&self, flushes: Vec<WaitGuard>) {
         for guard in flushes {
-            for number in &self.setup.lanes {
-                let lane = self.setup.handler(*number).and_then(|handler| handler.lane());
-                if let Some(lane) = lane {
-                    lane.flush(guard.again());
-                }
+            for lane in self.setup.lanes() {
+                lane.flush(guard.again());
             }
         }
     }

@@ -6,7 +6,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
@@ -18,7 +17,7 @@ use super::round::{Accepted, Tally, finish, timeout_of};
 use super::seats::Seats;
 use super::state::{PendingEvent, Run};
 use crate::dispatch::{
-    Asked, Call, Current, Envelope, LaneEvent, LaneStep, Swapped, Target, ask_async,
+    Asked, Call, Current, Envelope, LaneEvent, LaneStep, Registered, Swapped, Target, ask_async,
 };
 use crate::model::context::{EventContext, RecordedAt};
 use crate::model::emitter::Captured;
@@ -173,30 +172,25 @@ impl FanOut {
         };
         lane_event.share();
         if steps.is_empty() {
-            *steps = setup.lanes.iter().map(|_| LaneStep::default()).collect();
+            *steps = setup.lanes().map(|_| LaneStep::default()).collect();
         }
-        for (number, step) in setup.lanes.iter().zip(steps.iter_mut()) {
-            if let Some(lane) = setup.lane(*number) {
-                lane.prepare(step, *in_call);
-            }
+        for (lane, step) in setup.lanes().zip(&mut *steps) {
+            lane.prepare(step, *in_call);
         }
         let mut push = || {
-            let seats = seats.iter_mut().zip(steps.iter_mut());
-            for (number, (seat, step)) in setup.lanes.iter().zip(seats) {
-                if let Some(lane) = setup.lane(*number).filter(|lane| lane.wants(kind)) {
+            for (lane, (seat, step)) in setup.lanes().zip(seats.iter_mut().zip(&mut *steps)) {
+                if lane.wants(kind) {
                     lane.push(seat, step, &lane_event);
                 }
             }
         };
         // Every lane gets the events of a trace in one order, also if a handler emits in a call for
         // an event that is not in every lane yet.
-        match setup.lanes.len() {
+        match setup.with_lane.len() {
             0 | 1 => push(),
             _ => node.trace.order.with(|()| push()),
         }
-        let seats = seats.iter_mut().zip(steps.iter_mut());
-        for (number, (seat, step)) in setup.lanes.iter().zip(seats) {
-            let Some(lane) = setup.lane(*number) else { continue };
+        for (lane, (seat, step)) in setup.lanes().zip(seats.iter_mut().zip(&mut *steps)) {
             lane.settle(step, &lane_event);
             if *last {
                 lane.end_unwanted(seat, node, *in_call);
@@ -217,20 +211,18 @@ impl Drop for FanOut {
         let Self { at: Accepted { node, setup, kind, .. }, seats, progress, .. } = self;
         seats.leave(setup);
         let kind = *kind;
-        let report = |numbers: &[usize]| {
-            for handler in numbers.iter().filter_map(|number| setup.handler(*number)) {
-                if handler.meta.wants(kind) {
-                    handler.meta.fail(kind, FailureCause::RuntimeGone, node);
-                }
+        let report = |handler: &Registered| {
+            if handler.meta.wants(kind) {
+                handler.meta.fail(kind, FailureCause::RuntimeGone, node);
             }
         };
         if let Progress::Inline(asked) = *progress {
-            report(setup.inline.get(asked..).unwrap_or_default());
-            report(&setup.lanes);
+            let left = setup.inline.iter().skip(asked);
+            left.filter_map(|number| setup.handler(*number)).for_each(|handler| report(handler));
+            setup.with_lane.iter().for_each(|handler| report(handler));
         }
         if matches!(progress, Progress::Inline(_) | Progress::Lanes) {
-            let numbers: Vec<usize> = setup.in_place.iter().map(|(number, _)| *number).collect();
-            report(&numbers);
+            setup.in_place.iter().for_each(|(_, handler)| report(handler));
         }
         self.add_counts();
         drop_quietly(core::mem::replace(&mut self.at.event, nothing()));
@@ -246,7 +238,7 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
     if !this.at.setup.inline.is_empty() && !this.ask_inline_now() {
         Box::pin(ask_inline(&mut this)).await;
     }
-    if !this.at.setup.lanes.is_empty() {
+    if this.at.setup.has_lanes() {
         this.push_to_lanes();
     }
     this.progress = Progress::Lanes;
@@ -270,7 +262,7 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
         // The end has been handled in place and is queued in every lane: the parent may end.
         this.at.node.detach();
     }
-    if !this.at.setup.lanes.is_empty() && !this.in_call {
+    if this.at.setup.has_lanes() && !this.in_call {
         poll_fn(|cx| this.at.node.poll_answers(cx)).await;
     }
     this.progress = Progress::Idle;

@@ -24,7 +24,7 @@ impl Seats {
         emitter: &Current,
     ) -> (&mut [LaneSeat], &Arc<Mailbox>) {
         if self.lanes.is_empty() {
-            self.lanes = setup.lanes.iter().map(|_| LaneSeat::default()).collect();
+            self.lanes = setup.lanes().map(|_| LaneSeat::default()).collect();
         }
         let mailbox = self.mailbox.get_or_insert_with(|| {
             Arc::new(Mailbox { node: node.clone(), emitter: emitter.clone() })
@@ -38,10 +38,8 @@ impl Seats {
 
     /// No more events will come.
     pub(super) fn leave(&mut self, setup: &Setup) {
-        for (number, seat) in setup.lanes.iter().zip(&mut self.lanes) {
-            if let Some(lane) = setup.lane(*number) {
-                lane.leave(seat, None);
-            }
+        for (lane, seat) in setup.lanes().zip(&mut self.lanes) {
+            lane.leave(seat, None);
         }
     }
 }

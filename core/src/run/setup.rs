@@ -19,9 +19,9 @@ pub(crate) struct Setup {
     pub(crate) engine: Arc<Engine>,
     pub(crate) reporter: Reporter,
     handlers: Vec<Inheritable<Arc<Registered>>>,
-    /// The numbers of the handlers by where they are called. Those in place are at hand.
+    /// The handlers by where they are called: by their number, or at hand.
     pub(crate) inline: Vec<usize>,
-    pub(crate) lanes: Vec<usize>,
+    pub(crate) with_lane: Vec<Arc<Registered>>,
     pub(crate) in_place: Vec<(usize, Arc<Registered>)>,
     pub(crate) tags: Vec<Inheritable<String>>,
     /// Metadata of this level's runs: the inheritable entries and the others.
@@ -52,7 +52,7 @@ impl Setup {
             reporter: Reporter::default(),
             handlers: Vec::new(),
             inline: Vec::new(),
-            lanes: Vec::new(),
+            with_lane: Vec::new(),
             in_place: Vec::new(),
             tags: Vec::new(),
             metadata: Map::new(),
@@ -105,10 +105,15 @@ impl Setup {
         self.handlers.get(number).map(|handler| &handler.item)
     }
 
-    /// The lane of a handler.
     #[inline]
-    pub(crate) fn lane(&self, number: usize) -> Option<&Arc<Lane>> {
-        self.handler(number).and_then(|handler| handler.lane())
+    pub(crate) fn has_lanes(&self) -> bool {
+        !self.with_lane.is_empty()
+    }
+
+    /// The lanes of the handlers that have one.
+    #[inline]
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.with_lane.iter().filter_map(|handler| handler.lane())
     }
 
     pub(crate) fn handler_count(&self) -> usize {
@@ -125,7 +130,7 @@ impl Setup {
         let number = self.handlers.len();
         match &handler.item.target {
             _ if handler.item.meta.inline => self.inline.push(number),
-            Target::Lane(_) => self.lanes.push(number),
+            Target::Lane(_) => self.with_lane.push(handler.item.clone()),
             Target::Async { .. } => self.in_place.push((number, handler.item.clone())),
             Target::Inline(_) | Target::Gone => {}
         }
@@ -152,7 +157,7 @@ impl Setup {
     pub(crate) fn retain_handlers(&mut self, keep: impl Fn(&Registered) -> bool) {
         let handlers = core::mem::take(&mut self.handlers);
         self.inline.clear();
-        self.lanes.clear();
+        self.with_lane.clear();
         self.in_place.clear();
         let kept = handlers.into_iter().filter(|handler| keep(&handler.item));
         kept.for_each(|handler| self.push_handler(handler));

@@ -331,7 +331,7 @@ impl Replayer {
             Some(parent) => RunNode::under(&parent.node, Arc::new(info), reporter),
             None => RunNode::in_trace(self.trace.clone(), Arc::new(info), reporter),
         };
-        let node = if setup.lanes.is_empty() { node } else { node.with_answers() };
+        let node = if setup.has_lanes() { node.with_answers() } else { node };
         Run::new(node, setup)
     }
 

@@ -1,8 +1,9 @@
 //! Finding room for an event whose run has as many queued as it may.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::LaneQueue;
+use super::{LaneQueue, Lost, Push, Rare};
 use crate::handler::Overflow;
 use crate::queue::trace::{Item, Part};
 
@@ -16,8 +17,56 @@ pub(super) struct Found<I> {
 }
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
+    /// Whether an event of the run finds no room. A run that is not there has none.
+    #[inline]
     pub(super) fn is_full(&self, seat: usize, part: Part) -> bool {
-        part.counts() && self.seats.get(seat).is_some_and(|run| run.load >= self.limits.capacity)
+        let capacity = self.limits.capacity;
+        self.seats.get(seat).is_none_or(|run| part.counts() && run.load >= capacity)
+    }
+
+    /// Queues an event if room for it can be found, and the handler is not stuck.
+    #[cold]
+    pub(super) fn push_full(
+        &mut self,
+        seat: usize,
+        (item, part): (I, Part),
+        (mut answer, due): (Option<H>, u64),
+        wait: Option<impl FnOnce() -> Option<H>>,
+    ) -> Push<I, H> {
+        let mut rare = Box::<Rare<I, H>>::default();
+        let mut found = Found { item: Some(item), coalesced: false, evicted: None, waits: false };
+        let lost = if self.stuck && part.counts() {
+            true
+        } else {
+            if self.stuck {
+                // An end that is kept until the call returns does not hold its emitter up.
+                rare.released.extend(answer.take());
+            }
+            if self.is_full(seat, part) {
+                let waits = self.limits.waits && (wait.is_some() || answer.is_some());
+                self.find_room(seat, part, waits, &mut found, &mut rare.released);
+            }
+            (rare.coalesced, rare.evicted) = (found.coalesced, found.evicted.take());
+            !found.coalesced && rare.evicted.is_none() && !found.waits && self.is_full(seat, part)
+        };
+        // Without an item, it was joined to an earlier token.
+        let Some(item) = found.item else { return Push { ready: None, rare: Some(rare) } };
+        if lost {
+            if let Some(run) = self.seats.get_mut(seat) {
+                run.dropped += 1;
+            }
+            rare.lost = Some(Lost { item, answer, stuck: self.stuck });
+            return Push { ready: None, rare: Some(rare) };
+        }
+        let holds = found.waits && self.limits.waits && answer.is_none();
+        let hold = wait.filter(|_| holds).and_then(|wait| wait());
+        let ready = self.enqueue(seat, (item, part), (answer, due));
+        // Only one emitter waits for room: the run has one event at a time.
+        if let (Some(run), Some(hold)) = (self.seats.get_mut(seat), hold) {
+            run.waits_for_room = true;
+            rare.released.extend(run.waiter.replace(hold));
+        }
+        Push { ready, rare: Some(rare) }
     }
 
     /// Makes room for an event that finds its run's queue full, as the overflow says.
@@ -50,7 +99,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 if let Some(epoch) = queue.coalesce_last(&mut run.chain) {
                     run.load -= 1;
                     run.open -= 1;
-                    self.epochs.close(epoch, released);
+                    self.epochs.close(epoch, 1, released);
                     found.coalesced = true;
                 } else {
                     found.waits = waits;
@@ -65,7 +114,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     run.load -= 1;
                     run.open -= 1;
                     run.dropped += untold;
-                    self.epochs.close(epoch, released);
+                    self.epochs.close(epoch, 1, released);
                     found.evicted = Some(item);
                     let trace = run.trace as usize;
                     self.compact(trace);
@@ -81,12 +130,12 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         let queue = traces[trace].queue.as_mut().filter(|queue| queue.is_sparse());
         let Some(queue) = queue else { return };
         queue.compact(|seat, reset| {
-            if let Some(run) = seats.get_mut(seat) {
+            if let Some(run) = seats.get_mut(seat as usize) {
                 reset(&mut run.chain);
             }
         });
         for index in 0..queue.len() {
-            let seat = queue.seat_at(index).and_then(|seat| seats.get_mut(seat));
+            let seat = queue.seat_at(index).and_then(|seat| seats.get_mut(seat as usize));
             if let Some(run) = seat {
                 queue.relink(index, &mut run.chain);
             }

@@ -35,10 +35,14 @@ fn admit(queue: &mut Queue, trace: usize) -> usize {
 
 /// Queues an event. An emitter that has to wait for room is called 'w'.
 fn push(queue: &mut Queue, seat: usize, part: Part, text: &str) -> Push<Event, char> {
-    let push =
-        queue.push(seat, Event(part, text.to_string()), (None, u64::MAX), Some(|| Some('w')));
-    if let Push::Queued { ready: Some(trace), .. } = &push {
-        queue.schedule(*trace);
+    let push = queue.push(
+        seat,
+        (Event(part, text.to_string()), part),
+        (None, u64::MAX),
+        Some(|| Some('w')),
+    );
+    if let Some(trace) = push.ready {
+        queue.schedule(trace);
     }
     push
 }
@@ -47,15 +51,15 @@ fn push(queue: &mut Queue, seat: usize, part: Part, text: &str) -> Push<Event, c
 fn serve(queue: &mut Queue) -> Vec<(String, u32)> {
     let mut served = Vec::new();
     let Some(trace) = queue.next_trace() else { return served };
+    let mut batch = Batch::default();
     loop {
-        let (mut taken, mut tickets) = (Vec::new(), Vec::new());
         let mut released = Released::default();
-        queue.take(trace, 1, &mut taken, &mut released.holds);
-        for taken in taken.drain(..) {
-            tickets.push(Queue::ticket(&taken));
-            served.push((taken.item.1, taken.dropped));
+        queue.take(trace, 1, &mut batch, &mut released.holds);
+        while let Some(taken) = batch.next() {
+            served.push((taken.item.1, taken.entry.dropped));
         }
-        queue.finish(&mut tickets, &mut released);
+        batch.clear();
+        queue.finish(&mut batch, &mut released);
         if !queue.end_turn(trace) {
             return served;
         }
@@ -69,11 +73,10 @@ fn texts(served: Vec<(String, u32)>) -> Vec<String> {
 /// What is let go when so many events of the next trace have been handled.
 fn released_by_serving(queue: &mut Queue, events: usize) -> Vec<char> {
     let trace = queue.next_trace().expect("a trace has something");
-    let (mut taken, mut tickets) = (Vec::new(), Vec::new());
-    let mut released = Released::default();
-    queue.take(trace, events, &mut taken, &mut released.holds);
-    tickets.extend(taken.iter().map(Queue::ticket));
-    queue.finish(&mut tickets, &mut released);
+    let (mut batch, mut released) = (Batch::default(), Released::default());
+    queue.take(trace, events, &mut batch, &mut released.holds);
+    while batch.next().is_some() {}
+    queue.finish(&mut batch, &mut released);
     if queue.end_turn(trace) {
         queue.schedule(trace);
     }
@@ -177,7 +180,7 @@ fn a_dropped_token_is_told_by_the_next_event() {
     let run = admit(&mut queue, 1);
     push(&mut queue, run, Part::Token, "a");
     let pushed = push(&mut queue, run, Part::Token, "b");
-    assert!(matches!(pushed, Push::Queued { evicted: Some(_), .. }));
+    assert!(pushed.rare.is_some_and(|rare| rare.evicted.is_some()));
     push(&mut queue, run, Part::End, "end");
     assert_eq!(serve(&mut queue), [("b".to_string(), 1), ("end".to_string(), 0)]);
 }
@@ -188,7 +191,8 @@ fn a_start_and_an_end_always_have_room() {
     let run = admit(&mut queue, 1);
     push(&mut queue, run, Part::Start, "start");
     push(&mut queue, run, Part::Token, "a");
-    assert!(matches!(push(&mut queue, run, Part::Token, "b"), Push::Lost { stuck: false, .. }));
+    let lost = push(&mut queue, run, Part::Token, "b").rare.and_then(|rare| rare.lost);
+    assert!(lost.is_some_and(|lost| !lost.stuck));
     push(&mut queue, run, Part::End, "end");
     let served = serve(&mut queue);
     assert_eq!(served.last(), Some(&("end".to_string(), 1)));
@@ -203,15 +207,15 @@ fn what_waits_for_a_stuck_call_is_lost_but_starts_and_ends_are_not() {
     push(&mut queue, two, Part::Start, "start");
     push(&mut queue, two, Part::Token, "b");
     let trace = queue.next_trace().expect("the first run's trace");
-    let (mut taken, mut holds) = (Vec::new(), Vec::new());
-    queue.take(trace, 1, &mut taken, &mut holds);
+    let (mut batch, mut holds) = (Batch::default(), Vec::new());
+    queue.take(trace, 1, &mut batch, &mut holds);
+    assert!(batch.next().is_some());
     // The call for "a" does not return.
     let given_up = queue.give_up();
     assert_eq!(given_up.lost, [Event(Part::Token, "b".to_string())]);
     assert!(queue.admit(1, false, "run").is_none(), "a stuck lane takes no run");
     push(&mut queue, two, Part::End, "end");
-    let mut tickets = taken.iter().map(Queue::ticket).collect();
-    queue.finish(&mut tickets, &mut Released::default());
+    queue.finish(&mut batch, &mut Released::default());
     assert!(!queue.end_turn(trace));
     assert_eq!(serve(&mut queue), [("start".to_string(), 0), ("end".to_string(), 1)]);
 }
@@ -220,7 +224,7 @@ fn what_waits_for_a_stuck_call_is_lost_but_starts_and_ends_are_not() {
 fn an_emitter_whose_time_is_up_is_let_go() {
     let mut queue = queue(8, Overflow::Wait);
     let run = admit(&mut queue, 1);
-    let event = |text: &str| Event(Part::Token, text.to_string());
+    let event = |text: &str| (Event(Part::Token, text.to_string()), Part::Token);
     let wait = || Some('w');
     queue.push(run, event("a"), (Some('a'), 10), Some(wait));
     queue.push(run, event("b"), (Some('b'), 20), Some(wait));
@@ -253,7 +257,7 @@ fn an_idle_lane_gives_back_what_a_burst_needed() {
         push(&mut queue, run, Part::Token, "a");
     }
     assert_eq!(serve(&mut queue).len(), 1000);
-    assert!(queue.spare.as_ref().is_some_and(|spare| spare.capacity() >= 1000));
+    assert!(queue.spare.as_ref().is_some_and(|spare| spare.capacity() > 900));
     queue.shrink();
     assert!(queue.spare.is_none());
     assert!(!queue.is_unused(), "a run is open");
@@ -267,9 +271,10 @@ fn a_queue_whose_trace_has_a_server_is_in_use() {
     let run = admit(&mut queue, 1);
     push(&mut queue, run, Part::End, "end");
     let trace = queue.next_trace().expect("the trace has something");
-    let (mut taken, mut released) = (Vec::new(), Released::default());
-    queue.take(trace, 1, &mut taken, &mut released.holds);
-    queue.finish(&mut taken.iter().map(Queue::ticket).collect(), &mut released);
+    let (mut batch, mut released) = (Batch::default(), Released::default());
+    queue.take(trace, 1, &mut batch, &mut released.holds);
+    assert!(batch.next().is_some());
+    queue.finish(&mut batch, &mut released);
     assert_eq!((queue.open_runs(), queue.open_events()), (0, 0));
     assert!(!queue.is_unused(), "the server comes back with the trace's key");
     assert!(!queue.end_turn(trace));

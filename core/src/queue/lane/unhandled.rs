@@ -51,7 +51,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             let mut gone = 0;
             for entry in queue.iter_mut() {
                 holds.extend(entry.answer.take());
-                let Some(run) = self.seats.get_mut(entry.seat) else { continue };
+                let Some(run) = self.seats.get_mut(entry.seat as usize) else { continue };
                 let Some(item) = &entry.item else { continue };
                 if !item.part().counts() {
                     entry.dropped += core::mem::take(&mut run.carried);
@@ -62,7 +62,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 run.carried += entry.dropped + u32::from(!entry.expired) * entry.pieces;
                 run.chain = Chain::new();
                 gone += 1;
-                self.epochs.close(entry.epoch, holds);
+                self.epochs.close(entry.epoch, 1, holds);
                 if !entry.expired {
                     given_up.lost.extend(entry.item.take());
                 }
@@ -91,7 +91,9 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         for queue in queues {
             let mut gone = 0;
             for entry in queue.iter_mut() {
-                let (Some(run), Some(item)) = (self.seats.get_mut(entry.seat), &entry.item) else {
+                let (Some(run), Some(item)) =
+                    (self.seats.get_mut(entry.seat as usize), &entry.item)
+                else {
                     continue;
                 };
                 entry.dropped += core::mem::take(&mut run.carried);
@@ -110,7 +112,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     run.chain = Chain::new();
                     entry.item = None;
                     gone += 1;
-                    self.epochs.close(entry.epoch, &mut released.holds);
+                    self.epochs.close(entry.epoch, 1, &mut released.holds);
                 }
             }
             queue.count_gone(gone);
@@ -151,9 +153,9 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             self.put_away(queue);
             self.ready.retain(|ready| *ready != key);
             for entry in entries {
-                let Some(run) = self.seats.get_mut(entry.seat) else { continue };
+                let Some(run) = self.seats.get_mut(entry.seat as usize) else { continue };
                 let Some(item) = entry.item else { continue };
-                self.epochs.close(entry.epoch, &mut released.holds);
+                self.epochs.close(entry.epoch, 1, &mut released.holds);
                 run.load -= u32::from(item.part().counts());
                 run.open -= 1;
                 run.chain = Chain::new();
@@ -164,7 +166,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     answer: entry.answer,
                     expired: entry.expired,
                 });
-                self.remove_if_done(entry.seat, released);
+                self.remove_if_done(entry.seat as usize, released);
             }
             self.remove_trace_if_done(key);
         }
