@@ -38,7 +38,20 @@ pub(crate) struct Lane {
     pub(super) timeout: Option<Duration>,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) server: Server,
-    pub(super) state: Mutex<LaneState>,
+    pub(super) state: Apart<Mutex<LaneState>>,
+}
+
+/// Keeps what changes with each event in cache lines of its own, apart from what all threads read.
+#[repr(align(64))]
+pub(super) struct Apart<T>(pub(super) T);
+
+impl<T> core::ops::Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 /// Who makes the calls.
@@ -55,6 +68,8 @@ pub(super) struct LaneState {
     limits: Limits,
     /// A sync handler. Absent while it is called: no second call can begin, and no lock is held.
     pub(super) handler: Option<BoxSyncHandler>,
+    /// How many events the handler has handled. Counted here and not beside what emitters read.
+    pub(super) handled: usize,
     /// Whether a worker serves the lane, or is on its way.
     pub(super) served: bool,
     /// The sync call that is out, if it can time out.
@@ -67,6 +82,17 @@ impl LaneState {
     #[inline]
     pub(super) fn queue(&mut self) -> &mut Queue {
         self.queue.get_or_insert_with(|| Box::new(LaneQueue::new(self.limits)))
+    }
+
+    /// Events that were handed out have been called for, and so many of them were handled.
+    pub(super) fn finish(
+        &mut self,
+        batch: &mut LaneBatch,
+        handled: usize,
+        released: &mut LaneReleased,
+    ) {
+        self.handled += handled;
+        self.queue().finish(batch, released);
     }
 
     /// The lane is idle: gives back what only a burst needed.
@@ -147,14 +173,15 @@ impl Lane {
             timeout: options.timeout,
             runtime: options.runtime,
             server,
-            state: Mutex::new(LaneState {
+            state: Apart(Mutex::new(LaneState {
                 queue: None,
                 limits,
                 handler,
+                handled: 0,
                 served: false,
                 running: None,
                 watched: false,
-            }),
+            })),
         })
     }
 
@@ -302,6 +329,10 @@ impl Lane {
         self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_runs()))
     }
 
+    pub(crate) fn handled_events(&self) -> usize {
+        self.state.with(|state| state.handled)
+    }
+
     pub(crate) fn open_events(&self) -> usize {
         self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_events()))
     }
@@ -351,7 +382,7 @@ impl Lane {
 impl Drop for Lane {
     /// A sync handler's state is dropped where it may block, and not on the event loop.
     fn drop(&mut self) {
-        let Some(handler) = self.state.get_mut().handler.take() else { return };
+        let Some(handler) = self.state.0.get_mut().handler.take() else { return };
         let job = Box::new(move || drop_quietly(handler));
         let _ = catch_unwind(|| self.runtime.spawn_blocking_boxed(job));
     }

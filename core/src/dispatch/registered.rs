@@ -80,7 +80,10 @@ impl Registered {
 
     pub(crate) fn stats(&self) -> HandlerStats {
         match &self.target {
-            Target::Lane(lane) => self.meta.stats(lane.open_events(), lane.open_runs()),
+            Target::Lane(lane) => HandlerStats {
+                handled: lane.handled_events(),
+                ..self.meta.stats(lane.open_events(), lane.open_runs())
+            },
             Target::Inline(slot) => self.meta.stats(slot.deferred_events(), 0),
             Target::Async { .. } | Target::Gone => self.meta.stats(0, 0),
         }

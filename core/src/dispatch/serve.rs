@@ -8,7 +8,6 @@ use core::time::Duration;
 use super::ask::{Asked, Timeout, ask_async};
 use super::context::{FrameKind, Place, Scoped, Swapped};
 use super::lane::{BoxSyncHandler, Lane, LaneBatch, LaneReleased, LaneState, Mailbox, Server};
-use super::meta::count;
 use super::watch::{Running, micros};
 use super::workers::{Budget, Serve};
 use super::{Answer, Call, Current, LaneItem};
@@ -73,7 +72,7 @@ impl Drop for Checkout<'_> {
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
-            state.queue().finish(&mut self.batch, &mut released);
+            state.finish(&mut self.batch, 0, &mut released);
         });
         Lane::let_go(&mut released);
     }
@@ -106,12 +105,13 @@ impl Serve for Lane {
             core::mem::take(&mut budget.kept);
         let mut out = Checkout { lane: self, handler: None, batch };
         let mut trace = None;
+        let mut handled = 0;
         budget.begin_lane();
         let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
             let step = self.state.with(|state| {
                 state.running = None;
-                state.queue().finish(&mut out.batch, &mut released);
+                state.finish(&mut out.batch, core::mem::take(&mut handled), &mut released);
                 if out.handler.is_none() {
                     out.handler = state.handler.take();
                 }
@@ -132,7 +132,7 @@ impl Serve for Lane {
                 Step::Calls { watch: false } => {}
             }
             let Some(handler) = &mut out.handler else { break false };
-            let (mut calls, mut handled) = (0, 0);
+            let mut calls = 0;
             let mut mailbox = None;
             while let Some(mut taken) = out.batch.next() {
                 calls += 1;
@@ -144,7 +144,6 @@ impl Serve for Lane {
                 handled += self.call(&mut **handler, taken, mailbox, &mut seated, &mut answers);
             }
             out.batch.clear();
-            count(&self.meta.counters.handled, handled);
             budget.count(calls);
         };
         let batch = core::mem::take(&mut out.batch);
@@ -278,7 +277,7 @@ impl Lane {
     /// Has a task make the calls of a trace.
     pub(super) fn spawn_server(self: &Arc<Self>, trace: usize) {
         let (lane, batch) = (self.clone(), LaneBatch::default());
-        let server = TraceServer { lane, trace, batch, done: false };
+        let server = TraceServer { lane, trace, batch, handled: 0, done: false };
         // On an error the task is dropped, which abandons the trace.
         let _ = catch_unwind(|| self.runtime.spawn_boxed(Box::pin(server.run())));
     }
@@ -289,6 +288,8 @@ struct TraceServer {
     lane: Arc<Lane>,
     trace: usize,
     batch: LaneBatch,
+    /// How many events were handled and are not counted yet.
+    handled: usize,
     done: bool,
 }
 
@@ -299,8 +300,9 @@ impl TraceServer {
         for calls in 1.. {
             let mut released = LaneReleased::default();
             let batch = &mut self.batch;
+            let handled = core::mem::take(&mut self.handled);
             let more = lane.state.with(|state| {
-                state.queue().finish(batch, &mut released);
+                state.finish(batch, handled, &mut released);
                 state.queue().take(self.trace, 1, batch, &mut released.holds);
                 !batch.is_empty() || state.queue().end_turn(self.trace)
             });
@@ -313,12 +315,14 @@ impl TraceServer {
                 lane.state.with(|state| state.shrink());
                 return;
             };
-            let answer = lane.call_async(&**handler, taken).await;
+            let (answer, handled) = lane.call_async(&**handler, taken).await;
+            self.handled += handled;
             self.batch.clear();
             if let Some(answer) = answer {
                 // Counted out before the emitter goes on, so that it finds nothing pending.
                 let mut released = LaneReleased::default();
-                lane.state.with(|state| state.queue().finish(&mut self.batch, &mut released));
+                let handled = core::mem::take(&mut self.handled);
+                lane.state.with(|state| state.finish(&mut self.batch, handled, &mut released));
                 Lane::let_go(&mut released);
                 drop(answer);
             }
@@ -335,20 +339,22 @@ impl Drop for TraceServer {
             return;
         }
         let mut released = LaneReleased::default();
-        self.lane.state.with(|state| state.queue().finish(&mut self.batch, &mut released));
+        let handled = self.handled;
+        self.lane.state.with(|state| state.finish(&mut self.batch, handled, &mut released));
         Lane::let_go(&mut released);
         self.lane.abandon_waiting(Some(self.trace));
     }
 }
 
 impl Lane {
-    /// Makes an async handler's call. Returns the answer that its emitter waits for.
+    /// Makes an async handler's call. Returns the answer that its emitter waits for, and how many
+    /// events were handled.
     async fn call_async(
         &self,
         handler: &dyn ErasedAsyncHandler,
         mut taken: LaneTaken<'_>,
-    ) -> Option<WaitGuard> {
-        let mailbox = taken.shared.take()?;
+    ) -> (Option<WaitGuard>, usize) {
+        let Some(mailbox) = taken.shared.take() else { return (None, 0) };
         let emitter = taken.item.emitter().unwrap_or(&mailbox.emitter);
         let place = Place::in_call(emitter, &mailbox.node, FrameKind::Task);
         let mut cx = EventContext::new(mailbox.node.info.clone());
@@ -369,13 +375,14 @@ impl Lane {
         let asked = Asked { meta: &self.meta, handler, event: &envelope.event, cx: &cx };
         let outcome = Scoped::new(ask_async(asked, timeout), Some(place.clone())).await;
         place.end_call();
-        if expired {
-            let _ = call.settle(Answer::Unhandled);
-            drop_quietly(outcome);
-        } else if call.settle(outcome) {
-            count(&self.meta.counters.handled, 1);
-        }
+        let handled = match expired {
+            true => {
+                drop_quietly(outcome);
+                call.settle(Answer::Unhandled)
+            }
+            false => call.settle(outcome),
+        };
         drop_quietly(envelope);
-        answer
+        (answer, usize::from(handled))
     }
 }
