@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::item::part_of;
-use super::meta::count;
+use super::meta::{LaneCounts, count};
 use super::watch::{Running, micros};
 use super::{Current, HandlerMeta, LaneEvent, LaneItem, LaneSeat, RunNode, Workers};
 use crate::handler::{Delivery, ErasedAsyncHandler, Mode};
@@ -325,16 +325,15 @@ impl Lane {
         drop(done);
     }
 
-    pub(crate) fn open_runs(&self) -> usize {
-        self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_runs()))
-    }
-
-    pub(crate) fn handled_events(&self) -> usize {
-        self.state.with(|state| state.handled)
-    }
-
-    pub(crate) fn open_events(&self) -> usize {
-        self.state.with(|state| state.queue.as_ref().map_or(0, |queue| queue.open_events()))
+    pub(crate) fn counts(&self) -> LaneCounts {
+        self.state.with(|state| {
+            let queue = state.queue.as_ref();
+            LaneCounts {
+                handled: state.handled,
+                pending: queue.map_or(0, |queue| queue.open_events()),
+                open_runs: queue.map_or(0, |queue| queue.open_runs()),
+            }
+        })
     }
 
     /// The timer's time in microseconds. A lane without a time-out has no need of it.

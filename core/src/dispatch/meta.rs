@@ -44,6 +44,15 @@ pub(crate) struct Counters {
     pub(crate) pending: AtomicUsize,
 }
 
+/// What a handler's lane counts, apart from what emitters read.
+#[derive(Default)]
+pub(crate) struct LaneCounts {
+    pub(crate) handled: usize,
+    /// Events that are queued or being handled.
+    pub(crate) pending: usize,
+    pub(crate) open_runs: usize,
+}
+
 /// Counts `more`, without touching a shared cache line for nothing.
 #[inline]
 pub(crate) fn count(counter: &AtomicUsize, more: usize) {
@@ -200,20 +209,20 @@ impl HandlerMeta {
         }
     }
 
-    /// `pending` and `open_runs` are those of the handler's lane.
-    pub(crate) fn stats(&self, pending: usize, open_runs: usize) -> HandlerStats {
+    /// `lane` has what the handler's lane counts.
+    pub(crate) fn stats(&self, lane: LaneCounts) -> HandlerStats {
         let load = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         HandlerStats {
             id: self.id,
             name: self.name.clone(),
-            handled: load(&counters.handled),
+            handled: load(&counters.handled) + lane.handled,
             failed: load(&counters.failed),
             dropped: load(&counters.dropped),
             coalesced: load(&counters.coalesced),
             refused_runs: load(&counters.refused),
-            pending: pending + load(&counters.pending),
-            open_runs,
+            pending: load(&counters.pending) + lane.pending,
+            open_runs: lane.open_runs,
         }
     }
 }

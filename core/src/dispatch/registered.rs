@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::lane::{BoxSyncHandler, Lane, LaneOptions};
+use super::meta::LaneCounts;
 use super::{HandlerMeta, InlineSlot, Workers};
 use crate::handler::{ErasedAsyncHandler, HandlerOptions, HandlerStats, Mode};
 use crate::runtime::Runtime;
@@ -80,12 +81,11 @@ impl Registered {
 
     pub(crate) fn stats(&self) -> HandlerStats {
         match &self.target {
-            Target::Lane(lane) => HandlerStats {
-                handled: lane.handled_events(),
-                ..self.meta.stats(lane.open_events(), lane.open_runs())
-            },
-            Target::Inline(slot) => self.meta.stats(slot.deferred_events(), 0),
-            Target::Async { .. } | Target::Gone => self.meta.stats(0, 0),
+            Target::Lane(lane) => self.meta.stats(lane.counts()),
+            Target::Inline(slot) => self
+                .meta
+                .stats(LaneCounts { pending: slot.deferred_events(), ..Default::default() }),
+            Target::Async { .. } | Target::Gone => self.meta.stats(LaneCounts::default()),
         }
     }
 }

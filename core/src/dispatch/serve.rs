@@ -42,6 +42,12 @@ impl Drop for Seated {
     }
 }
 
+/// So many events at a time are few: then a worker pauses before it looks for more.
+const FEW: usize = 16;
+
+/// How long it pauses, in turns of a spin loop: one to three microseconds.
+const PAUSE: usize = 64;
+
 /// How many calls a task makes before it yields.
 const CALLS_PER_POLL: usize = 64;
 
@@ -104,8 +110,7 @@ impl Serve for Lane {
         let Hand { mut seated, mut released, batch, mut answers } =
             core::mem::take(&mut budget.kept);
         let mut out = Checkout { lane: self, handler: None, batch };
-        let mut trace = None;
-        let mut handled = 0;
+        let (mut trace, mut handled, mut in_a_row) = (None, 0, false);
         budget.begin_lane();
         let more = loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
@@ -132,7 +137,7 @@ impl Serve for Lane {
                 Step::Calls { watch: false } => {}
             }
             let Some(handler) = &mut out.handler else { break false };
-            let mut calls = 0;
+            let (mut calls, most) = (0, self.most(budget));
             let mut mailbox = None;
             while let Some(mut taken) = out.batch.next() {
                 calls += 1;
@@ -145,6 +150,12 @@ impl Serve for Lane {
             }
             out.batch.clear();
             budget.count(calls);
+            // Events come one by one. Without a pause, the emitter and this worker would fight
+            // over the lock for each of them.
+            let is_few = calls < FEW && calls < most;
+            if core::mem::replace(&mut in_a_row, true) && is_few && answers.is_empty() {
+                (0..PAUSE).for_each(|_| core::hint::spin_loop());
+            }
         };
         let batch = core::mem::take(&mut out.batch);
         budget.kept = Hand { seated, released, batch, answers };
@@ -195,10 +206,7 @@ impl Lane {
                     next
                 }
             };
-            // An awaited event is answered at once, and a call that can time out is seen alone.
-            let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
-            let most = if alone { 1 } else { budget.batch() };
-            state.queue().take(served, most, batch, &mut released.holds);
+            state.queue().take(served, self.most(budget), batch, &mut released.holds);
             if batch.is_empty() {
                 *trace = None;
                 state.queue().end_turn(served);
@@ -207,6 +215,13 @@ impl Lane {
             *trace = Some(served);
             return Step::Calls { watch: self.begin(state, batch, now) };
         }
+    }
+
+    /// How many events to take at a time.
+    fn most(&self, budget: &Budget<Hand>) -> usize {
+        // An awaited event is answered at once, and a call that can time out is seen alone.
+        let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
+        if alone { 1 } else { budget.batch() }
     }
 
     /// Notes when the call that begins is due. Whether a watch has to be spawned.
