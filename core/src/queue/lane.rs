@@ -24,7 +24,7 @@ pub(crate) struct LaneQueue<I, S, H> {
     limits: Limits,
     seats: Slab<Seat<S, H>>,
     traces: Slab<Trace<I, H>>,
-    by_id: BTreeMap<usize, usize>,
+    by_id: BTreeMap<usize, u32>,
     /// Traces that have something and are not being served, in the order of their turns.
     ready: VecDeque<usize>,
     /// The queue of a trace that has nothing queued, for the next one. So a trace that is idle
@@ -89,6 +89,14 @@ struct Trace<I, H> {
 /// A lane that is idle keeps a queue of up to this many entries.
 const SMALL: usize = 8;
 
+/// Inserts a value. Grows by a quarter, not to the double: what is open may stay open for long.
+fn insert<T>(slab: &mut Slab<T>, value: T) -> usize {
+    if slab.len() == slab.capacity() {
+        slab.reserve_exact(slab.len() / 4 + 4);
+    }
+    slab.insert(value)
+}
+
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -123,7 +131,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// Gives a run a seat. `trace` identifies its trace while that has a seat here. `nested` says
     /// that it was started inside a handler's call. `None` if the run is refused.
     pub(crate) fn admit(&mut self, trace: usize, nested: bool, shared: S) -> Option<usize> {
-        let known = self.by_id.get(&trace).copied();
+        let known = self.by_id.get(&trace).map(|key| *key as usize);
         let full = known.is_none() && self.traces.len() >= self.limits.open_traces;
         if self.stuck || full || (nested && self.nested >= self.limits.capacity) {
             self.refused += 1;
@@ -131,13 +139,14 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         }
         let key = known.unwrap_or_else(|| {
             let empty = Trace { id: trace, queue: None, seats: 0, scheduled: false };
-            let key = self.traces.insert(empty);
-            self.by_id.insert(trace, key);
+            let key = insert(&mut self.traces, empty);
+            // More traces than that are not open at a time.
+            self.by_id.insert(trace, key as u32);
             key
         });
         self.traces[key].seats += 1;
         self.nested += u32::from(nested);
-        Some(self.seats.insert(Seat {
+        let seat = Seat {
             shared,
             // More runs than that are not open at a time.
             trace: key as u32,
@@ -150,7 +159,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             waiter: None,
             waits_for_room: false,
             closing: false,
-        }))
+        };
+        Some(insert(&mut self.seats, seat))
     }
 
     /// Queues an event of an admitted run. `answer` keeps its emitter waiting for the answer until
