@@ -280,3 +280,53 @@ fn a_queue_whose_trace_has_a_server_is_in_use() {
     assert!(!queue.end_turn(trace));
     assert!(queue.is_unused());
 }
+
+#[test]
+fn the_oldest_token_of_those_that_are_left_makes_room() {
+    let mut queue = queue(70, Overflow::DropOldest);
+    let run = admit(&mut queue, 1);
+    for number in 0..70 {
+        push(&mut queue, run, Part::Token, &number.to_string());
+    }
+    let trace = queue.next_trace().expect("the trace has something");
+    let (mut batch, mut released) = (Batch::default(), Released::default());
+    // The first call begins, and the others of the block wait for it.
+    queue.take(trace, 64, &mut batch, &mut released.holds);
+    push(&mut queue, run, Part::Token, "70");
+    let pushed = push(&mut queue, run, Part::Token, "71");
+    let evicted = pushed.rare.and_then(|rare| rare.evicted);
+    assert_eq!(evicted, Some(Event(Part::Token, "64".to_string())));
+    let mut handled = 0;
+    while batch.next().is_some() {
+        handled += 1;
+    }
+    batch.clear();
+    queue.finish(&mut batch, &mut released);
+    assert!(queue.end_turn(trace));
+    queue.schedule(trace);
+    let served = serve(&mut queue);
+    assert_eq!(handled + served.len(), 71);
+    assert_eq!(served.first(), Some(&("65".to_string(), 1)), "it says that one was dropped");
+}
+
+#[test]
+fn a_batch_says_whose_each_event_is() {
+    let mut queue = queue(8, Overflow::Wait);
+    let runs = ["a", "b"].map(|name| queue.admit(1, false, name).expect("there is room"));
+    for (run, text) in [(0, "1"), (0, "2"), (1, "3"), (0, "4"), (1, "5"), (1, "6")] {
+        push(&mut queue, runs[run], Part::Other, text);
+    }
+    let trace = queue.next_trace().expect("the trace has something");
+    let (mut batch, mut released) = (Batch::default(), Released::default());
+    queue.take(trace, 64, &mut batch, &mut released.holds);
+    let (mut whose, mut run) = (Vec::new(), None);
+    while let Some(taken) = batch.next() {
+        run = taken.shared.or(run);
+        whose.extend(run.map(|run| (run, taken.item.1)));
+    }
+    let expected = [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"), ("b", "5"), ("b", "6")];
+    assert_eq!(whose, expected.map(|(run, text)| (run, text.to_string())));
+    batch.clear();
+    queue.finish(&mut batch, &mut released);
+    assert_eq!(queue.open_events(), 0);
+}
