@@ -36,6 +36,8 @@ pub(crate) struct Lane {
     pub(super) meta: Arc<HandlerMeta>,
     pub(super) mode: Mode,
     pub(super) timeout: Option<Duration>,
+    /// The maximum number of queued events per run.
+    pub(super) capacity: usize,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) server: Server,
     pub(super) state: Apart<Mutex<LaneState>>,
@@ -171,6 +173,7 @@ impl Lane {
             meta,
             mode: delivery.mode(),
             timeout: options.timeout,
+            capacity: delivery.capacity(),
             runtime: options.runtime,
             server,
             state: Apart(Mutex::new(LaneState {

@@ -151,8 +151,8 @@ impl Serve for Lane {
             out.batch.clear();
             budget.count(calls);
             // Events come one by one. Without a pause, the emitter and this worker would fight
-            // over the lock for each of them.
-            let is_few = calls < FEW && calls < most;
+            // over the lock for each of them. No emitter waits: not for an answer, nor for room.
+            let is_few = calls < FEW && calls < most && self.capacity > 2 * FEW;
             if core::mem::replace(&mut in_a_row, true) && is_few && answers.is_empty() {
                 (0..PAUSE).for_each(|_| core::hint::spin_loop());
             }
