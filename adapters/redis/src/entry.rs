@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use rappel_core::{EventRecord, RunId};
 
-/// One entry of a partition's stream: a record of an event, with what a reader must know before it
-/// decodes the record.
+/// One entry of a partition's stream: a record of an event, with the fields that a worker reads before
+/// it decodes the record.
 ///
-/// In Redis it has the fields `root`, `source` and `tseq`, as text, and either `record`, the JSON of
-/// an [`EventRecord`], or `lost`, with any text.
+/// In Redis an entry has four fields. `root`, `source` and `tseq` are text. The fourth is `record`, the
+/// JSON of an [`EventRecord`], or `lost`, with any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The id of the trace's outermost run.
+    /// The id of the trace's root run.
     pub root: RunId,
-    /// The recorder of the record, unique for each publisher.
+    /// The name of the publisher that recorded the event. It is unique for each publisher.
     pub source: Arc<str>,
-    /// The record's number within its trace and source, from 0.
+    /// The number of the record among the records of its trace and source, from 0.
     pub tseq: u64,
-    /// The record, or that the rest of the trace is lost.
+    /// The record, or a mark that the rest of the trace is lost.
     pub body: Body,
 }
 
@@ -30,11 +30,11 @@ pub enum Body {
     Lost,
 }
 
-/// The fields of an entry as they are in the stream. They may be anything.
+/// The fields of an entry as they are in the stream: names and values, which are not checked.
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Entry {
-    /// Returns the fields, with their names.
+    /// Returns the names and the values of the fields.
     #[must_use]
     pub fn fields(&self) -> [(&'static str, Vec<u8>); 4] {
         let (name, body) = match &self.body {

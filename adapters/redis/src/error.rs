@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-/// Why Redis, or another broker, did not do what it was asked to do.
+/// Why a call to Redis, or to another broker, failed.
 ///
-/// No message has a password.
+/// No message contains a password.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,12 +14,12 @@ pub enum Error {
         "the address is not usable: {0}; write redis://host:port/, or rediss:// with the feature `tls`"
     )]
     Address(String),
-    /// There is no connection, or no answer came in time. Whether the call was done is not known.
+    /// There is no connection, or no answer came in time. The call may have been done.
     #[error("no answer from {address}: {source}")]
     Unreachable {
-        /// Where it was looked for, without a password.
+        /// The host and the port, without a password.
         address: String,
-        /// What the connection said.
+        /// The error of the connection.
         source: Arc<dyn StdError + Send + Sync>,
     },
     /// The user or the password is wrong.
@@ -30,46 +30,46 @@ pub enum Error {
     /// The server asks for a password, and the address has none.
     #[error("the server asks for a password: set it in the address, redis://:password@host/")]
     PasswordNeeded,
-    /// The user may not do that.
+    /// The user has no permission for a command or a key.
     #[error("the user has no permission: {0}; docs/redis.md lists what is needed")]
     NoPermission(String),
-    /// The server's memory is full. Nothing of the call was done.
+    /// The server's memory is full (`maxmemory`). Nothing of the call was done.
     #[error("the server's memory is full (`maxmemory`): nothing of the batch was accepted")]
     OutOfMemory,
     /// The server does not know a command.
     #[error("the server has no command {command}: it needs Redis {since} or later")]
     MissingCommand {
-        /// The command.
+        /// The name of the command.
         command: &'static str,
         /// The first version of Redis that has it.
         since: &'static str,
     },
-    /// The namespace has another number of partitions.
+    /// The namespace has another number of partitions. This number cannot be changed.
     #[error(
         "the namespace has {there} partitions, and not {asked}: use that number, or another namespace"
     )]
     Partitions {
-        /// How many this program asks for.
+        /// The number that this program asks for.
         asked: u32,
-        /// How many there are.
+        /// The number that the namespace has.
         there: u32,
     },
-    /// The namespace has another layout.
+    /// The keys of the namespace have another layout, which is given here.
     #[error("the namespace was made by a later version (layout {0}): update this program")]
     Layout(String),
-    /// The server has refused, for another reason.
+    /// The server refused the call for another reason.
     #[error("the server has refused: {0}")]
     Refused(String),
-    /// The server has answered what does not fit the call.
+    /// The server's answer does not fit the call.
     #[error("the server has answered something else than was asked for: {0}")]
     Answer(String),
-    /// A setting makes no sense.
+    /// A setting cannot be used. The text says why.
     #[error("{0}")]
     Setting(&'static str),
 }
 
 impl Error {
-    /// Returns `true` if waiting may help: the server is away, starting, or full.
+    /// Returns `true` if a later try may succeed: for `Unreachable`, `OutOfMemory` and `Refused`.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::OutOfMemory | Self::Refused(_))

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The id of an entry in a stream: a time of the server in milliseconds, and a number within it.
+/// The id of an entry in a stream: the server's time, and a number within that millisecond.
 ///
-/// Ids of a stream only go up.
+/// Each entry of a stream has a greater id than the entries before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StreamId {
-    /// The server's time when the entry was added, in milliseconds since 1970.
+    /// The server's time when the entry was added, in milliseconds since the Unix epoch.
     pub ms: u64,
     /// The number of the entry within this millisecond, from 0.
     pub seq: u64,
@@ -24,7 +24,7 @@ impl StreamId {
         Self { ms, seq }
     }
 
-    /// Returns the greatest id that is smaller. That of [`ZERO`](Self::ZERO) is itself.
+    /// Returns the greatest id that is smaller than this one. For [`ZERO`](Self::ZERO) it returns `ZERO`.
     #[must_use]
     pub const fn before(self) -> Self {
         match (self.ms, self.seq) {
@@ -41,7 +41,7 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// Parses what `Display` writes.
+/// Parses the form that `Display` writes: `1700000000000-0`.
 impl FromStr for StreamId {
     type Err = StreamIdError;
 
@@ -52,7 +52,7 @@ impl FromStr for StreamId {
     }
 }
 
-/// The text is no id of an entry.
+/// The text is not the id of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the text is not the id of a stream's entry: write two numbers with a dash between them")]
 pub struct StreamIdError {

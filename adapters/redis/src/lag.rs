@@ -1,4 +1,4 @@
-//! How far a group is, and what becomes of one that is gone.
+//! How far a group is, and how a group is removed.
 
 use redis::cmd;
 
@@ -7,40 +7,42 @@ use crate::error::Error;
 use crate::id::StreamId;
 use crate::keys::Keys;
 
-/// Looks into a namespace, and removes groups from it.
+/// A connection for operators: it reads how far groups are, and removes groups.
 #[derive(Debug)]
 pub struct RedisAdmin {
     broker: RedisBroker,
     partitions: u32,
 }
 
-/// How far a group is with a partition.
+/// How far a group has handled one partition: see [`RedisAdmin::lag`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// The partition.
+    /// The number of the partition, from 0.
     pub partition: u32,
-    /// Entries of the stream, handled ones that are not trimmed yet included.
+    /// Number of entries in the stream. It includes handled entries that are not trimmed yet.
     pub entries: u64,
-    /// Entries after the group's position. Those of traces that are done are among them if an older
-    /// trace is open.
+    /// Number of entries after the group's position. If an older trace is open, this includes entries
+    /// of traces that are done.
     pub behind: u64,
-    /// The age in milliseconds of the oldest of these, by the server's time. 0 if there is none.
+    /// The age in milliseconds of the oldest entry after the position, by the server's time. 0 if there
+    /// is none.
     pub oldest_ms: u64,
-    /// The worker that has the partition.
+    /// The id of the worker that has the partition: see [`WorkerHandle::id`](crate::WorkerHandle::id).
+    /// `None` if no worker has it.
     pub owner: Option<String>,
-    /// Entries in the group's dead letters.
+    /// Number of entries in the group's dead letters.
     pub dead_letters: u64,
-    /// Entries that a hard cap cut while the group had not handled all of them: at most so many are
-    /// lost.
+    /// Number of entries that a hard cap cut while the group had not handled all of them. The group has
+    /// lost at most this number of entries.
     pub cut: u64,
 }
 
 impl RedisAdmin {
-    /// Connects.
+    /// Connects to the Redis at `redis`, an address or a [`Connect`].
     ///
     /// # Errors
-    /// See [`Error`]. [`Error::Setting`] if the namespace is not there.
+    /// [`Error::Setting`] if the namespace does not exist. See [`Error`] for the others.
     pub fn new(redis: impl Into<Connect>, namespace: &str) -> Result<Self, Error> {
         let mut broker = RedisBroker::new(&redis.into(), Keys::new(namespace, ""), "")?;
         broker.check()?;
@@ -49,7 +51,9 @@ impl RedisAdmin {
         Ok(Self { broker, partitions })
     }
 
-    /// Returns how far `group` is, for each partition.
+    /// Returns how far `group` is, for each partition. It reads all entries after the group's position.
+    ///
+    /// A group that does not exist has handled nothing.
     ///
     /// # Errors
     /// See [`Error`].
@@ -85,8 +89,11 @@ impl RedisAdmin {
         Ok(Lag { partition, entries, behind, oldest_ms, owner, dead_letters, cut })
     }
 
-    /// Removes a group that has no workers any more, with its dead letters, so that its position does
-    /// not keep records from being trimmed. If workers of it run, the group begins anew.
+    /// Removes a group that has no workers any more, with its dead letters. After that, its position no
+    /// longer keeps records in the stream.
+    ///
+    /// If workers of the group run, they lose their partitions. The group then begins again, with the
+    /// oldest record that is still in the stream.
     ///
     /// # Errors
     /// See [`Error`].

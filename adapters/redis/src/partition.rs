@@ -2,10 +2,10 @@
 
 use rappel_core::RunId;
 
-/// Returns the partition of a trace, of `partitions` (minimum 1): the last 8 bytes of its root's id
-/// as a big-endian number, modulo the number of partitions.
+/// Returns the partition of a trace: the last 8 bytes of its root's id as a big-endian number, modulo
+/// `partitions` (minimum 1).
 ///
-/// The test vectors are those of the page `docs/redis.md`:
+/// The page `docs/redis.md` of the repository has more test vectors.
 ///
 /// ```
 /// use rappel_redis::partition_of;

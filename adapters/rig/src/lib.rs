@@ -13,46 +13,48 @@
 //! }
 //! ```
 //!
-//! | of rig | of rappel |
+//! | in rig | in rappel |
 //! |---|---|
-//! | a run of an agent | a chain's run that is an agent, and `on_agent_finish` |
+//! | a run of an agent | an agent's run, which is a chain's run, and `on_agent_finish` if it answers |
 //! | a completion, streamed or not | a chat model's run with usage, finish reason, tool calls and ids |
 //! | a delta of text, of reasoning, of a tool call | `on_llm_new_token` |
 //! | a tool call | `on_agent_action`, and a tool's run with the call's id |
 //! | a retrieval of tools, and of an [`index`](RigHook::index) | a retriever's run |
 //! | memory: load, append, clear | a chain's run with the name `memory` |
-//! | a tool call that cannot be dispatched | a custom event with the name `invalid_tool_call` |
+//! | a tool call that rig cannot dispatch | a custom event with the name `invalid_tool_call` |
 //! | an agent that a tool starts | an agent's run under the tool's run |
 //!
-//! A run of rig that is dropped ends all its open runs as cancelled, children first.
+//! If rig's run of an agent is dropped, all its open runs end as cancelled, children first.
 //!
 //! # What the hook does not do
-//! - It steers nothing: it returns rig's neutral action each time. A handler with `raise_error` does
-//!   not stop a rig agent. Use a hook of your own for that.
-//! - It does not see a retrieval of `dynamic_context` without [`RigHook::index`], embeddings, nor what
-//!   a hook after it changes. Add it first. The page `docs/rig.md` of the repository has the whole list.
+//! - It does not control the agent: it always lets rig continue. A handler with `raise_error` does not
+//!   stop a rig agent. Write a hook of your own for that.
+//! - It does not see what a later hook changes. Add it first.
+//! - It does not see embeddings. It sees retrievals of `dynamic_context` only with [`RigHook::index`].
+//!
+//! The page `docs/rig.md` of the repository has the whole list.
 //!
 //! # Handlers of one request
-//! A hook is for a manager. Where a run starts inside a run or a manager of rappel
-//! ([`in_scope`](rappel_core::InRun::in_scope), [`in_run`](rappel_core::InRun::in_run)), it gets those
-//! handlers too, and is a child of that run. So an agent for the whole process can have handlers for
-//! each request.
+//! A hook has the handlers of one manager. If an agent's run starts inside a run or a manager of rappel
+//! ([`in_run`](rappel_core::InRun::in_run), [`in_scope`](rappel_core::InRun::in_scope)), it also gets
+//! the handlers of that run or manager. Inside a run, it is a child of that run. So one agent for the
+//! whole process can have other handlers for each request.
 //!
 //! # Sub-agents
-//! The run of an agent that another agent's tool starts is a child of the tool's run, and gets its
-//! handlers. Both agents need a hook. Rig does not say who started an agent. The hook finds the call in
-//! one of two ways:
+//! If a tool of an agent starts another agent, that agent's run is a child of the tool's run, and gets
+//! the tool's handlers. Both agents need a hook. Rig does not tell a hook which tool call started an
+//! agent. The hook finds the call in one of two ways:
 //!
-//! - by rig's span of the tool call, `execute_tool`. This is exact. It needs a subscriber of `tracing`
-//!   that wants rig's spans, which have the level INFO.
-//! - without such a subscriber, by the tool's name and the prompt, for an agent that is the tool itself
-//!   ([`Agent::into_tool`](rig_agent::Agent::into_tool)). If calls of different traces that are open at
-//!   the same time have the same name and the same prompt, the agent's run is a root run.
+//! - By rig's span of the tool call, `execute_tool`. This is exact. It needs a `tracing` subscriber that
+//!   enables rig's spans. They have the level INFO.
+//! - Without this span, by the tool's name and the prompt. This works if the agent itself is the tool
+//!   ([`Agent::into_tool`](rig_agent::Agent::into_tool)). If open calls of different traces have the same
+//!   name and the same prompt, the agent's run is a root run.
 //!
 //! # Spans
-//! Rig makes `tracing` spans of its own (`invoke_agent`, `chat`, `execute_tool`). If they are exported,
-//! and rappel's spans are exported too, each call has two spans. Export one of them. This keeps rig's
-//! out of the layer that exports:
+//! Rig makes `tracing` spans of its own (`invoke_agent`, `chat`, `execute_tool`). If you export them and
+//! rappel's spans, each call has two spans. Export only one of the two. This removes rig's spans from
+//! the layer that exports:
 //!
 //! ```
 //! use tracing_subscriber::filter::filter_fn;
@@ -67,8 +69,8 @@
 //! ```
 //!
 //! # Versions
-//! This crate has its own version line: a minor release of rig or of `rappel-core` is a new minor
-//! version. The README has a table. [`rig_agent`] is re-exported.
+//! A minor release of rig or of `rappel-core` leads to a new minor version of this crate. The README has
+//! a table. This crate re-exports [`rig_agent`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -87,14 +89,14 @@ use rappel_core::CallbackManager;
 pub use retriever::ObservedIndex;
 pub use rig_agent;
 
-/// A hook that emits what a rig agent does to a manager's handlers.
+/// A hook of a rig agent that emits the agent's events to a manager's handlers.
 ///
 /// Add it once to an agent ([`AgentBuilder::add_hook`](rig_agent::AgentBuilder::add_hook)) or to a
-/// prompt, before other hooks. It returns rig's neutral action each time. Its panics are caught and
-/// reported with `tracing::warn!`. A clone is the same hook.
+/// prompt, before other hooks. A clone is the same hook, so do not add both to one agent. The hook
+/// always lets rig continue. It catches its own panics, and reports them with `tracing::warn!`.
 ///
 /// # Cancel safety
-/// A run of rig that is dropped, streamed or not, ends its open runs as cancelled.
+/// If rig's run of an agent is dropped, streamed or not, its open runs end as cancelled.
 #[derive(Clone)]
 pub struct RigHook(Arc<Settings>);
 
@@ -110,8 +112,8 @@ impl RigHook {
         Self(Arc::new(Settings { callbacks: callbacks.clone(), model: Arc::from("model") }))
     }
 
-    /// Sets the name of the model's runs. Rig does not tell a hook the name of the model before its
-    /// answer. Without it the name is `model`, if the request itself does not name a model.
+    /// Sets the name of the model's runs for requests that do not name a model. The default is `model`.
+    /// Rig does not tell a hook the name of the model before its answer.
     #[must_use]
     pub fn with_model(self, name: impl Into<Arc<str>>) -> Self {
         Self(Arc::new(Settings { callbacks: self.0.callbacks.clone(), model: name.into() }))

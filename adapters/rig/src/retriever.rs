@@ -14,7 +14,7 @@ use crate::RigHook;
 use crate::convert;
 use crate::open::{self, Asker};
 
-/// An index whose retrievals are retriever's runs: see [`RigHook::index`].
+/// An index that emits a retriever's run for each retrieval: see [`RigHook::index`].
 pub struct ObservedIndex<I> {
     index: I,
     name: Arc<str>,
@@ -22,13 +22,15 @@ pub struct ObservedIndex<I> {
 }
 
 impl RigHook {
-    /// Makes an index for [`AgentBuilder::dynamic_context`](rig_agent::AgentBuilder::dynamic_context)
-    /// whose retrievals are retriever's runs of that name, under the run of the agent that asks.
+    /// Wraps an index for [`AgentBuilder::dynamic_context`](rig_agent::AgentBuilder::dynamic_context).
+    /// Each retrieval is then a retriever's run with this name, under the run of the agent that asks.
     ///
-    /// Rig does not show these retrievals to a hook. Those of `retrieved_tools` are seen without it,
-    /// and are not seen twice with it. The agent needs this hook, and it has to be added before
-    /// `dynamic_context`. If agents of different traces ask the same at the same time, or if no
-    /// agent asks, the run is a root run.
+    /// The agent needs this hook. Add the hook before you call `dynamic_context`. Rig does not show
+    /// these retrievals to a hook, so without the wrapper they have no events. Retrievals of
+    /// `retrieved_tools` have events without it, and no second ones with it.
+    ///
+    /// If agents of different traces ask the same query at the same time, the run is a root run. If no
+    /// agent asks, the run is a child of the current run, or a root run if there is none.
     pub fn index<I: VectorStoreIndex>(
         &self,
         name: impl Into<Arc<str>>,

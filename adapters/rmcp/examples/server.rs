@@ -12,7 +12,7 @@ use rmcp::{RoleServer, ServerHandler, ServiceExt};
 
 struct Weather(CallbackManager);
 
-/// Starts the run of a call. A `traceparent` that is broken is as good as none.
+/// Starts the run of a call. A `traceparent` that cannot be parsed is ignored.
 async fn start(
     callbacks: &CallbackManager,
     request: &CallToolRequestParams,
@@ -27,7 +27,7 @@ async fn start(
     callbacks.on_tool_start(start).await
 }
 
-/// The tool. A model that is called in here is a child of the run.
+/// The tool. If it calls a model of rappel, the model's run is a child of the tool's run.
 async fn forecast(city: &str) -> Result<String, String> {
     match city {
         "Bonn" => Ok("sunny".to_owned()),
@@ -51,7 +51,7 @@ impl ServerHandler for Weather {
         let city = request.arguments.as_ref().and_then(|arguments| arguments.get("city")?.as_str());
         let answer = tokio::select! {
             answer = forecast(city.unwrap_or_default()).in_run(&run) => answer,
-            // The caller has gone. The run is dropped, and ends as cancelled.
+            // The caller has cancelled the call. The run is dropped, and ends as cancelled.
             () = context.ct.cancelled() => return Err(ErrorData::internal_error("cancelled", None)),
         };
         let result = match answer {
@@ -70,7 +70,7 @@ impl ServerHandler for Weather {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Standard output is the connection.
+    // Standard output is the connection to the client, so the events go to standard error.
     let callbacks = CallbackManager::new(Tokio::current()).with(JsonLines::to(std::io::stderr()));
     let server = Weather(callbacks.clone()).serve(rmcp::transport::stdio()).await?;
     server.waiting().await?;

@@ -22,10 +22,10 @@ use crate::error::CallToolError;
 use crate::progress::{OpenCall, Progress, Update};
 use crate::transport::{CALL, Observed};
 
-/// Connects a client handler to a server, with callbacks.
+/// Connects an rmcp client to a server, with callbacks. Every client service of rmcp has these methods.
 pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
-    /// Connects as [`ServiceExt::serve`](rmcp::ServiceExt::serve) does. The client's tool calls
-    /// are runs of `callbacks`.
+    /// Connects as [`ServiceExt::serve`](rmcp::ServiceExt::serve) does. Each tool call of the client is a
+    /// run of `callbacks`.
     ///
     /// # Errors
     /// Those of `serve`.
@@ -42,8 +42,8 @@ pub trait ServeWithCallbacks: Service<RoleClient> + Sized {
     }
 
     /// Connects as [`serve_with_lifecycle`](rmcp::service::ClientServiceExt::serve_with_lifecycle)
-    /// does: MCP of 2026-07-28 begins with `ClientLifecycleMode::Discover`. The client's tool calls
-    /// are runs of `callbacks`.
+    /// does. Each tool call of the client is a run of `callbacks`. For MCP 2026-07-28 use
+    /// `ClientLifecycleMode::Discover`.
     ///
     /// # Errors
     /// Those of `serve_with_lifecycle`.
@@ -84,9 +84,9 @@ type Trace = dyn Fn(&ToolRun) -> Option<TraceParent> + Send + Sync;
 
 /// A client whose tool calls are runs.
 ///
-/// It dereferences to rmcp's [`RunningService`], which has everything else. Its
-/// [`call_tool`](Self::call_tool) takes the place of the one there. Calls by `call_tool_once`, or
-/// through a clone of [`peer()`](RunningService::peer), make no runs.
+/// It dereferences to rmcp's [`RunningService`], and replaces its `call_tool` by
+/// [its own](Self::call_tool). Calls by `call_tool_once`, or through a clone of
+/// [`peer()`](RunningService::peer), are not runs.
 pub struct CallbackClient<S: Service<RoleClient>> {
     client: RunningService<RoleClient, S>,
     callbacks: CallbackManager,
@@ -95,10 +95,11 @@ pub struct CallbackClient<S: Service<RoleClient>> {
 }
 
 impl<S: Service<RoleClient>> CallbackClient<S> {
-    /// Makes the tool calls of a client that is connected already runs of `callbacks`.
+    /// Wraps a client that is already connected. Each tool call of the returned client is a run of
+    /// `callbacks`.
     ///
-    /// Progress notifications are no events of such a client. They are with
-    /// [`serve_with_callbacks`](ServeWithCallbacks::serve_with_callbacks).
+    /// Such a client emits no events for progress notifications. Use
+    /// [`serve_with_callbacks`](ServeWithCallbacks::serve_with_callbacks) to get them.
     pub fn new(
         client: RunningService<RoleClient, S>,
         callbacks: impl Into<CallbackManager>,
@@ -106,9 +107,11 @@ impl<S: Service<RoleClient>> CallbackClient<S> {
         Self { client, callbacks: callbacks.into(), progress: None, trace: None }
     }
 
-    /// Sets the trace context that a tool's run sends to the server, in the field `traceparent` of
-    /// `_meta`. `RunTraceParent::traceparent` of rappel-opentelemetry is such a function. A
-    /// `traceparent` that the call has already is left as it is.
+    /// Sets a function that returns the trace context of a tool's run. The call sends it to the server,
+    /// in the field `traceparent` of `_meta`. By default no trace context is sent.
+    ///
+    /// `RunTraceParent::traceparent` of rappel-opentelemetry is such a function. If the parameters of the
+    /// call already have a `traceparent`, that one is sent.
     #[must_use]
     pub fn with_traceparent(
         mut self,
@@ -134,26 +137,30 @@ impl<S: Service<RoleClient>> CallbackClient<S> {
         self.client.waiting().await
     }
 
-    /// Returns rmcp's client, whose tool calls are no runs.
+    /// Returns rmcp's client. Its tool calls are not runs.
     pub fn into_inner(self) -> RunningService<RoleClient, S> {
         self.client
     }
 
-    /// Calls a tool as rmcp's `call_tool` does, as a run. Inside another run, it is a child of that
-    /// one, and its handlers receive the events too.
+    /// Calls a tool as rmcp's `call_tool` does. The call is a run. Inside another run, it is a child of
+    /// that run, and the handlers of that run get its events, too.
     ///
-    /// The run starts with the tool's name and arguments. It ends with the structured content of
-    /// the result, else with its text, else with all content as JSON. It fails if the server
-    /// answers with an error, or with a result whose `is_error` is set. Each progress notification
-    /// is a custom event `mcp.progress`. If handlers are slow, at most 64 of a call wait. Further
-    /// ones replace the newest, which has the number of those in its field `skipped`.
+    /// The run starts with the tool's name and arguments. Its output is the structured content of the
+    /// result. Without structured content, the output is the text, or all content as JSON if there is
+    /// more than text. The run fails if the server answers with an error, or with a result whose
+    /// `is_error` is set.
+    ///
+    /// Each progress notification is a custom event `mcp.progress`, with the fields `progress`, `total`
+    /// and `message`. If handlers are slow, at most 64 notifications of a call wait. A further
+    /// notification replaces the newest one that waits. Its field `skipped` is the number of notifications
+    /// that it replaced.
     ///
     /// # Errors
     /// [`CallToolError`]. A result whose `is_error` is set is returned as `Ok`.
     ///
     /// # Cancel safety
-    /// If the future is dropped, rmcp sends the server a cancellation, if its queue of messages has
-    /// room, and the run ends as cancelled.
+    /// If the future is dropped, the run ends as cancelled. If rmcp's queue of messages has room, rmcp
+    /// sends the server a cancellation.
     pub async fn call_tool(
         &self,
         params: CallToolRequestParams,
@@ -161,7 +168,8 @@ impl<S: Service<RoleClient>> CallbackClient<S> {
         self.call(params, None).await
     }
 
-    /// Calls a tool as [`call_tool`](Self::call_tool) does, for the model's tool call of this id.
+    /// Does what [`call_tool`](Self::call_tool) does. The run also has the id of the model's tool call,
+    /// `tool_call_id`, so that handlers can connect the two.
     ///
     /// # Errors
     /// Those of [`call_tool`](Self::call_tool).

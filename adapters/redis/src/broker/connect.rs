@@ -1,4 +1,4 @@
-//! Where Redis is, and how it is reached.
+//! The address of a Redis server, and how to connect to it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,10 @@ use redis::{Client, Connection, ErrorKind, IntoConnectionInfo, RedisError};
 
 use crate::error::Error;
 
-/// Where Redis is, and how it is reached: an address, or an address with settings.
+/// The address of a Redis server, with the settings of the connection.
+///
+/// A `&str` or a `String` with an address converts into it. `Debug` does not show the address, because it
+/// may contain a password.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,8 +29,9 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// The address is `redis://[[user]:password@]host[:port][/database]`, or `rediss://` with TLS and
-    /// the feature `tls`.
+    /// Takes an address: `redis://[[user]:password@]host[:port][/database]`. With the feature `tls` it
+    /// may begin with `rediss://`, for TLS. A wrong address is an error later, in
+    /// [`build`](crate::PublisherBuilder::build) or [`run`](crate::RedisWorker::run).
     #[must_use]
     pub fn to(url: &str) -> Self {
         Self {
@@ -38,15 +42,15 @@ impl Connect {
         }
     }
 
-    /// Sets how long connecting, and each call, may take. The default is 2 seconds. A worker also
-    /// keeps it below a quarter of its lease.
+    /// Sets how long connecting, and each call, may take (minimum 1 ms). The default is 2 seconds. A
+    /// worker uses at most a quarter of its lease.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets the certificate of the authority that is trusted, in PEM, instead of those of the system.
+    /// Sets the certificate of the authority to trust, in PEM. It replaces the certificates of the system.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[must_use]

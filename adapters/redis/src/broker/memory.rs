@@ -1,4 +1,4 @@
-//! A broker in memory: the model of what a broker must do.
+//! A broker in memory: the model for implementations of `Broker`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::entry::{Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
 
-/// The streams and the groups of a [`MemoryBroker`]. Clones share them.
+/// The streams and the groups behind [`MemoryBroker`]s. Clones share them.
 #[derive(Clone)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -50,7 +50,7 @@ struct Group {
 }
 
 impl MemoryStore {
-    /// An empty store, with the system's clock.
+    /// Makes an empty store with the system's clock.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(|| {
@@ -59,19 +59,19 @@ impl MemoryStore {
         })
     }
 
-    /// An empty store whose time, in milliseconds since 1970, comes from `clock`.
+    /// Makes an empty store. `clock` returns its time, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { state: Arc::default(), clock: Arc::new(clock) }
     }
 
-    /// A connection for a publisher, or for a worker of `group`.
+    /// Returns a connection for a worker of `group`. A publisher does not use the group.
     #[must_use]
     pub fn broker(&self, group: &str) -> MemoryBroker {
         MemoryBroker { store: self.clone(), group: group.to_owned() }
     }
 
-    /// The entries that the partition's stream has.
+    /// Returns the entries in the partition's stream.
     #[must_use]
     pub fn entries(&self, partition: u32) -> Vec<(StreamId, Fields)> {
         self.with(|state| {
@@ -80,7 +80,7 @@ impl MemoryStore {
         })
     }
 
-    /// A group's dead letters of a partition, with the reason of each.
+    /// Returns the dead letters of a group in a partition: the id, the fields and the reason of each.
     #[must_use]
     pub fn dead_letters(&self, group: &str, partition: u32) -> Vec<(StreamId, Fields, String)> {
         self.with(|state| {
@@ -106,7 +106,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// A broker in the memory of this process, for tests, and as a model for other brokers.
+/// A connection to a [`MemoryStore`]: a broker in the memory of this process, for tests and as a model.
 #[derive(Debug, Clone)]
 pub struct MemoryBroker {
     store: MemoryStore,

@@ -1,4 +1,4 @@
-//! What a broker must do: the calls that publishers and workers make.
+//! The trait [`Broker`], for publishers and workers that do not use Redis, and a broker in memory.
 
 mod connect;
 mod memory;
@@ -17,25 +17,30 @@ use crate::entry::{Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
 
-/// A store with a stream for each partition, and the state of a group of workers. [`MemoryBroker`] is
-/// the model: each call does in one step what is said here.
+/// A connection to a store that has a stream for each partition, and the state of one group of workers.
 ///
-/// A call that fails with [`Error::Unreachable`] may have been done. All calls can be made again.
+/// A publisher has one connection. A worker has one for its control thread, and one for each partition.
+/// Partitions have numbers from 0. [`MemoryBroker`] is the model of an implementation.
 ///
-/// Calls with an `epoch` return `None` and change nothing if the partition has been taken since, by
-/// any worker of the group. That check and the change are one atomic step. Time is the broker's own.
+/// - Each method is one atomic step at the broker.
+/// - A call that failed with [`Error::Unreachable`] may have been done. The caller may make each call
+///   again.
+/// - A method with an `epoch` must return `None` and change nothing if a worker of the group has taken
+///   the partition since that epoch. The check and the change are one atomic step.
+/// - All times are computed from the broker's clock.
 pub trait Broker: Send {
-    /// Adds entries to the partition's stream: all of them, side by side and in order, or none.
+    /// Adds entries to the end of the partition's stream: all of them in order, with no other entry
+    /// between them, or none.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn append(&mut self, partition: u32, batch: &[Entry]) -> Result<(), Error>;
 
-    /// Returns the entries after `after`, at most `most`, oldest first. If there is none, waits for
-    /// one, for `wait` at most.
+    /// Returns the entries after `after`, at most `most`, oldest first. If there are none, waits for
+    /// the first one, at most `wait`. An empty list means that there is none.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn read(
         &mut self,
         partition: u32,
@@ -44,23 +49,26 @@ pub trait Broker: Send {
         wait: Duration,
     ) -> Result<Vec<(StreamId, Fields)>, Error>;
 
-    /// Takes a partition that has no owner, for `ttl`. `None` if it has one. Each time it is taken
-    /// its epoch goes up.
+    /// Gives the partition to the worker `owner` of the group, for `ttl`. Returns `None` if another
+    /// worker of the group has it. The broker may give it to its present owner again. Each time a
+    /// partition is taken, its epoch goes up by one.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn take(&mut self, partition: u32, owner: &str, ttl: Duration) -> Result<Option<Taken>, Error>;
 
-    /// Keeps a partition for `ttl` from now on.
+    /// Extends the worker's hold on the partition: it ends `ttl` from now. Returns `None` if it has
+    /// already ended.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn renew(&mut self, partition: u32, epoch: u64, ttl: Duration) -> Result<Option<()>, Error>;
 
-    /// Counts an attempt of each trace, once an epoch. Returns their attempts with this one.
+    /// Counts an attempt for each trace of `roots`, at most one for each epoch. Returns the number of
+    /// attempts of each trace, in the order of `roots`, with this one.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn begin(
         &mut self,
         partition: u32,
@@ -68,17 +76,17 @@ pub trait Broker: Send {
         roots: &[RunId],
     ) -> Result<Option<Vec<u32>>, Error>;
 
-    /// Writes what the group is done with. Entries before the lowest position of all groups may be
-    /// dropped.
+    /// Writes the group's progress: see [`Commit`]. A position never goes down. The broker may drop
+    /// entries before the lowest position of all groups.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error>;
 
-    /// Adds to the group's dead letters: each entry's fields, its id and the reason.
+    /// Adds entries to the group's dead letters: the fields of each, its id and the reason.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn bury(
         &mut self,
         partition: u32,
@@ -87,71 +95,74 @@ pub trait Broker: Send {
         reason: &str,
     ) -> Result<Option<()>, Error>;
 
-    /// Gives a partition up. The attempts of `open` that this epoch has counted are taken back.
+    /// Ends the worker's hold on the partition. Takes back the attempts that this epoch has counted for
+    /// the traces of `open`.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn release(&mut self, partition: u32, epoch: u64, open: &[RunId]) -> Result<Option<()>, Error>;
 
-    /// Says that a worker of the group lives, for `ttl`. Returns how many do.
+    /// Notes that the worker of the group is live for the next `ttl`. Returns the number of live workers
+    /// of the group, with this one.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn worker_lives(&mut self, worker: &str, ttl: Duration) -> Result<usize, Error>;
 
-    /// Says that a worker of the group has ended.
+    /// Notes that the worker of the group has ended.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn worker_ends(&mut self, worker: &str) -> Result<(), Error>;
 
-    /// Says that a publisher lives, for `ttl`.
+    /// Notes that the publisher with this source is live for the next `ttl`.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn publisher_lives(&mut self, source: &str, ttl: Duration) -> Result<(), Error>;
 
-    /// Whether a publisher lives.
+    /// Returns `true` if the publisher with this source is live.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn is_publisher_alive(&mut self, source: &str) -> Result<bool, Error>;
 
-    /// The broker's time, in milliseconds since 1970: that of its stream ids.
+    /// Returns the broker's time, in milliseconds since the Unix epoch. It is the time of stream ids.
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the connection and of the server.
     fn now(&mut self) -> Result<u64, Error>;
 }
 
-/// A partition that was taken.
+/// The state of a partition when a worker takes it: see [`Broker::take`].
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
-    /// How many times it has been taken.
+    /// How many times workers of the group have taken the partition, with this time.
     pub epoch: u64,
-    /// The group has handled all entries up to here, apart from later ones of [`done`](Self::done).
+    /// The group's position: it is done with every entry up to this id.
     pub position: StreamId,
-    /// The traces that are done above the position.
+    /// The traces of [`Commit::done`] that were not forgotten.
     pub done: Vec<(RunId, Done)>,
 }
 
-/// A trace that a group is done with.
+/// How far a group is done with a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
-    /// Its entries up to here are done.
+    /// The group is done with the trace's entries up to this id.
     pub through: StreamId,
-    /// How it ended.
+    /// How the trace ended for the group.
     pub how: Ending,
 }
 
 /// How a trace ended for a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// All of its runs ended, and handlers have handled that. Runs may start under it later.
+    /// All of its runs ended, and the handlers have handled all ends. A run may still start under it
+    /// later.
     Whole,
-    /// It was closed before. What comes later is not handed out.
+    /// The worker closed it before all of its runs ended. Later entries are skipped.
     Closed,
-    /// It is in the dead letters. What comes later goes there, too.
+    /// It is in the dead letters. Later entries go there, too.
     Dead,
 }
 
@@ -175,15 +186,15 @@ impl Ending {
     }
 }
 
-/// What a group has done with a partition.
+/// A group's progress in a partition: see [`Broker::commit`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// All entries up to here are done, apart from later ones of traces that are done.
+    /// The new position: the group is done with every entry up to this id.
     pub position: StreamId,
-    /// Traces that are done. Their attempts are forgotten.
+    /// Traces that are done now. The broker keeps them for [`Taken::done`], and forgets their attempts.
     pub done: Vec<(RunId, Done)>,
-    /// Done traces that need not be remembered any more.
+    /// Done traces that the broker need not keep any longer.
     pub forget: Vec<RunId>,
-    /// Traces that have been replayed so far as they are, alone: this is their first attempt again.
+    /// Open traces whose replay has gone well. Set their number of attempts to 1, counted by this epoch.
     pub clear: Vec<RunId>,
 }

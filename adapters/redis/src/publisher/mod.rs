@@ -38,19 +38,23 @@ use crate::partition::partition_of;
 /// let run = callbacks.on_llm_start(LlmStart::new("my-model", "Tell me a joke")).wait()?;
 /// run.end("Why not?").wait()?;
 ///
-/// // The last records are sent here. `unfinished` says what was not.
+/// // Sends the buffered records. `unfinished` says what was not sent.
 /// let report = callbacks.shutdown(Duration::from_secs(5)).wait()?;
 /// println!("{:?}; {:?}", handle.counts(), report.unfinished);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A record waits in a bounded buffer until a thread of the publisher has sent it, with others, as
-/// one transaction. A batch that was not answered is sent again: workers skip what comes twice. While
-/// Redis is away the thread tries again, with growing pauses, and the buffer fills. If it is full,
-/// whole traces are refused and counted. Emitters never wait for Redis while it is away.
+/// Records wait in a bounded buffer. A thread of the publisher sends them in batches. Each batch is one
+/// transaction. If Redis does not answer, the thread sends the batch again, after pauses of 20 to 500 ms.
+/// Workers skip records that come twice. If the buffer is full, the publisher refuses whole traces and
+/// counts them.
 ///
-/// Dropping it sends what is buffered in the background, if Redis answers.
+/// If Redis answers and the buffer is full, an event waits for room: see
+/// [`wait_for_room`](PublisherBuilder::wait_for_room). While Redis is away, no event waits.
+///
+/// If the publisher is dropped, its thread sends the buffered records and ends. It also ends at the first
+/// error. A [shutdown](CallbackManager::shutdown) of the manager waits for the records.
 pub struct RedisPublisher {
     shared: Arc<Shared>,
     recorder: Recorder,
@@ -70,7 +74,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The settings of a [`RedisPublisher`].
+/// The settings of a [`RedisPublisher`]. [`build`](Self::build) makes the publisher.
 #[derive(Debug, Clone)]
 #[must_use = "a publisher is made by `build`"]
 pub struct PublisherBuilder {
@@ -87,7 +91,7 @@ pub struct PublisherBuilder {
 }
 
 impl RedisPublisher {
-    /// Begins the settings of a publisher to the Redis at `redis`: an address, or a [`Connect`].
+    /// Returns the settings of a publisher to the Redis at `redis`, an address or a [`Connect`].
     #[expect(clippy::new_ret_no_self, reason = "a publisher has settings first")]
     pub fn new(redis: impl Into<Connect>) -> PublisherBuilder {
         PublisherBuilder {
@@ -109,9 +113,12 @@ impl RedisPublisher {
         }
     }
 
-    /// Registers it with a manager: pipelined, with a queue of 1,024 events for each run. A shutdown
-    /// of the manager sends what is buffered, within the deadline, and names what was not sent in
-    /// [`ShutdownReport::unfinished`](rappel_core::ShutdownReport::unfinished).
+    /// Registers the publisher with a manager: pipelined, with a queue of 1,024 events for each run.
+    ///
+    /// A shutdown of the manager sends the buffered records within the deadline.
+    /// [`ShutdownReport::unfinished`](rappel_core::ShutdownReport::unfinished) has the number of records
+    /// that were not sent. A flush of the manager does not wait for Redis: see
+    /// [`PublisherHandle::flush`].
     #[must_use]
     pub fn register(self, callbacks: CallbackManager) -> CallbackManager {
         let handle = self.handle();
@@ -125,78 +132,82 @@ impl RedisPublisher {
         })
     }
 
-    /// Returns a handle, to ask it for counts.
+    /// Returns a handle that stays usable after [`register`](Self::register): for counts and a flush.
     #[must_use]
     pub fn handle(&self) -> PublisherHandle {
         PublisherHandle { shared: self.shared.clone() }
     }
 }
 
-/// The number of partitions of a new namespace.
+/// The default number of partitions of a new namespace.
 const PARTITIONS: u32 = 16;
 
 impl PublisherBuilder {
-    /// Sets the namespace: what all keys begin with. The default is `rappel`.
+    /// Sets the namespace, with which all keys begin. The default is `rappel`. Workers need the same.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.to_owned();
         self
     }
 
-    /// Sets the number of partitions, which a namespace keeps for good. Without it the publisher takes
-    /// the number that is there, or 16 for a new namespace.
+    /// Sets the number of partitions (minimum 1). The number of a namespace cannot be changed later.
+    /// By default the publisher takes the number that the namespace has, or 16 for a new namespace.
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = Some(partitions.max(1));
         self
     }
 
-    /// Sets the name of the publisher, which must be unique in the namespace and new in each process.
-    /// The default is a new UUID.
+    /// Sets the name of the publisher. Each process must use a new name, which is unique in the
+    /// namespace. The default is a new UUID.
     pub fn source(mut self, source: &str) -> Self {
         self.source = Some(source.to_owned());
         self
     }
 
     /// Sets the bounds of the buffer: the number of its records (default 100,000), and the sum of
-    /// their sizes in bytes (default 64 MiB). A publisher that is killed loses at most that.
+    /// their sizes in bytes (default 64 MiB). If the process is killed, at most these records are lost.
+    /// An empty buffer takes one record of any size.
     pub fn buffer(mut self, records: usize, bytes: usize) -> Self {
         (self.records, self.bytes) = (records, bytes);
         self
     }
 
-    /// Sets how long an event waits for room in the buffer while Redis answers. The default is one
-    /// second. While Redis is away it does not wait.
+    /// Sets how long an event waits for room in a full buffer while Redis answers. The default is one
+    /// second. While Redis is away, no event waits.
     pub fn wait_for_room(mut self, wait: Duration) -> Self {
         self.wait_for_room = wait;
         self
     }
 
-    /// Sets the size of a batch in records (default 256), and how long a record waits for others
-    /// (default 2 ms).
+    /// Sets the maximum number of records of a batch (default 256, minimum 1), and how long the
+    /// publisher waits to fill a batch (default 2 ms).
     pub fn batch(mut self, records: usize, linger: Duration) -> Self {
         (self.pace.batch, self.pace.linger) = (records.max(1), linger);
         self
     }
 
-    /// Sets after which time without a sign the publisher counts as gone. The default is 30 seconds.
+    /// Sets after what time without a sign from the publisher workers take it as gone. The default is
+    /// 30 seconds, the minimum 40 ms. The publisher gives a sign four times in this time.
     pub fn heartbeat(mut self, after: Duration) -> Self {
         self.pace.heartbeat = after.max(Duration::from_millis(40));
         self
     }
 
-    /// Cuts the oldest records of a partition when it has more than `records`, also if no worker has
-    /// handled them. What is cut is counted: see [`Lag`](crate::Lag). The default is not to cut.
+    /// Cuts the oldest records of a partition when it has more than about `records`, even if no worker
+    /// has handled them. [`Lag::cut`](crate::Lag::cut) counts the records that are cut. By default
+    /// nothing is cut.
     pub fn hard_cap(mut self, records: u64) -> Self {
         self.cap = Some(records);
         self
     }
 
-    /// Publishes the time of each token, too. The clock is then read for every token of every handler.
+    /// Publishes the time of each token, too. The manager then reads the clock for every token.
     pub fn token_times(mut self) -> Self {
         self.token_times = true;
         self
     }
 
-    /// Connects, and checks that the server has what is needed.
+    /// Connects, checks that the server has the commands that are needed, and starts the publisher's
+    /// thread. It blocks this thread.
     ///
     /// # Errors
     /// See [`Error`]: no connection, a wrong password, a missing command, another number of
@@ -212,7 +223,8 @@ impl PublisherBuilder {
         Ok(self.over(partitions, broker))
     }
 
-    /// Publishes to another broker, with `partitions` partitions. The address is not used.
+    /// Makes a publisher to another broker, with `partitions` partitions (minimum 1). The address,
+    /// the namespace and [`hard_cap`](Self::hard_cap) have no effect then. It checks nothing.
     #[must_use]
     pub fn over(self, partitions: u32, broker: impl Broker + 'static) -> RedisPublisher {
         let recorder = match self.source {
@@ -295,34 +307,36 @@ impl fmt::Debug for RedisPublisher {
     }
 }
 
-/// A handle to a [`RedisPublisher`] that is registered.
+/// A handle to a [`RedisPublisher`]. It stays usable when the publisher is registered. Clones are
+/// handles to the same publisher.
 #[derive(Clone)]
 pub struct PublisherHandle {
     shared: Arc<Shared>,
 }
 
-/// What a publisher has done with records.
+/// How many records a publisher has accepted, published and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PublisherCounts {
-    /// Records that were accepted into the buffer.
+    /// Records that were accepted into the buffer. If a trace is refused as a whole, its records move
+    /// from this count to `refused_records`.
     pub accepted: u64,
     /// Records that Redis has acknowledged.
     pub published: u64,
-    /// Records that wait, or are being sent.
+    /// Records in the buffer: they wait, or are being sent.
     pub buffered: u64,
     /// Records that were refused because the buffer was full.
     pub refused_records: u64,
     /// Traces that were refused as a whole.
     pub refused_traces: u64,
-    /// Traces whose rest was refused after a part was published. Workers close them as incomplete.
+    /// Traces of which a part was published and the rest was refused. Workers close them as incomplete.
     pub cut_traces: u64,
-    /// Calls to Redis that failed. They were made again.
+    /// Calls to Redis that failed. The publisher tries each again.
     pub errors: u64,
 }
 
 impl PublisherHandle {
-    /// Returns what was done with records.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> PublisherCounts {
         let state = self.shared.state();
@@ -338,26 +352,30 @@ impl PublisherHandle {
         }
     }
 
-    /// Returns the publisher's name in its records.
+    /// Returns the publisher's name, which is the `source` of its records.
     #[must_use]
     pub fn source(&self) -> &Arc<str> {
         &self.shared.source
     }
 
-    /// Returns the last failure of a call to Redis.
+    /// Returns the error of the last call to Redis that failed, even if later calls succeeded. `None` if
+    /// no call has failed.
     #[must_use]
     pub fn last_error(&self) -> Option<Error> {
         self.shared.state().last_error.clone()
     }
 
-    /// Blocks this thread until all that is buffered is published, for `deadline` at most. Returns the
-    /// number of records that are left.
+    /// Blocks this thread until all buffered records are published, for at most `deadline`. Returns the
+    /// number of records that are still in the buffer.
+    ///
+    /// Events that the manager has queued are not in the buffer yet. [Flush](CallbackManager::flush) the
+    /// manager first.
     #[must_use]
     pub fn flush(&self, deadline: Duration) -> usize {
         self.shared.flush(deadline)
     }
 
-    /// What is said of records that were not sent.
+    /// The text of a shutdown's report about records that were not sent.
     fn unsent(&self, left: usize) -> String {
         let why = self.last_error().map_or_else(String::new, |error| format!(": {error}"));
         format!("{left} records were not published{why}")

@@ -1,10 +1,10 @@
-//! What a worker has done, in numbers.
+//! The counts of a worker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// What a worker has done since it began. The counts are those of this process.
+        /// What this worker has done since it was made. Other workers of the group have their own counts.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         #[non_exhaustive]
         pub struct WorkerCounts {
@@ -25,7 +25,7 @@ macro_rules! counts {
 }
 
 counts! {
-    /// Records that were handed to the handlers.
+    /// Records that were given to the handlers.
     records,
     /// Traces that were handled whole and acknowledged.
     whole,
@@ -40,24 +40,25 @@ counts! {
     dead_traces,
     /// Records that went to the dead letters.
     dead_records,
-    /// Records that came again, and were skipped.
+    /// Records that were in the stream twice. The second one was skipped.
     repeated,
-    /// Records of traces that had been closed before, and were skipped.
+    /// Records of traces that had been closed before. They were skipped.
     late,
-    /// Records of a kind that this version does not know, which were skipped.
+    /// Records of a kind that this version does not know. They were skipped.
     unknown,
     /// Failures of handlers.
     failures,
-    /// Traces that were given up because a handler did not answer in time, and times at which a
-    /// handler that nothing waits for was not waited for any longer.
+    /// Traces that were given up because a handler did not answer within `handler_timeout`. Each time
+    /// that the worker stopped waiting for a background handler is counted, too.
     timed_out,
-    /// Traces that were begun again because a handler failed.
+    /// Replays of a trace because a handler failed: see `OnHandlerError::Retry`.
     retried,
-    /// Traces that were handed over to another worker while they were open.
+    /// Traces that were open when this worker gave up or lost their partition.
     handed_over,
-    /// Partitions that were taken.
+    /// How often this worker took a partition.
     taken,
-    /// Partitions that were lost to another worker, or because Redis was away for too long.
+    /// How often this worker lost a partition: another worker took it, or Redis was away for longer than
+    /// the lease.
     lost_leases,
 }
 

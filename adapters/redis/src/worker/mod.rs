@@ -1,4 +1,4 @@
-//! The worker: takes partitions, and hands their traces to handlers.
+//! The worker: it takes partitions, and gives their traces to handlers.
 
 mod books;
 mod calls;
@@ -29,7 +29,7 @@ use crate::broker::{Broker, Connect, RedisBroker};
 use crate::error::Error;
 use crate::keys::Keys;
 
-/// Hands the events of a namespace to the handlers of a manager, as one of the workers of a group.
+/// A worker of a group: it reads the events of a namespace, and calls the handlers of a manager.
 ///
 /// ```no_run
 /// use rappel_redis::RedisWorker;
@@ -50,11 +50,13 @@ use crate::keys::Keys;
 /// # }
 /// ```
 ///
-/// Each group gets all traces, and each of its workers a share of the partitions. The page
-/// `docs/redis.md` of the repository says what is guaranteed.
+/// Each group gets all traces. Each worker of a group gets a share of the partitions. A new group begins
+/// with the oldest record that is still in Redis. The page `docs/redis.md` of the repository has the
+/// guarantees.
 ///
-/// A partition has a thread, which polls awaited async handlers in place, on no runtime. Register a
-/// handler that needs its runtime with [`HandlerOptions::on_runtime`](rappel_core::HandlerOptions::on_runtime).
+/// A worker has one thread for each of its partitions. This thread polls awaited async handlers in
+/// place, outside of any runtime. If a handler needs its runtime, register it with
+/// [`HandlerOptions::on_runtime`](rappel_core::HandlerOptions::on_runtime).
 #[must_use = "a worker does nothing until it is run"]
 pub struct RedisWorker {
     connect: Connect,
@@ -70,7 +72,7 @@ pub(crate) struct WorkerShared {
     pub(crate) id: String,
     pub(crate) counts: Arc<Counts>,
     stopped: AtomicBool,
-    /// Wakes the thread that looks after the partitions.
+    /// Wakes the thread that takes and renews leases.
     changed: (Mutex<()>, Condvar),
     pub(crate) last_error: Mutex<Option<Error>>,
 }
@@ -95,7 +97,8 @@ impl WorkerShared {
 }
 
 impl RedisWorker {
-    /// Makes a worker of the group `default` on the Redis at `redis`: an address, or a [`Connect`].
+    /// Makes a worker for the Redis at `redis`, an address or a [`Connect`]. It does not connect yet.
+    /// The default group is `default`.
     pub fn new(redis: impl Into<Connect>) -> Self {
         let recorder = rappel_core::record::Recorder::with_random_source();
         Self {
@@ -114,97 +117,114 @@ impl RedisWorker {
         }
     }
 
-    /// Sets the group. The workers of a group share the traces.
+    /// Sets the group. The workers of a group share the traces. The default is `default`.
     pub fn group(mut self, group: &str) -> Self {
         self.group = group.to_owned();
         self
     }
 
-    /// Sets the namespace. The default is `rappel`.
+    /// Sets the namespace, which must be that of the publishers. The default is `rappel`.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.to_owned();
         self
     }
 
-    /// Sets the number of partitions, which a namespace keeps for good. Without it the worker takes
-    /// the number that is there, and waits for a publisher if the namespace is new.
+    /// Sets the number of partitions (minimum 1). The number of a namespace cannot be changed later.
+    /// By default the worker takes the number that the namespace has. If the namespace is new, it waits
+    /// for a publisher.
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = Some(partitions.max(1));
         self
     }
 
-    /// Sets how long a partition stays with a worker that gives no sign. The default is 10 seconds,
-    /// and the minimum 100 milliseconds. No handler's call starts in the last tenth of it.
+    /// Sets how long a worker holds a partition without a renewal. The default is 10 seconds, the
+    /// minimum 100 milliseconds. The worker renews five times in this time. It starts no handler's call
+    /// in the last tenth of it.
+    ///
+    /// A worker that was killed counts as live for twice this time. Until then, each other worker takes
+    /// at most its share of the partitions, counted with the killed worker.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_millis(100));
         self.settings.margin = self.settings.lease / 10;
         self
     }
 
-    /// Sets the maximum number of open traces for each partition. The default is 10,000. Further
-    /// traces are read again when there is room.
+    /// Sets the maximum number of open traces for each partition (minimum 1). The default is 10,000.
+    /// The worker skips further traces, and reads them again when there is room.
     pub fn max_open(mut self, traces: usize) -> Self {
         self.settings.max_open = traces.max(1);
         self
     }
 
-    /// Sets how many traces of a partition are handled side by side. The default is 64.
+    /// Sets how many traces of a partition are handled concurrently (minimum 1). The default is 64.
     pub fn max_concurrent(mut self, traces: usize) -> Self {
         self.settings.max_concurrent = traces.max(1);
         self
     }
 
-    /// Sets how often a trace may be begun whose workers end in it, before it goes to the dead
-    /// letters (minimum 2, default 3: the third time it goes there). From the second time on it is
-    /// replayed alone.
+    /// Sets at which attempt a trace goes to the dead letters instead of to the handlers. The default is
+    /// 3, the minimum 2.
+    ///
+    /// An attempt counts if its worker died, or lost the partition, while the trace was open. From the
+    /// second attempt on, the trace is replayed alone. If that goes well, the count starts again.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts.max(2);
         self
     }
 
-    /// Sets how long a trace may be open, by the server's time. After that it is closed, and its open
-    /// runs end as timed out. The default is 24 hours.
+    /// Sets how long a trace may be open, by the server's time. After that, the worker closes it: its
+    /// open runs end as [`RunError::TimedOut`](rappel_core::RunError::TimedOut). The default is 24 hours.
+    /// The worker checks this once in a quarter of [`orphan_after`](Self::orphan_after).
     pub fn max_trace_age(mut self, age: Duration) -> Self {
         self.settings.max_trace_age = age;
         self
     }
 
-    /// Sets after which time without a record a trace is closed whose publisher is gone. Its open runs
-    /// end as cancelled. The default is 60 seconds. The publisher must have given no sign for a
-    /// quarter of it: after an outage of Redis it needs up to a second, so set at least 4 seconds.
+    /// Sets after what time without a new record the worker closes a trace whose publisher is gone. Its
+    /// open runs end as [`RunError::Cancelled`](rappel_core::RunError::Cancelled). The default is 60
+    /// seconds.
+    ///
+    /// A publisher is gone if its key has expired, and is still missing a quarter of `time` later. After
+    /// an outage of Redis, a live publisher sets its key again within a quarter of its
+    /// [`heartbeat`](crate::PublisherBuilder::heartbeat) (30 seconds by default). So set more than the
+    /// heartbeat of all publishers.
     pub fn orphan_after(mut self, time: Duration) -> Self {
         self.settings.orphan_after = time;
         self
     }
 
-    /// Sets how long the handlers may take for one event. The default is 60 seconds. A trace for which
-    /// it takes longer is given up, and counted.
+    /// Sets how long the handlers may take for one event (minimum 1 ms). The default is 60 seconds. If
+    /// they take longer, the worker gives the trace up and counts it: its open runs end as
+    /// [`RunError::Cancelled`](rappel_core::RunError::Cancelled), and it is not replayed.
     pub fn handler_timeout(mut self, time: Duration) -> Self {
         self.settings.handler_timeout = time.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets what happens if a handler fails. The default is that the failure is counted.
+    /// Sets what happens if a handler fails. The default is [`OnHandlerError::Acknowledge`].
     pub fn on_handler_error(mut self, what: OnHandlerError) -> Self {
         self.settings.on_handler_error = what;
         self
     }
 
-    /// Returns a handle, to stop the worker and to ask it for counts.
+    /// Returns a handle that stops the worker and returns its counts.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle { shared: self.shared.clone() }
     }
 
-    /// Works until it is stopped. It blocks this thread, which looks after the leases.
+    /// Runs the worker until it is [stopped](WorkerHandle::stop). It blocks this thread, which takes and
+    /// renews the leases. Returns the counts.
     ///
-    /// When it is stopped it starts no further call, ends open runs as handed over, and gives its
-    /// partitions back. The manager is not shut down. While Redis is away it tries again:
-    /// [`WorkerHandle::last_error`] says why.
+    /// A worker that is stopped starts no further call. It ends its open runs as
+    /// [`RunError::HandedOver`](rappel_core::RunError::HandedOver), and releases its partitions. It does
+    /// not shut the manager down.
+    ///
+    /// If Redis goes away later, the worker tries again. [`WorkerHandle::last_error`] says why.
     ///
     /// # Errors
-    /// At its start, see [`Error`]: no connection, a wrong password, a missing command, another number
-    /// of partitions.
+    /// Only at the start. See [`Error`]: no connection, a wrong password, a missing command, another
+    /// number of partitions.
     pub fn run(self, callbacks: CallbackManager) -> Result<WorkerCounts, Error> {
         let keys = Keys::new(&self.namespace, &self.group);
         // A call that takes longer than that would cost the lease.
@@ -225,11 +245,12 @@ impl RedisWorker {
         self.over(partitions, move || Ok(Box::new(broker(&id)?) as _), callbacks)
     }
 
-    /// Works as [`run`](Self::run) does, on another broker with `partitions` partitions. `connect`
-    /// makes a connection for each thread. The address, the namespace and the group are not used.
+    /// Does what [`run`](Self::run) does, with another broker that has `partitions` partitions (minimum
+    /// 1). The worker calls `connect` once for this thread, and once for each partition that it takes.
+    /// The address, the namespace and the group have no effect.
     ///
     /// # Errors
-    /// What `connect` returns the first time.
+    /// The error of the first call of `connect`.
     pub fn over(
         self,
         partitions: u32,
@@ -255,15 +276,19 @@ impl fmt::Debug for RedisWorker {
     }
 }
 
-/// A handle to a [`RedisWorker`] that runs.
+/// A handle to a [`RedisWorker`]. It stays usable while the worker runs. Clones are handles to the same
+/// worker.
 #[derive(Clone)]
 pub struct WorkerHandle {
     shared: Arc<WorkerShared>,
 }
 
 impl WorkerHandle {
-    /// Stops the worker: [`RedisWorker::run`] returns when its calls in flight have returned. It does
-    /// not block.
+    /// Stops the worker. This does not block. [`RedisWorker::run`] returns when the calls in flight have
+    /// returned and the open runs have ended, after at most three times
+    /// [`handler_timeout`](RedisWorker::handler_timeout).
+    ///
+    /// An inline handler that blocks its thread delays this without a limit.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         let (lock, changed) = &self.shared.changed;
@@ -271,19 +296,20 @@ impl WorkerHandle {
         changed.notify_all();
     }
 
-    /// Returns what it has done.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> WorkerCounts {
         self.shared.counts.snapshot()
     }
 
-    /// Returns the last failure of a call to Redis.
+    /// Returns the error of the last call to Redis that failed, even if later calls succeeded. `None` if
+    /// no call has failed.
     #[must_use]
     pub fn last_error(&self) -> Option<Error> {
         self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the worker's name in Redis.
+    /// Returns the id of the worker in Redis. It is random and new for each worker.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.shared.id

@@ -1,4 +1,4 @@
-//! How a worker works.
+//! The settings of a worker.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnHandlerError {
-    /// The failure is counted, and the trace is acknowledged when it is handled.
+    /// The worker counts the failure. It acknowledges the trace when the trace is handled.
     #[default]
     Acknowledge,
-    /// The trace is replayed to all handlers from its first record when it has ended, at most so many
-    /// times. After that it is acknowledged.
+    /// When the trace has ended, the worker replays it to all handlers from its first record, at most
+    /// this number of times. After that, it acknowledges the trace, even if a handler has failed again.
     Retry(u32),
 }
 

@@ -24,8 +24,10 @@ pub(crate) enum Why {
     Old,
 }
 
-/// Records of a trace are missing: they were trimmed, refused by a publisher that was full, or
-/// cannot be read. It is the cause of the error with which the trace's open runs end.
+/// The error with which the open runs of a trace end if records of the trace are missing.
+///
+/// The records were trimmed, cannot be read, or were refused by a publisher whose buffer was full.
+/// [`RunError::cause`] returns this value. The error's type is `incomplete`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("records of the trace are missing")]
 #[non_exhaustive]
