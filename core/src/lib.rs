@@ -117,7 +117,7 @@ pub use event::{
 };
 pub use ext::{
     CallOptions, CallbackStream, ChatModel, ChatModelExt, Driver, FromRunError, InCurrentRun,
-    InRun, Inside, LlmStream, Paired, RunFuture, ToLlmChunk, WithCallbacks,
+    InRun, Inside, LlmStream, Paired, RequireLast, RunFuture, ToLlmChunk, WithCallbacks,
 };
 #[doc(no_inline)]
 pub use handler::{

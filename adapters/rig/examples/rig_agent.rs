@@ -41,11 +41,15 @@ fn agent(server: &Server, callbacks: &CallbackManager) -> Result<Agent, Box<dyn 
 }
 
 /// Asks the agent. Returns what a web page would read.
-async fn ask(question: &str, log: &Path, otlp: &Otlp) -> Result<String, Box<dyn Error>> {
+async fn ask(
+    question: &str,
+    console: Console,
+    log: &Path,
+    otlp: &Otlp,
+) -> Result<String, Box<dyn Error>> {
     let server = Server::start(Script::made(reply))?;
-    let callbacks = CallbackManager::new(Tokio::current())
-        .with(Console::stderr())
-        .with(JsonLines::append(log)?);
+    let callbacks =
+        CallbackManager::new(Tokio::current()).with(console).with(JsonLines::append(log)?);
     let callbacks = otlp.register(callbacks);
     let events = event_stream(EventFilter::new());
     let agent = agent(&server, &events.attach(&callbacks)?)?;
@@ -68,7 +72,8 @@ fn reply(request: &Value) -> Reply {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let otlp = otlp().service_name("rig_agent").build()?;
-    print!("{}", ask("Does it rain in Ys?", Path::new("rig_agent.jsonl"), &otlp).await?);
+    let log = Path::new("rig_agent.jsonl");
+    print!("{}", ask("Does it rain in Ys?", Console::stderr(), log, &otlp).await?);
     eprintln!("{}", otlp.counts());
     Ok(())
 }
@@ -76,11 +81,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{self, Read, Write};
     use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
     use std::{fs, thread};
 
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Terminal(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Terminal {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     /// A collector that takes everything.
     fn collector() -> String {
@@ -113,12 +132,39 @@ mod tests {
         connection.read_exact(&mut body).ok()
     }
 
+    /// A line of `Console` without how long the run took.
+    fn without_time(line: &str) -> String {
+        let Some((indent, end)) = line.split_once("✓ ") else { return line.to_owned() };
+        let (name, rest) = end.split_once(' ').unwrap();
+        let tokens = rest.split_once(',').map_or("", |(_time, tokens)| tokens);
+        format!("{indent}✓ {name}{tokens}")
+    }
+
     #[tokio::test]
-    async fn one_hook_feeds_a_page_a_file_and_a_collector() {
+    async fn one_hook_feeds_a_terminal_a_file_a_collector_and_a_page() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("rig_agent.jsonl");
         let otlp = otlp().endpoint(collector()).build().unwrap();
-        let page = ask("Does it rain in Ys?", &log, &otlp).await.unwrap();
+        let terminal = Terminal::default();
+        let console = Console::to(terminal.clone());
+        let page = ask("Does it rain in Ys?", console, &log, &otlp).await.unwrap();
+
+        let printed = String::from_utf8(terminal.0.lock().unwrap().clone()).unwrap();
+        let printed: Vec<String> = printed.lines().map(without_time).collect();
+        let expected = [
+            "▶ forecaster chain",
+            "  ▶ gpt-4o-mini chat model",
+            "  ✓ gpt-4o-mini 5 → 2 tokens",
+            "  → weather",
+            "  ▶ weather tool",
+            "  ✓ weather",
+            "  ▶ gpt-4o-mini chat model",
+            "  ✓ gpt-4o-mini 9 → 4 tokens",
+            "  → finished",
+            "✓ forecaster",
+        ];
+        assert_eq!(printed, expected);
+
         let parts: Vec<Value> = page
             .lines()
             .filter_map(|line| line.strip_prefix("data: "))

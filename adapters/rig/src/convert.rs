@@ -308,7 +308,8 @@ pub(crate) fn invalid_call(call: &InvalidToolCallContext) -> Value {
     })
 }
 
-fn error(report: &ErrorReport) -> RunError {
+/// The type of the error is rig's kind.
+pub(crate) fn error(report: &ErrorReport) -> RunError {
     match report.kind {
         ErrorKind::Cancelled => RunError::Cancelled,
         kind => RunError::failed(report.message.as_str()).with_type(kind.code()),

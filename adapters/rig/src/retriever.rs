@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rappel_core::{CallbackManager, Document, InRun, RetrieverStart, RunError, Value};
+use rappel_core::{CallbackManager, Document, InRun, RetrieverStart, Value};
+use rig_core::error::ErrorReport;
 use rig_core::vector_store::request::VectorSearchRequest;
 use rig_core::vector_store::{
     VectorSearchIdResult, VectorSearchResult, VectorStoreError, VectorStoreIndex,
@@ -70,7 +71,8 @@ impl<I: VectorStoreIndex> VectorStoreIndex for ObservedIndex<I> {
                     found.iter().map(|one| convert::document(one.score, &one.id, &one.document));
                 run.end(documents.collect::<Vec<Document>>()).await
             }
-            Err(error) => run.fail(RunError::failed(error.to_string())).await,
+            // As rig reports the other retrievals' errors.
+            Err(error) => run.fail(convert::error(&ErrorReport::from(error))).await,
         };
         let mut typed = Vec::new();
         for VectorSearchResult { score, id, document } in found? {

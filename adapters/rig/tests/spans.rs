@@ -27,7 +27,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use scene::{Add, Index, Log, assert_lines, drain, logged, numbers, openai, server};
+use scene::{Add, Index, assert_lines, drain, logged, numbers, openai, server};
 
 /// Counts spans by their names. It stands for a layer that exports them.
 #[derive(Clone, Default)]
@@ -150,12 +150,6 @@ fn asking(tool: &'static str) -> Server {
     .unwrap()
 }
 
-/// The lines of the inner agent and of its model, in each trace.
-fn inner_lines(log: &Log) -> Vec<Vec<String>> {
-    let is_inner = |line: &String| line.starts_with("    ");
-    log.traces().into_iter().map(|trace| trace.into_iter().filter(is_inner).collect()).collect()
-}
-
 #[tokio::test]
 async fn by_rig_s_spans_calls_of_two_traces_with_the_same_prompt_find_their_own_agents() {
     let _one = ONE_BY_ONE.lock().await;
@@ -168,13 +162,23 @@ async fn by_rig_s_spans_calls_of_two_traces_with_the_same_prompt_find_their_own_
     assert!(first.is_ok() && second.is_ok());
     callbacks.flush().await.unwrap();
     let expected = [
+        "outer.on_chain_start agent {\"input\":\"?\"}",
+        "  model.on_chat_model_start Human: ?",
+        "  model.on_llm_end \"\" inner({\"prompt\":\"the same\"}) c1 tool_calls 1+2 by m",
+        "outer.on_agent_action inner {\"prompt\":\"the same\"}",
+        "  inner.on_tool_start {\"prompt\":\"the same\"} c1",
         "    inner.on_chain_start agent {\"input\":\"the same\"}",
         "      model.on_chat_model_start System: Answer. | Human: the same",
         "      model.on_llm_end \"yes\" stop 2+1 by m",
         "    inner.on_agent_finish {\"output\":\"yes\"}",
         "    inner.on_chain_end {\"output\":\"yes\"}",
+        "  inner.on_tool_end \"yes\" c1",
+        "  model.on_chat_model_start Human: ? | AI: inner({\"prompt\":\"the same\"}) | Tool: yes",
+        "  model.on_llm_end \"done\" stop 2+1 by m",
+        "outer.on_agent_finish {\"output\":\"done\"}",
+        "outer.on_chain_end {\"output\":\"done\"}",
     ];
-    let traces = inner_lines(&log);
+    let traces = log.traces();
     assert_eq!(traces.len(), 2, "{traces:#?}");
     assert_lines(&traces[0], &expected);
     assert_lines(&traces[1], &expected);
@@ -198,9 +202,23 @@ async fn by_rig_s_spans_an_agent_that_a_tool_of_one_s_own_starts_is_under_the_to
     });
     agent.prompt("?").max_turns(3).await.unwrap();
     callbacks.flush().await.unwrap();
-    let traces = inner_lines(&log);
-    assert_eq!(traces.len(), 1, "{traces:#?}");
-    assert_eq!(traces[0][0], "    inner.on_chain_start agent {\"input\":\"another\"}");
+    log.assert(&[
+        "outer.on_chain_start agent {\"input\":\"?\"}",
+        "  model.on_chat_model_start Human: ?",
+        "  model.on_llm_end \"\" own({\"prompt\":\"the same\"}) c1 tool_calls 1+2 by m",
+        "outer.on_agent_action own {\"prompt\":\"the same\"}",
+        "  own.on_tool_start {\"prompt\":\"the same\"} c1",
+        "    inner.on_chain_start agent {\"input\":\"another\"}",
+        "      model.on_chat_model_start System: Answer. | Human: another",
+        "      model.on_llm_end \"yes\" stop 1+1 by m",
+        "    inner.on_agent_finish {\"output\":\"yes\"}",
+        "    inner.on_chain_end {\"output\":\"yes\"}",
+        "  own.on_tool_end \"yes\" c1",
+        "  model.on_chat_model_start Human: ? | AI: own({\"prompt\":\"the same\"}) | Tool: yes",
+        "  model.on_llm_end \"done\" stop 2+1 by m",
+        "outer.on_agent_finish {\"output\":\"done\"}",
+        "outer.on_chain_end {\"output\":\"done\"}",
+    ]);
 }
 
 #[tokio::test]
@@ -220,9 +238,14 @@ async fn inside_rig_s_spans_a_retrieval_is_under_the_agent_that_asks() {
     let traces = log.traces();
     assert_eq!(traces.len(), 2, "{traces:#?}");
     let expected = [
+        "agent.on_chain_start agent {\"input\":\"same\"}",
         "  library.on_retriever_start same",
         "  library.on_retriever_end birds:The heron eats fish.",
+        "  model.on_chat_model_start Human: <file id: birds>\n\"The heron eats fish.\"\n</file>\n | Human: same",
+        "  model.on_llm_end \"Fish\" stop 0+1 by m",
+        "agent.on_agent_finish {\"output\":\"Fish\"}",
+        "agent.on_chain_end {\"output\":\"Fish\"}",
     ];
-    assert_lines(&traces[0][1..3], &expected);
-    assert_lines(&traces[1][1..3], &expected);
+    assert_lines(&traces[0], &expected);
+    assert_lines(&traces[1], &expected);
 }

@@ -15,6 +15,7 @@ use serde_core::Serialize;
 use serde_json::Value;
 
 use super::instrument::Work;
+use super::require_last::RequireLast;
 use crate::model::error::RunError;
 use crate::model::event::{ChainEnd, Event, EventKind, LlmEnd, LlmNewToken, error_event};
 use crate::model::result::LlmChunk;
@@ -66,10 +67,12 @@ pub trait WithCallbacks: Stream + Sized {
     /// The same stream as the output of a model's run. Each chunk's event is handled *before* the
     /// chunk is handed on. The stream's end or error ends the run.
     ///
-    /// The end's result is what the chunks make together. Dropped before its end, the stream ends
-    /// the run as cancelled, with the partial result. If a handler with `raise_error` fails, the
-    /// stream ends with [`RunError::Stopped`]. If the run is closed by its parent or by a shutdown,
-    /// the stream drops what it wraps and ends with [`RunError::Cancelled`].
+    /// The end's result is what the chunks make together. If the client ends a stream that broke
+    /// off without an error, put [`require_last`](Self::require_last) before it. Dropped before its
+    /// end, the stream ends the run as cancelled, with the partial result. If a handler with
+    /// `raise_error` fails, the stream ends with [`RunError::Stopped`]. If the run is closed by its
+    /// parent or by a shutdown, the stream drops what it wraps and ends with
+    /// [`RunError::Cancelled`].
     ///
     /// ```
     /// # use rappel_core::{CallbackManager, LlmStart, RunError, WithCallbacks};
@@ -97,6 +100,34 @@ pub trait WithCallbacks: Stream + Sized {
             emitter: Emitter::Tokens(C::to_token),
             next: None,
         }
+    }
+
+    /// The same stream. It fails if it ends and `is_last` has been true for none of its items.
+    ///
+    /// Many clients end a stream without an error if the server closes the connection in the middle
+    /// of an answer. The answer would look complete. `is_last` recognizes the item that only a
+    /// complete answer has: one with a finish reason, or the event `response.completed`. Items after
+    /// it are handed on too. The error is of [type](RunError::error_type) `response_cut`.
+    ///
+    /// ```
+    /// # use rappel_core::{LlmChunk, LlmResult, LlmRun, RunError, WithCallbacks};
+    /// # use futures_util::{Stream, TryStreamExt};
+    /// # async fn example(
+    /// #     run: LlmRun,
+    /// #     chunks: impl Stream<Item = Result<LlmChunk, std::io::Error>>,
+    /// # ) -> Result<LlmResult, RunError> {
+    /// let chunks = chunks.require_last(|chunk| chunk.finish_reason.is_some());
+    /// let result: LlmResult = chunks.with_callbacks(run).try_collect().await?;
+    /// # Ok(result)
+    /// # }
+    /// ```
+    fn require_last<T, E, F>(self, is_last: F) -> RequireLast<Self, F>
+    where
+        Self: Stream<Item = Result<T, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnMut(&T) -> bool,
+    {
+        RequireLast::new(self, is_last)
     }
 
     /// The same stream as the output of a chain. It is polled inside `run`, and ends it. The

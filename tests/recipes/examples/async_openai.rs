@@ -1,20 +1,16 @@
 //! Streams an answer with `async-openai`. Handlers get its text, its tool calls and its usage.
 
 use std::error::Error;
-use std::future::ready;
-use std::pin::pin;
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::types::chat::{CreateChatCompletionRequest, CreateChatCompletionStreamResponse};
-use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures::{TryFutureExt, TryStreamExt, stream};
 use rappel_tokio::{ToolCallChunk, prelude::*};
 use serde_json::json;
 
-type Failure = Box<dyn Error + Send + Sync>;
-
 /// Converts async-openai's chunk to rappel's: one for each choice, and one for the usage.
-fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, Failure>> {
+fn chunks(answer: CreateChatCompletionStreamResponse) -> Vec<Result<LlmChunk, RunError>> {
     let choices = answer.choices.into_iter().map(|choice| {
         let text = choice.delta.content.unwrap_or_default();
         let mut chunk = LlmChunk::new(text).with_index(choice.index).with_model_name(&answer.model);
@@ -45,22 +41,11 @@ pub async fn answer(
     run: LlmRun,
 ) -> Result<LlmResult, RunError> {
     let chat = client.chat();
-    let stream = chat.create_stream(request).try_flatten_stream().err_into::<Failure>();
-    let chunks = stream.map_ok(|answer| stream::iter(chunks(answer))).try_flatten().map_ok(Some);
+    let answers = chat.create_stream(request).try_flatten_stream().map_err(RunError::failed);
+    let chunks = answers.map_ok(|answer| stream::iter(chunks(answer))).try_flatten();
     // A stream that breaks off does not say why the answer ended.
-    let mut ended = false;
-    let chunks = chunks.chain(stream::iter([Ok(None)])).try_filter_map(move |chunk| {
-        ended |= chunk.as_ref().is_some_and(|chunk| chunk.finish_reason.is_some());
-        ready(match chunk {
-            None if !ended => Err("the answer broke off".into()),
-            chunk => Ok(chunk),
-        })
-    });
-    let (mut chunks, mut result) = (pin!(chunks.with_callbacks(run)), LlmResult::new());
-    while let Some(chunk) = chunks.try_next().await? {
-        result.push_chunk(&chunk);
-    }
-    Ok(result)
+    let chunks = chunks.require_last(|chunk| chunk.finish_reason.is_some());
+    chunks.with_callbacks(run).try_collect().await
 }
 
 struct Printer;

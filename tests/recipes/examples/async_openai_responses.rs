@@ -2,21 +2,18 @@
 
 use std::error::Error;
 use std::future::ready;
-use std::pin::pin;
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::types::responses::{CreateResponse, OutputItem, Response, ResponseStreamEvent};
-use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures::{TryFutureExt, TryStreamExt};
 use rappel_tokio::prelude::*;
 use rappel_tokio::{FinishReason, ToolCallChunk};
 use serde_json::json;
 
-type Failure = Box<dyn Error + Send + Sync>;
-
 /// Converts an event of async-openai to rappel's chunk. Most events have none. `calls` has the
 /// positions of the tool calls among the items of the answer.
-fn chunk(event: ResponseStreamEvent, calls: &mut Vec<u32>) -> Result<Option<LlmChunk>, Failure> {
+fn chunk(event: ResponseStreamEvent, calls: &mut Vec<u32>) -> Result<Option<LlmChunk>, RunError> {
     use ResponseStreamEvent as Event;
     Ok(Some(match event {
         Event::ResponseOutputTextDelta(text) => LlmChunk::new(text.delta),
@@ -30,18 +27,16 @@ fn chunk(event: ResponseStreamEvent, calls: &mut Vec<u32>) -> Result<Option<LlmC
         }
         Event::ResponseFunctionCallArgumentsDelta(piece) => {
             let call = calls.iter().position(|position| *position == piece.output_index);
-            let call = call.ok_or("arguments of an unknown tool call")? as u32;
-            LlmChunk::default().with_tool_calls([ToolCallChunk::new(call, piece.delta)])
+            let call = call.ok_or_else(|| RunError::failed("arguments of an unknown tool call"))?;
+            LlmChunk::default().with_tool_calls([ToolCallChunk::new(call as u32, piece.delta)])
         }
         Event::ResponseCompleted(end) => last_chunk(end.response),
         Event::ResponseIncomplete(end) => last_chunk(end.response),
         Event::ResponseFailed(end) => {
-            return Err(end
-                .response
-                .error
-                .map_or("no reason".into(), |error| error.message.into()));
+            let reason = end.response.error.map_or("no reason".to_owned(), |error| error.message);
+            return Err(RunError::failed(reason));
         }
-        Event::ResponseError(error) => return Err(error.message.into()),
+        Event::ResponseError(error) => return Err(RunError::failed(error.message)),
         _ => return Ok(None),
     }))
 }
@@ -73,23 +68,12 @@ pub async fn answer(
     run: LlmRun,
 ) -> Result<LlmResult, RunError> {
     let responses = client.responses();
-    let events = responses.create_stream(request).try_flatten_stream().err_into::<Failure>();
+    let events = responses.create_stream(request).try_flatten_stream().map_err(RunError::failed);
     let mut calls = Vec::new();
-    let chunks = events.and_then(move |event| ready(chunk(event, &mut calls))).map_ok(Some);
-    // A stream that breaks off has no last chunk, which says why the answer ended.
-    let mut ended = false;
-    let chunks = chunks.chain(stream::iter([Ok(None)])).try_filter_map(move |chunk| {
-        ended |= chunk.iter().flatten().any(|chunk| chunk.finish_reason.is_some());
-        ready(match chunk {
-            None if !ended => Err("the answer broke off".into()),
-            chunk => Ok(chunk.flatten()),
-        })
-    });
-    let (mut chunks, mut result) = (pin!(chunks.with_callbacks(run)), LlmResult::new());
-    while let Some(chunk) = chunks.try_next().await? {
-        result.push_chunk(&chunk);
-    }
-    Ok(result)
+    let chunks = events.try_filter_map(move |event| ready(chunk(event, &mut calls)));
+    // A stream that breaks off does not say why the answer ended.
+    let chunks = chunks.require_last(|chunk| chunk.finish_reason.is_some());
+    chunks.with_callbacks(run).try_collect().await
 }
 
 #[tokio::main]

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 use std::future::ready;
-use std::pin::pin;
 
-use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures::{TryFutureExt, TryStreamExt};
 use genai::Client;
 use genai::adapter::AdapterKind;
 use genai::chat::{ChatMessage, ChatOptions, ChatRequest, ChatStreamEvent, StopReason, StreamEnd};
@@ -72,20 +71,9 @@ pub async fn answer(
     let answer = client.exec_chat_stream(model, request, Some(&options));
     let events = answer.map_ok(|answer| answer.stream).try_flatten_stream();
     // A stream that breaks off has no end.
-    let mut ended = false;
-    let events = events.map_ok(Some).chain(stream::iter([Ok(None)])).err_into();
-    let chunks = events.try_filter_map(move |event| {
-        ended |= matches!(event, Some(ChatStreamEvent::End(_)));
-        ready(match event {
-            None if !ended => Err(Box::<dyn Error + Send + Sync>::from("the answer broke off")),
-            event => Ok(event.and_then(chunk)),
-        })
-    });
-    let (mut chunks, mut result) = (pin!(chunks.with_callbacks(run)), LlmResult::new());
-    while let Some(chunk) = chunks.try_next().await? {
-        result.push_chunk(&chunk);
-    }
-    Ok(result)
+    let events = events.require_last(|event| matches!(event, ChatStreamEvent::End(_)));
+    let chunks = events.try_filter_map(|event| ready(Ok(chunk(event))));
+    chunks.with_callbacks(run).try_collect().await
 }
 
 #[tokio::main]

@@ -1,10 +1,8 @@
 //! Streams an answer with `ollama-rs`.
 
 use std::error::Error;
-use std::future::ready;
-use std::pin::pin;
 
-use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures::{TryFutureExt, TryStreamExt};
 use ollama_rs::Ollama;
 use ollama_rs::error::OllamaError;
 use ollama_rs::generation::chat::request::ChatMessageRequest;
@@ -33,26 +31,17 @@ pub async fn answer(
     request: ChatMessageRequest,
     run: LlmRun,
 ) -> Result<LlmResult, RunError> {
-    let broken = || OllamaError::Other("the answer broke off".to_owned());
+    // Its stream does not say what went wrong.
+    let failed = |()| OllamaError::Other("the stream broke off".to_owned());
     let messages = ollama
         .send_chat_messages_stream(request)
-        .map_ok(|messages| messages.map_err(move |()| broken()))
+        .map_ok(|messages| messages.map_err(failed))
         .try_flatten_stream();
     // A stream that breaks off has no message that is done.
-    let (mut calls, mut done) = (0, false);
-    let messages = messages.map_ok(Some).chain(stream::iter([Ok(None)]));
-    let chunks = messages.try_filter_map(move |message| {
-        done |= message.as_ref().is_some_and(|message| message.done);
-        ready(match message {
-            None if !done => Err(broken()),
-            message => Ok(message.map(|message| chunk(message, &mut calls))),
-        })
-    });
-    let (mut chunks, mut result) = (pin!(chunks.with_callbacks(run)), LlmResult::new());
-    while let Some(chunk) = chunks.try_next().await? {
-        result.push_chunk(&chunk);
-    }
-    Ok(result)
+    let messages = messages.require_last(|message| message.done);
+    let mut calls = 0;
+    let chunks = messages.map_ok(move |message| chunk(message, &mut calls));
+    chunks.with_callbacks(run).try_collect().await
 }
 
 #[tokio::main]

@@ -157,7 +157,7 @@ async fn each_chunk_is_an_event_and_the_end_has_the_whole() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
     let cut = "stream failed: EventStream error: Transport error: error decoding response body";
-    for (then, expected) in [(Then::Ends, "the answer broke off"), (Then::Cuts, cut)] {
+    for (then, expected) in [(Then::Ends, "the stream broke off"), (Then::Cuts, cut)] {
         let parts = sse(&events()[..2]);
         let server = support::Server::start("200 OK", "text/event-stream", parts, then);
         let log = Log::new();

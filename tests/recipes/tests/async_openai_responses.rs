@@ -156,7 +156,7 @@ async fn an_incomplete_answer_has_its_reason() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
     let cut = "stream failed: EventStream error: Transport error: error decoding response body";
-    for (then, expected) in [(Then::Ends, "the answer broke off"), (Then::Cuts, cut)] {
+    for (then, expected) in [(Then::Ends, "the stream broke off"), (Then::Cuts, cut)] {
         let server = Server::start("200 OK", SSE, sse(&text_deltas()[..3]), then);
         let log = Log::new();
         let error = answer(&server, &log).await.unwrap_err();

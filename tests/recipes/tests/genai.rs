@@ -181,7 +181,7 @@ async fn another_provider_gives_the_same_events() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
     let cut = "Web stream error for model 'gpt-4o-mini (adapter: OpenAI)'.\nCause: error decoding response body";
-    for (then, expected) in [(Then::Ends, "the answer broke off"), (Then::Cuts, cut)] {
+    for (then, expected) in [(Then::Ends, "the stream broke off"), (Then::Cuts, cut)] {
         let server = Server::start("200 OK", SSE, parts()[..3].to_vec(), then);
         let log = Log::new();
         let error = openai(&server, &log).await.unwrap_err();

@@ -122,8 +122,8 @@ async fn an_answer_that_breaks_off_is_an_error() {
         let server = Server::start("200 OK", NDJSON, parts()[..2].to_vec(), then);
         let log = Log::new();
         let error = answer(&server, &log).await.unwrap_err();
-        assert_eq!(error.to_string(), "the answer broke off");
-        assert_eq!(log.events().await, two_tokens_and("the answer broke off"));
+        assert_eq!(error.to_string(), "the stream broke off");
+        assert_eq!(log.events().await, two_tokens_and("the stream broke off"));
     }
 }
 
@@ -134,7 +134,7 @@ async fn an_error_in_the_middle_is_an_error() {
     let server = Server::start("200 OK", NDJSON, parts, Then::Ends);
     let log = Log::new();
     answer(&server, &log).await.unwrap_err();
-    assert_eq!(log.events().await, two_tokens_and("the answer broke off"));
+    assert_eq!(log.events().await, two_tokens_and("the stream broke off"));
 }
 
 /// A fault of ollama-rs that the page names.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::FusedStream;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rappel_core::prelude::*;
 use rappel_core::{FinishReason, ToolCallChunk, json};
 use rappel_tests::on_every_runtime;
@@ -122,6 +122,41 @@ on_every_runtime! {
             "nothing comes after an error"
         );
         assert_eq!(log.lines()[6..], doubled(&["llm_error: failed: ab"]));
+    }
+
+    /// Items after the last one are handed on, and an error is not followed by another one.
+    async fn a_stream_that_ends_before_its_last_item_fails_its_run(rt) {
+        let chunk = |text: &'static str| Ok::<_, io::Error>(LlmChunk::new(text));
+        let stop = || Ok(LlmChunk::default().with_finish_reason("stop"));
+        let usage = || Ok(LlmChunk::default().with_usage(TokenUsage::new(3, 4)));
+        let cut = || Err(io::Error::other("cut"));
+        let cases = [
+            (vec![chunk("a"), chunk("b"), stop(), usage()], Ok("ab"), "llm_end: ab"),
+            (vec![chunk("a"), chunk("b")], Err("the stream broke off"), "llm_error: failed: ab"),
+            (vec![chunk("a"), cut(), stop()], Err("cut"), "llm_error: failed: a"),
+            (vec![chunk("a"), stop(), cut()], Err("cut"), "llm_error: failed: a"),
+            (vec![], Err("the stream broke off"), "llm_error: failed: "),
+        ];
+        for (items, expected, end) in cases {
+            let (callbacks, log) = logged(&rt);
+            let chunks = stream::iter(items).require_last(|chunk| chunk.finish_reason.is_some());
+            let chunks = chunks.with_callbacks(start(&callbacks).await);
+            let result = chunks.try_collect::<LlmResult>().await;
+            let result = result.as_ref().map(LlmResult::text).map_err(ToString::to_string);
+            assert_eq!(result, expected.map_err(ToOwned::to_owned));
+            let ends = log.lines().into_iter().filter(|line| !line.contains("token"));
+            assert_eq!(ends.skip(2).collect::<Vec<_>>(), doubled(&[end]));
+        }
+    }
+
+    async fn a_stream_that_breaks_off_has_an_error_of_its_own_type_and_ends(rt) {
+        let (callbacks, _log) = logged(&rt);
+        let tokens = tokens(&["a"]).require_last(|token| *token == "z");
+        let mut tokens = tokens.with_callbacks(start(&callbacks).await);
+        assert_eq!(tokens.next().await.unwrap().unwrap(), "a");
+        let error = tokens.next().await.unwrap().unwrap_err();
+        assert_eq!(error.error_type(), "response_cut");
+        assert!(tokens.next().await.is_none(), "nothing comes after an error");
     }
 
     /// The partial result has the chunks before the error.

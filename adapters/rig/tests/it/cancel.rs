@@ -40,8 +40,8 @@ async fn a_stream_that_is_dropped_ends_the_model_and_then_the_agent_as_cancelled
         "  model.on_chat_model_start Human: ?",
         "  model.on_llm_new_token \"a\"",
         "  model.on_llm_new_token \"b\"",
-        "  model.on_llm_error cancelled; until then: \"ab\"",
-        "agent.on_chain_error cancelled",
+        "  model.on_llm_error cancelled (cancelled); until then: \"ab\"",
+        "agent.on_chain_error cancelled (cancelled)",
     ]);
 }
 
@@ -76,6 +76,6 @@ async fn an_agent_that_is_dropped_in_a_tool_ends_the_tool_first() {
         "agent.on_agent_action stuck {}",
         "  stuck.on_tool_start {} c1",
         "  stuck.on_tool_error cancelled (cancelled)",
-        "agent.on_chain_error cancelled",
+        "agent.on_chain_error cancelled (cancelled)",
     ]);
 }

@@ -11,7 +11,7 @@ use rappel_tests::openai_server::Reply;
 use rappel_tokio::Tokio;
 use rig_agent::AgentBuilder;
 
-use crate::scene::{drain, logged, openai, server};
+use crate::scene::{Log, drain, logged, openai, server};
 
 /// A clock that panics once it is broken.
 struct Broken(Arc<AtomicBool>);
@@ -28,13 +28,15 @@ async fn a_panic_in_the_hook_does_not_reach_the_agent() {
     let server = server([Reply::text("fine")]);
     let broken = Arc::new(AtomicBool::new(true));
     let clock = Broken(broken.clone());
-    let listener = handler_fn(|_: &Event, _: &EventContext| -> HandlerResult { Ok(()) });
+    let log = Log::default();
     let callbacks = CallbackManager::with_sources(Tokio::current(), clock, SystemEntropy)
-        .with_handler(listener);
+        .with_handler(log.handler());
     let agent = AgentBuilder::new(openai(&server)).add_hook(RigHook::new(&callbacks)).build();
     assert_eq!(agent.prompt("?").await.unwrap().output(), "fine");
     assert_eq!(drain(agent.prompt("?").stream()).await, None);
     broken.store(false, Ordering::Relaxed);
+    callbacks.flush().await.unwrap();
+    log.assert(&[]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod cancel;
 mod contained;
 mod context;
+mod fields;
 mod memory;
 mod retrieval;
 mod scene;

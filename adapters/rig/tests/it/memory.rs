@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use rappel_core::{CallbackManager, Event, EventContext, EventKind, HandlerResult, handler_fn};
+use rappel_core::{Event, EventContext, EventKind, HandlerResult, handler_fn};
 use rappel_rig::RigHook;
 use rappel_tests::openai_server::Reply;
-use rappel_tokio::Tokio;
 use rig_agent::AgentBuilder;
 use rig_core::memory::InMemoryConversationMemory;
 use rig_core::test_utils::{AppendFailingMemory, FailingMemory};
@@ -60,8 +59,8 @@ async fn a_memory_that_cannot_be_loaded_fails_its_run_and_the_agent() {
     log.assert(&[
         "agent.on_chain_start agent {}",
         "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
-        "  memory.on_chain_error Memory backend error: no disk",
-        "agent.on_chain_error Memory backend error: Memory backend error: no disk",
+        "  memory.on_chain_error Memory backend error: no disk (memory_backend)",
+        "agent.on_chain_error Memory backend error: Memory backend error: no disk (_OTHER)",
     ]);
 }
 
@@ -83,7 +82,7 @@ async fn a_memory_that_cannot_be_appended_to_fails_its_run_only() {
         "  model.on_chat_model_start Human: 1",
         "  model.on_llm_end \"yes\" stop 1+1 by m",
         "  memory.on_chain_start {\"op\":\"append\",\"conversation\":\"c\",\"messages\":2}",
-        "  memory.on_chain_error Memory backend error: disk full",
+        "  memory.on_chain_error Memory backend error: disk full (memory_backend)",
         "agent.on_agent_finish {\"output\":\"yes\"}",
         "agent.on_chain_end {\"output\":\"yes\"}",
     ]);
@@ -100,7 +99,8 @@ async fn the_agent_starts_when_rig_begins_to_load_the_memory() {
         }
         Ok(())
     });
-    let callbacks = CallbackManager::new(Tokio::current()).with_handler(times);
+    let (callbacks, log) = logged();
+    let callbacks = callbacks.with_handler(times);
     let agent = AgentBuilder::new(openai(&server))
         .memory(InMemoryConversationMemory::new())
         .conversation("c")
@@ -113,4 +113,15 @@ async fn the_agent_starts_when_rig_begins_to_load_the_memory() {
     assert_eq!([&*agent.0, &*load.0, &*append.0], ["agent", "memory", "memory"]);
     assert_eq!(agent.1, load.1);
     assert!(load.1 < append.1);
+    log.assert(&[
+        "agent.on_chain_start agent {\"input\":\"1\"}",
+        "  memory.on_chain_start {\"op\":\"load\",\"conversation\":\"c\"}",
+        "  memory.on_chain_end {\"messages\":0}",
+        "  model.on_chat_model_start Human: 1",
+        "  model.on_llm_end \"yes\" stop 1+1 by m",
+        "  memory.on_chain_start {\"op\":\"append\",\"conversation\":\"c\",\"messages\":2}",
+        "  memory.on_chain_end {}",
+        "agent.on_agent_finish {\"output\":\"yes\"}",
+        "agent.on_chain_end {\"output\":\"yes\"}",
+    ]);
 }

@@ -54,8 +54,8 @@ async fn an_index_that_cannot_be_reached_fails_the_retriever_and_the_agent() {
     log.assert(&[
         "agent.on_chain_start agent {\"input\":\"?\"}",
         "  retriever.on_retriever_start ?",
-        "  retriever.on_retriever_error Datastore error: it is down",
-        "agent.on_chain_error RequestError: Failed to get tool definitions: Datastore error: it is down",
+        "  retriever.on_retriever_error Datastore error: it is down (provider)",
+        "agent.on_chain_error RequestError: Failed to get tool definitions: Datastore error: it is down (_OTHER)",
     ]);
 }
 
@@ -96,7 +96,7 @@ async fn a_retrieval_for_the_prompt_that_fails_is_an_error_of_its_run_and_of_the
     log.assert(&[
         "agent.on_chain_start agent {\"input\":\"?\"}",
         "  library.on_retriever_start ?",
-        "  library.on_retriever_error Datastore error: it is down",
-        "agent.on_chain_error the run was cancelled: failed to retrieve dynamic context: Datastore error: it is down",
+        "  library.on_retriever_error Datastore error: it is down (provider)",
+        "agent.on_chain_error the run was cancelled: failed to retrieve dynamic context: Datastore error: it is down (_OTHER)",
     ]);
 }

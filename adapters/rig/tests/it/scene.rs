@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use rappel_core::{
-    Awaited, CallbackManager, Event, EventContext, HandlerResult, LlmResult, Message, RunId, Value,
-    handler_fn,
+    Awaited, CallbackManager, Event, EventContext, HandlerResult, LlmResult, Message, RunError,
+    RunId, RunInfo, Value, handler_fn,
 };
 use rappel_tests::openai_server::{Reply, Script, Server};
 use rappel_tokio::Tokio;
@@ -23,7 +23,16 @@ use serde_json::json;
 
 /// What a handler got, in order. A line is indented by the depth of its run.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<(RunId, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<Line>>>);
+
+/// A run and its lines.
+type Run = (Arc<RunInfo>, Vec<String>);
+
+struct Line {
+    run: Arc<RunInfo>,
+    sequence: Option<u64>,
+    text: String,
+}
 
 impl Log {
     pub(crate) fn handler(
@@ -33,27 +42,57 @@ impl Log {
         handler_fn(move |event: &Event, cx: &EventContext| -> HandlerResult {
             let depth = "  ".repeat(cx.parents().count());
             let line = format!("{depth}{}.{}", cx.name(), event.kind());
-            let line = format!("{line} {}", detail(event)).trim_end().to_owned();
-            lines.lock().unwrap().push((cx.root_id(), line));
+            let text = format!("{line} {}", detail(event)).trim_end().to_owned();
+            let line = Line { run: cx.run().clone(), sequence: cx.sequence(), text };
+            lines.lock().unwrap().push(line);
             Ok(())
         })
     }
 
+    /// The runs in the order of their starts, each with its lines. The events of a run have the
+    /// numbers 0, 1, 2, and so on.
+    #[track_caller]
+    fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for Line { run, sequence, text } in self.0.lock().unwrap().iter() {
+            let at = runs.iter().position(|(known, _)| known.id() == run.id());
+            let at = at.unwrap_or_else(|| {
+                runs.push((run.clone(), Vec::new()));
+                runs.len() - 1
+            });
+            assert_eq!(*sequence, Some(runs[at].1.len() as u64), "{text}");
+            runs[at].1.push(text.clone());
+        }
+        runs
+    }
+
     /// All lines.
+    #[track_caller]
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+        self.runs();
+        self.0.lock().unwrap().iter().map(|line| line.text.clone()).collect()
     }
 
     /// The lines of each trace, in the order of the traces' starts.
+    #[track_caller]
     pub(crate) fn traces(&self) -> Vec<Vec<String>> {
-        let mut traces: Vec<(RunId, Vec<String>)> = Vec::new();
-        for (root, line) in self.0.lock().unwrap().iter() {
-            match traces.iter_mut().find(|(known, _)| known == root) {
-                Some((_, lines)) => lines.push(line.clone()),
-                None => traces.push((*root, vec![line.clone()])),
-            }
-        }
-        traces.into_iter().map(|(_, lines)| lines).collect()
+        let runs = self.runs();
+        let roots = runs.iter().filter(|(run, _)| run.parent_id().is_none());
+        let lines = self.0.lock().unwrap();
+        let of_root = |root: RunId| {
+            let lines = lines.iter().filter(|line| line.run.root_id() == root);
+            lines.map(|line| line.text.clone()).collect()
+        };
+        roots.map(|(root, _)| of_root(root.id())).collect()
+    }
+
+    /// The lines of each trace by its runs: those of a run, and then those of its children. Runs
+    /// with the same parent are sorted by their lines, so that it is the same however they overlap.
+    #[track_caller]
+    pub(crate) fn trees(&self) -> Vec<Vec<String>> {
+        let runs = self.runs();
+        let roots = runs.iter().filter(|(run, _)| run.parent_id().is_none());
+        roots.map(|root| tree(root, &runs)).collect()
     }
 
     /// Panics if the lines are not exactly these.
@@ -61,6 +100,14 @@ impl Log {
     pub(crate) fn assert(&self, expected: &[&str]) {
         assert_lines(&self.lines(), expected);
     }
+}
+
+/// The lines of a run and of the runs below it.
+fn tree((run, lines): &Run, runs: &[Run]) -> Vec<String> {
+    let children = runs.iter().filter(|(child, _)| child.parent_id() == Some(run.id()));
+    let mut children: Vec<Vec<String>> = children.map(|child| tree(child, runs)).collect();
+    children.sort();
+    [lines.clone(), children.concat()].concat()
 }
 
 #[track_caller]
@@ -77,7 +124,7 @@ fn detail(event: &Event) -> String {
         Event::ChainStart(start) if start.agent => format!("agent {}", start.inputs),
         Event::ChainStart(start) => start.inputs.to_string(),
         Event::ChainEnd(end) => end.outputs.to_string(),
-        Event::ChainError(end) => end.error.to_string(),
+        Event::ChainError(end) => error(&end.error),
         Event::ChatModelStart(start) => {
             let messages: Vec<String> = start.messages.iter().map(message).collect();
             messages.join(" | ")
@@ -97,14 +144,16 @@ fn detail(event: &Event) -> String {
             text
         }
         Event::LlmEnd(end) => answer(&end.result),
-        Event::LlmError(end) => format!("{}; until then: {}", end.error, answer(&end.partial)),
+        Event::LlmError(end) => {
+            format!("{}; until then: {}", error(&end.error), answer(&end.partial))
+        }
         Event::ToolStart(start) => {
             format!("{} {}", start.input, start.tool_call_id.as_deref().unwrap_or("-"))
         }
         Event::ToolEnd(end) => {
             format!("{} {}", end.output, end.tool_call_id.as_deref().unwrap_or("-"))
         }
-        Event::ToolError(end) => format!("{} ({})", end.error, end.error.error_type()),
+        Event::ToolError(end) => error(&end.error),
         Event::AgentAction(action) => format!("{} {}", action.tool, action.tool_input),
         Event::AgentFinish(finish) => finish.return_values.to_string(),
         Event::RetrieverStart(start) => start.query.clone(),
@@ -115,10 +164,14 @@ fn detail(event: &Event) -> String {
                 .collect();
             documents.join(" | ")
         }
-        Event::RetrieverError(end) => end.error.to_string(),
+        Event::RetrieverError(end) => error(&end.error),
         Event::CustomEvent(custom) => format!("{} {}", custom.name, custom.data),
         _ => String::new(),
     }
+}
+
+fn error(error: &RunError) -> String {
+    format!("{error} ({})", error.error_type())
 }
 
 fn message(message: &Message) -> String {

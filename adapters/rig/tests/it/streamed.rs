@@ -132,7 +132,7 @@ async fn an_error_in_mid_stream_has_the_answer_until_then() {
         "  model.on_chat_model_start Human: ?",
         "  model.on_llm_new_token \"a\"",
         "  model.on_llm_new_token \"b\"",
-        &format!("  model.on_llm_error {error}; until then: \"ab\""),
-        &format!("agent.on_chain_error {error}"),
+        &format!("  model.on_llm_error {error} (_OTHER); until then: \"ab\""),
+        &format!("agent.on_chain_error {error} (_OTHER)"),
     ]);
 }

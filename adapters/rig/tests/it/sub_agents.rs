@@ -74,7 +74,23 @@ async fn a_sub_agent_has_the_handlers_of_who_called_it() {
     let agent = agents(&server, &CallbackManager::default(), &callbacks);
     agent.prompt("hey").max_turns(3).await.unwrap();
     callbacks.flush().await.unwrap();
-    assert!(log.lines().contains(&"      model.on_llm_end \"HEY\" stop 1+1 by m".to_owned()));
+    log.assert(&[
+        "outer.on_chain_start agent {\"input\":\"hey\"}",
+        "  model.on_chat_model_start Human: hey",
+        "  model.on_llm_end \"\" shouter({\"prompt\":\"hey\"}) c1 tool_calls 1+2 by m",
+        "outer.on_agent_action shouter {\"prompt\":\"hey\"}",
+        "  shouter.on_tool_start {\"prompt\":\"hey\"} c1",
+        "    shouter.on_chain_start agent {\"input\":\"hey\"}",
+        "      model.on_chat_model_start System: Shout. | Human: hey",
+        "      model.on_llm_end \"HEY\" stop 1+1 by m",
+        "    shouter.on_agent_finish {\"output\":\"HEY\"}",
+        "    shouter.on_chain_end {\"output\":\"HEY\"}",
+        "  shouter.on_tool_end \"HEY\" c1",
+        "  model.on_chat_model_start Human: hey | AI: shouter({\"prompt\":\"hey\"}) | Tool: HEY",
+        "  model.on_llm_end \"done\" stop 2+1 by m",
+        "outer.on_agent_finish {\"output\":\"done\"}",
+        "outer.on_chain_end {\"output\":\"done\"}",
+    ]);
 }
 
 #[tokio::test]
@@ -86,25 +102,42 @@ async fn sub_agents_that_run_at_once_are_each_in_the_trace_that_called_them() {
     let (first, second) = join(ask("one"), ask("two")).await;
     assert!(first.is_ok() && second.is_ok());
     callbacks.flush().await.unwrap();
-    let traces = log.traces();
+    let traces = log.trees();
     assert_eq!(traces.len(), 2);
     for (trace, question) in traces.iter().zip(["one", "two"]) {
-        let mut inner: Vec<String> = trace
-            .iter()
-            .filter(|line| line.starts_with("    "))
-            .map(|line| line.trim_start().to_owned())
-            .collect();
-        inner.sort();
         let loud = question.to_uppercase();
-        let expected = [
-            format!("model.on_chat_model_start System: Shout. | Human: {question}"),
-            format!("model.on_llm_end {loud:?} stop 1+1 by m"),
-            format!("shouter.on_agent_finish {{\"output\":{loud:?}}}"),
-            format!("shouter.on_chain_end {{\"output\":{loud:?}}}"),
-            format!("shouter.on_chain_start agent {{\"input\":{question:?}}}"),
+        let prompt = format!("{{\"prompt\":{question:?}}}");
+        let answer = format!("{{\"output\":{loud:?}}}");
+        let action = format!("outer.on_agent_action shouter {prompt}");
+        let call = |id: &str| {
+            [
+                format!("  shouter.on_tool_start {prompt} {id}"),
+                format!("  shouter.on_tool_end {loud:?} {id}"),
+                format!("    shouter.on_chain_start agent {{\"input\":{question:?}}}"),
+                format!("    shouter.on_agent_finish {answer}"),
+                format!("    shouter.on_chain_end {answer}"),
+                format!("      model.on_chat_model_start System: Shout. | Human: {question}"),
+                format!("      model.on_llm_end {loud:?} stop 1+1 by m"),
+            ]
+        };
+        let outer = [
+            format!("outer.on_chain_start agent {{\"input\":{question:?}}}"),
+            action.clone(),
+            action,
+            "outer.on_agent_finish {\"output\":\"done\"}".to_owned(),
+            "outer.on_chain_end {\"output\":\"done\"}".to_owned(),
         ];
-        let expected: Vec<&str> =
-            expected.iter().flat_map(|line| [line.as_str(), line.as_str()]).collect();
-        assert_lines(&inner, &expected);
+        let models = [
+            format!("  model.on_chat_model_start Human: {question}"),
+            format!(
+                "  model.on_llm_end \"\" shouter({prompt}) c1 shouter({prompt}) c2 tool_calls 1+4 by m"
+            ),
+            format!(
+                "  model.on_chat_model_start Human: {question} | AI: shouter({prompt})shouter({prompt}) | Tool: {loud} | Tool: {loud}"
+            ),
+            "  model.on_llm_end \"done\" stop 3+1 by m".to_owned(),
+        ];
+        let expected = [&outer[..], &models, &call("c1"), &call("c2")].concat();
+        assert_lines(trace, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,6 @@
 //! Progress notifications.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rappel_rmcp::ServeWithCallbacks;
@@ -14,14 +15,18 @@ async fn progress_is_in_the_order_of_the_connection_and_before_the_end() {
     for _ in 0..50 {
         let scene = Scene::new().await;
         within(scene.client.call_tool(call("progress", json!({"steps": 20})))).await.unwrap();
-        let steps = (1..=20).map(|step| {
-            format!(r#"progress: mcp.progress {{"message":"step {step}","progress":{step},"total":100}}"#)
-        });
-        let mut expected = vec![r#"progress: start {"steps":20}"#.to_owned()];
-        expected.extend(steps);
-        expected.push(r#"progress: end "done""#.to_owned());
-        assert_eq!(scene.log.lines(), expected);
+        assert_eq!(scene.log.lines(), progress_run(20, 1..=20, &[]));
     }
+}
+
+/// The lines of a call: these steps of it, and what comes before its end.
+fn progress_run(steps: u32, seen: RangeInclusive<u32>, more: &[&str]) -> Vec<String> {
+    let seen = seen.map(|step| {
+        format!(r#"mcp.progress {{"message":"step {step}","progress":{step},"total":100}}"#)
+    });
+    let start = format!(r#"start {{"steps":{steps}}}"#);
+    let lines = [start].into_iter().chain(seen).chain(more.iter().map(|&line| line.to_owned()));
+    lines.chain([r#"end "done""#.to_owned()]).map(|line| format!("progress: {line}")).collect()
 }
 
 #[tokio::test]
@@ -32,11 +37,8 @@ async fn calls_at_the_same_time_have_their_own_progress() {
     for result in within(futures_util::future::join_all(calls)).await {
         result.unwrap();
     }
-    let lines = scene.log.lines();
-    let of_step =
-        |step: u32| lines.iter().filter(|line| line.contains(&format!("step {step}\""))).count();
-    assert_eq!([1, 2, 3, 4, 5, 6].map(of_step), [2, 2, 2, 1, 1, 0]);
-    assert_eq!(lines.len(), 2 + 2 + 8);
+    let expected = [progress_run(3, 1..=3, &[]), progress_run(5, 1..=5, &[])].concat();
+    assert_eq!(scene.log.sorted_runs(), expected);
 }
 
 /// The handler lets one event pass for each permit.
@@ -64,17 +66,10 @@ async fn progress_that_slow_handlers_do_not_take_is_counted() {
     };
     let (result, ()) = within(async { tokio::join!(slow, other) }).await;
     result.unwrap();
-    let lines = log.lines();
-    let progress: Vec<_> = lines.iter().filter(|line| line.contains("mcp.progress")).collect();
-    let (last, before) = progress.split_last().unwrap();
-    assert!(before.iter().all(|line| !line.contains("skipped")));
-    // Each notification is an event, or is counted by the last one. One is with the handler, and 64
-    // wait.
-    let skipped = 100 - progress.len();
-    assert_eq!(progress.len(), 1 + 64);
-    let expected = format!(
-        r#"progress: mcp.progress {{"message":"step 100","progress":100,"skipped":{skipped},"total":100}}"#
-    );
-    assert_eq!(**last, expected);
-    assert_eq!(lines.last().unwrap(), r#"progress: end "done""#);
+    // One notification is with the handler, and 64 wait. The last one has the number of those that
+    // it replaced.
+    let last = r#"mcp.progress {"message":"step 100","progress":100,"skipped":35,"total":100}"#;
+    let echo = [r#"echo: start {"text":"hi"}"#.to_owned(), r#"echo: end "hi""#.to_owned()];
+    let expected = [&echo[..], &progress_run(100, 1..=64, &[last])].concat();
+    assert_eq!(log.sorted_runs(), expected);
 }

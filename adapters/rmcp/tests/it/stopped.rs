@@ -17,6 +17,12 @@ fn raising(kind: EventKind) -> (CallbackManager, Log) {
     (log.callbacks().with_handler_options(handler, options), log)
 }
 
+/// The error of a call that the handler has stopped.
+fn stopped(tool: &str, on: &str) -> String {
+    let handler = "it::stopped::raising::{{closure}}";
+    format!("{tool}: error stopped: stopped: handler `{handler}` failed in {on}: not allowed")
+}
+
 #[tokio::test]
 async fn a_handler_that_refuses_the_start_keeps_the_call_from_the_server() {
     let (client, mut seen) = serve();
@@ -28,12 +34,7 @@ async fn a_handler_that_refuses_the_start_keeps_the_call_from_the_server() {
     // The server ends without a call.
     assert_eq!(within(seen.recv()).await, None::<Seen>);
     callbacks.flush().await.unwrap();
-    let lines = log.lines();
-    assert_eq!(lines[0], "hangs: start {}");
-    assert!(
-        lines[1].starts_with("hangs: error stopped: stopped: ") && lines.len() == 2,
-        "{lines:?}"
-    );
+    assert_eq!(log.lines(), ["hangs: start {}", &stopped("hangs", "on_tool_start")]);
 }
 
 #[tokio::test]
@@ -44,13 +45,12 @@ async fn a_handler_that_fails_at_the_progress_stops_the_call() {
     let error = within(client.call_tool(call("progress", json!({"steps": 3})))).await.unwrap_err();
     assert!(matches!(error, CallToolError::Run(RunError::Stopped(_))), "{error:?}");
     callbacks.flush().await.unwrap();
-    let lines = log.lines();
     let expected = [
         r#"progress: start {"steps":3}"#,
         r#"progress: mcp.progress {"message":"step 1","progress":1,"total":100}"#,
+        &stopped("progress", "on_custom_event"),
     ];
-    assert_eq!(lines[..2], expected);
-    assert!(lines[2].starts_with("progress: error stopped: ") && lines.len() == 3, "{lines:?}");
+    assert_eq!(log.lines(), expected);
 }
 
 #[tokio::test]

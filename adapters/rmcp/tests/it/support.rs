@@ -19,22 +19,44 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// The events as lines: the names from the root run to the event's, and what it says.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<(RunId, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<Line>>>);
+
+struct Line {
+    run: RunId,
+    sequence: Option<u64>,
+    text: String,
+}
 
 impl Log {
+    #[track_caller]
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+        self.runs();
+        self.0.lock().unwrap().iter().map(|line| line.text.clone()).collect()
     }
 
-    /// The ids of the runs, in the order of their starts.
-    pub(crate) fn runs(&self) -> Vec<RunId> {
-        let mut ids = Vec::new();
-        for (id, _) in &*self.0.lock().unwrap() {
-            if !ids.contains(id) {
-                ids.push(*id);
-            }
+    /// The lines of each run, in the order of the runs' starts. The events of a run have the numbers
+    /// 0, 1, 2, and so on.
+    #[track_caller]
+    pub(crate) fn runs(&self) -> Vec<(RunId, Vec<String>)> {
+        let mut runs: Vec<(RunId, Vec<String>)> = Vec::new();
+        for Line { run, sequence, text } in &*self.0.lock().unwrap() {
+            let at = runs.iter().position(|(known, _)| known == run);
+            let at = at.unwrap_or_else(|| {
+                runs.push((*run, Vec::new()));
+                runs.len() - 1
+            });
+            assert_eq!(*sequence, Some(runs[at].1.len() as u64), "{text}");
+            runs[at].1.push(text.clone());
         }
-        ids
+        runs
+    }
+
+    /// The lines of runs that are at the same time: each run's together, in the order of the lines.
+    #[track_caller]
+    pub(crate) fn sorted_runs(&self) -> Vec<String> {
+        let mut runs: Vec<Vec<String>> = self.runs().into_iter().map(|(_, lines)| lines).collect();
+        runs.sort();
+        runs.concat()
     }
 
     /// A manager with the log as its only handler.
@@ -46,7 +68,8 @@ impl Log {
                 Some(parent) => format!("{parent} > {}", cx.name()),
                 None => cx.name().to_owned(),
             };
-            log.0.lock().unwrap().push((cx.id(), format!("{path}: {}", describe(event))));
+            let text = format!("{path}: {}", describe(event));
+            log.0.lock().unwrap().push(Line { run: cx.id(), sequence: cx.sequence(), text });
             paths.insert(cx.id(), path);
             Ok(())
         });

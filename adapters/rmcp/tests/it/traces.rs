@@ -6,7 +6,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use rappel_opentelemetry::{OpenTelemetry, RunIds, RunTraceParent, Settings, span_id, trace_id};
 use rappel_rmcp::{ServeWithCallbacks, rmcp};
 use rappel_tokio::prelude::*;
-use rappel_tokio::{TraceParent, Value, json};
+use rappel_tokio::{RunId, TraceParent, Value, json};
 use rmcp::model::{RequestMetaObject, RequestParamsMeta};
 use rmcp::transport::TokioChildProcess;
 use tokio::io::AsyncReadExt;
@@ -39,12 +39,20 @@ async fn meta_has_the_trace_context_of_the_tools_run_and_nothing_else() {
     assert_ne!(sent.span_id(), span_id(chain.id()).to_bytes());
     assert_eq!(meta.as_object().unwrap().len(), 1, "{meta}");
     chain.end("done").await.unwrap();
+    let expected = [
+        "agent: on_chain_start".to_owned(),
+        "agent > meta: start {}".to_owned(),
+        format!("agent > meta: end {}", json!(meta.to_string())),
+        "agent: on_chain_end".to_owned(),
+    ];
+    assert_eq!(log.lines(), expected);
 }
 
 #[tokio::test]
 async fn a_traceparent_that_the_call_has_is_left_as_it_is() {
     let (client, _seen) = serve();
-    let callbacks = Log::default().callbacks().with_async_handler(telemetry());
+    let log = Log::default();
+    let callbacks = log.callbacks().with_async_handler(telemetry());
     let client = ().serve_with_callbacks(client, &callbacks).await.unwrap();
     let client = client.with_traceparent(RunTraceParent::traceparent);
     let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -53,7 +61,9 @@ async fn a_traceparent_that_the_call_has_is_left_as_it_is() {
     meta.set_traceparent(text);
     params.set_meta(meta);
     let result = client.call_tool(params).await.unwrap();
-    assert_eq!(result.content[0].as_text().unwrap().text, json!({"traceparent": text}).to_string());
+    let meta = json!({"traceparent": text}).to_string();
+    assert_eq!(result.content[0].as_text().unwrap().text, meta);
+    assert_eq!(log.lines(), ["meta: start {}".to_owned(), format!("meta: end {}", json!(meta))]);
 }
 
 /// The server of the docs, as a process.
@@ -92,7 +102,8 @@ async fn the_servers_runs_are_in_the_callers_trace() {
     within(stderr.unwrap().read_to_string(&mut written)).await.unwrap();
 
     // The server's runs name the spans of the client's.
-    let ids = log.runs();
+    let runs = log.runs();
+    let ids: Vec<RunId> = runs.iter().map(|(id, _)| *id).collect();
     let mut events = vec![Vec::new(); ids.len()];
     for line in written.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
@@ -121,4 +132,21 @@ async fn the_servers_runs_are_in_the_callers_trace() {
         answered,
     ];
     assert_eq!(events, expected);
+
+    let call = |city: &str, end: &str| {
+        vec![
+            format!(r#"agent > weather: start {{"city":"{city}"}}"#),
+            format!("agent > weather: {end}"),
+        ]
+    };
+    let sunny = call("Bonn", r#"end "sunny""#);
+    let expected = [
+        vec!["agent: on_chain_start".to_owned(), "agent: on_chain_end".to_owned()],
+        sunny.clone(),
+        call("Atlantis", "error tool_error: no such city: Atlantis"),
+        call("Nowhere", "error cancelled: cancelled"),
+        sunny.clone(),
+        sunny,
+    ];
+    assert_eq!(runs.into_iter().map(|(_, lines)| lines).collect::<Vec<_>>(), expected);
 }

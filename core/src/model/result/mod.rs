@@ -145,6 +145,28 @@ impl LlmResult {
     }
 }
 
+/// Adds the chunks of a stream with [`push_chunk`](LlmResult::push_chunk).
+impl Extend<LlmChunk> for LlmResult {
+    fn extend<I: IntoIterator<Item = LlmChunk>>(&mut self, chunks: I) {
+        chunks.into_iter().for_each(|chunk| self.push_chunk(&chunk));
+    }
+}
+
+/// Makes the result of the chunks of a stream.
+///
+/// ```
+/// # use rappel_core::{LlmChunk, LlmResult};
+/// let result: LlmResult = ["Why", " not?"].map(LlmChunk::new).into_iter().collect();
+/// assert_eq!(result.text(), "Why not?");
+/// ```
+impl FromIterator<LlmChunk> for LlmResult {
+    fn from_iter<I: IntoIterator<Item = LlmChunk>>(chunks: I) -> Self {
+        let mut result = Self::new();
+        result.extend(chunks);
+        result
+    }
+}
+
 impl From<&str> for LlmResult {
     fn from(text: &str) -> Self {
         Self::from_text(text)
