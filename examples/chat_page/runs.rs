@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rappel::handlers::{Prices, Tokens};
 use rappel::record::EventRecord;
-use rappel::streams::{Encoder, Lagged, UiMessageStream, ui_message_stream};
+use rappel::streams::{Encoder, Lagged, Parts, UiMessageStream, ui_message_stream};
 use rappel::{Event, LlmResult, Map, RunError, RunId, Value, json};
 
 /// The AI SDK's UI message stream with a part `data-run` at the start and at the end of each run:
@@ -84,16 +84,18 @@ impl WithRuns {
 }
 
 impl Encoder for WithRuns {
-    fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>) {
+    fn encode(&mut self, record: &EventRecord, parts: &mut Parts) {
         self.parts.encode(record, parts);
-        parts.extend(self.run(record));
+        if let Some(part) = self.run(record) {
+            parts.push(&part);
+        }
     }
 
-    fn lagged(&mut self, lagged: Lagged, parts: &mut Vec<Value>) {
+    fn lagged(&mut self, lagged: Lagged, parts: &mut Parts) {
         self.parts.lagged(lagged, parts);
     }
 
-    fn finish(&mut self, parts: &mut Vec<Value>) {
+    fn finish(&mut self, parts: &mut Parts) {
         self.parts.finish(parts);
     }
 

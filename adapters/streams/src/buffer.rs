@@ -1,6 +1,6 @@
 //! What is between the emitters and a reader: a bounded queue of records.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -90,7 +90,7 @@ struct State {
     /// The open runs, with what of them waits.
     open: HashMap<RunId, Waiting>,
     reader: Option<Waker>,
-    emitters: HashMap<u64, Waker>,
+    emitters: BTreeMap<u64, Waker>,
     next_emitter: u64,
     handlers: usize,
     was_attached: bool,
@@ -101,7 +101,7 @@ struct State {
 
 #[derive(Debug)]
 struct Queued {
-    record: EventRecord,
+    record: Box<EventRecord>,
     /// The text of the tokens that were joined to it.
     joined: String,
 }
@@ -122,7 +122,7 @@ impl Buffer {
             first: 0,
             open: HashMap::new(),
             reader: None,
-            emitters: HashMap::new(),
+            emitters: BTreeMap::new(),
             next_emitter: 0,
             handlers: 0,
             was_attached: false,
@@ -260,10 +260,10 @@ impl Buffer {
             self.cut_off();
             return Offer::Gone;
         }
-        let Some(record) = state.recorder.record(event, cx).map(|record| record.to_record()) else {
+        let Some(record) = state.recorder.record(event, cx) else {
             return Offer::Taken;
         };
-        state.push(record, event, cx.id(), text);
+        state.push(Box::new(record.to_record()), event, cx.id(), text);
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -273,7 +273,7 @@ impl Buffer {
     pub(crate) fn poll_next(
         &self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<EventRecord, Lagged>>> {
+    ) -> Poll<Option<Result<Box<EventRecord>, Lagged>>> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if let Some(lagged) = state.lagged.take() {
@@ -282,7 +282,7 @@ impl Buffer {
         if let Some(record) = state.pop() {
             let emitters = match state.queue.len() < CAPACITY {
                 true => std::mem::take(&mut state.emitters),
-                false => HashMap::new(),
+                false => BTreeMap::new(),
             };
             drop(state);
             emitters.into_values().for_each(Waker::wake);
@@ -328,7 +328,7 @@ impl State {
         true
     }
 
-    fn push(&mut self, record: EventRecord, event: &Event, run: RunId, text: usize) {
+    fn push(&mut self, record: Box<EventRecord>, event: &Event, run: RunId, text: usize) {
         let number = self.first + self.queue.len() as u64;
         if event.kind().is_start() {
             self.open.insert(run, Waiting::default());
@@ -344,7 +344,7 @@ impl State {
         self.queue.push_back(Queued { record, joined: String::new() });
     }
 
-    fn pop(&mut self) -> Option<EventRecord> {
+    fn pop(&mut self) -> Option<Box<EventRecord>> {
         let coalesces = self.coalesces();
         let Queued { mut record, joined } = self.queue.pop_front()?;
         self.first += 1;

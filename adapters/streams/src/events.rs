@@ -96,7 +96,7 @@ impl EventStream {
 }
 
 impl Stream for EventStream {
-    type Item = Result<EventRecord, Lagged>;
+    type Item = Result<Box<EventRecord>, Lagged>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.buffer.poll_next(cx)

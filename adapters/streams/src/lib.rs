@@ -14,7 +14,9 @@ mod tokens;
 
 pub use buffer::{Lagged, SlowReader};
 pub use drive::Drive;
-pub use encode::{AgUi, Encoder, LangChain, UiMessageStream, ag_ui, langchain, ui_message_stream};
+pub use encode::{
+    AgUi, Encoder, LangChain, Parts, UiMessageStream, ag_ui, langchain, ui_message_stream,
+};
 pub use events::{EventStream, ReaderGone, event_stream};
 pub use feed::EventFeed;
 pub use filter::EventFilter;

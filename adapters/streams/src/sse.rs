@@ -1,6 +1,5 @@
 //! The body of a response of server-sent events.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use rappel_core::record::EventRecord;
 use serde_json::Value;
 
 use crate::buffer::Lagged;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Parts};
 
 /// The headers of a response of server-sent events.
 pub const SSE_HEADERS: &[(&str, &str)] = &[
@@ -42,7 +41,7 @@ pub fn sse_frame(value: &Value) -> String {
 }
 
 /// The body of a response: the frames of a stream's events, as an encoder writes them. It closes
-/// what is open when the stream ends, whatever the end.
+/// what is open when the stream ends, whatever the end. An item has all frames of one event.
 ///
 /// The stream is an [`EventStream`](crate::EventStream), or a [`Drive`](crate::Drive) of one. Its
 /// items are never errors: they have the form that web frameworks ask for in a body's stream.
@@ -50,8 +49,7 @@ pub fn sse_frame(value: &Value) -> String {
 pub struct Sse<S, E> {
     stream: S,
     encoder: E,
-    frames: VecDeque<String>,
-    parts: Vec<Value>,
+    parts: Parts,
     heartbeat: Option<Heartbeat>,
     is_over: bool,
 }
@@ -97,8 +95,7 @@ impl Heartbeat {
 impl<S, E> Sse<S, E> {
     /// Makes a body without heartbeats.
     pub fn new(stream: S, encoder: E) -> Self {
-        let (frames, parts) = Default::default();
-        Self { stream, encoder, frames, parts, heartbeat: None, is_over: false }
+        Self { stream, encoder, parts: Parts::default(), heartbeat: None, is_over: false }
     }
 
     /// Adds heartbeats. The timer is that of the runtime: `Tokio::current()`, for example.
@@ -110,20 +107,14 @@ impl<S, E> Sse<S, E> {
 
 impl<S, E> Stream for Sse<S, E>
 where
-    S: Stream<Item = Result<EventRecord, Lagged>> + Unpin,
+    S: Stream<Item = Result<Box<EventRecord>, Lagged>> + Unpin,
     E: Encoder + Unpin,
 {
     type Item = Result<String, std::convert::Infallible>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            if let Some(frame) = this.frames.pop_front() {
-                if let Some(heartbeat) = &mut this.heartbeat {
-                    heartbeat.last = heartbeat.timer.now();
-                }
-                return Poll::Ready(Some(Ok(frame)));
-            }
+        while this.parts.is_empty() {
             if this.is_over {
                 return Poll::Ready(None);
             }
@@ -141,19 +132,20 @@ where
                     let Some(heartbeat) = &mut this.heartbeat else {
                         return Poll::Pending;
                     };
-                    if heartbeat.poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    this.frames.push_back(": heartbeat\n\n".into());
+                    ready!(heartbeat.poll(cx));
+                    this.parts.push_frame(": heartbeat");
                 }
             }
-            this.frames.extend(this.parts.drain(..).map(|part| sse_frame(&part)));
             if this.is_over
                 && let Some(last) = this.encoder.last_data()
             {
-                this.frames.push_back(format!("data: {last}\n\n"));
+                this.parts.push_frame(&format!("data: {last}"));
             }
         }
+        if let Some(heartbeat) = &mut this.heartbeat {
+            heartbeat.last = heartbeat.timer.now();
+        }
+        Poll::Ready(Some(Ok(this.parts.take_frames())))
     }
 }
 

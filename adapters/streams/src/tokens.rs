@@ -122,7 +122,7 @@ impl TokenStream {
     }
 
     /// What an event gives: nothing, or an item of the stream.
-    fn item(&mut self, record: EventRecord) -> Option<Result<String, TokenError>> {
+    fn item(&mut self, record: &EventRecord) -> Option<Result<String, TokenError>> {
         match record.event.as_ref()? {
             event if event.kind().is_start() => {
                 self.root.get_or_insert(record.run);
@@ -131,7 +131,7 @@ impl TokenStream {
                 match record.run_kind {
                     RunKind::Tool => drop(self.tools.insert(record.run)),
                     RunKind::Llm | RunKind::ChatModel
-                        if (self.is_answer)(&Answer { start: &record, under_tool }) =>
+                        if (self.is_answer)(&Answer { start: record, under_tool }) =>
                     {
                         self.answers.insert(record.run);
                     }
@@ -175,7 +175,7 @@ impl Stream for TokenStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while !self.is_over {
             let item = match ready!(Pin::new(&mut self.events).poll_next(cx)) {
-                Some(Ok(record)) => self.item(record),
+                Some(Ok(record)) => self.item(&record),
                 Some(Err(lagged)) => {
                     self.is_over = true;
                     Some(Err(lagged.into()))

@@ -24,7 +24,7 @@ fn so_far(stream: &mut EventStream) -> Vec<String> {
             (Some(event), Some(about)) if event.kind().is_start() => {
                 format!("{}: {}", about.name, record.kind)
             }
-            _ => record.kind,
+            _ => record.kind.into_owned(),
         });
     }
     lines

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::alloc::System;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rappel_core::{CallbackManager, ChainStart, ChatModelStart, Message};
@@ -52,6 +53,9 @@ async fn bytes_of_a_stream<E: Encoder + Unpin>(encoder: impl Fn() -> E) -> (usiz
         }
         *bytes = (bytes_in_use() - before) / STREAMS;
     }
+    // So that what these streams hold is not freed while the next ones are measured.
+    drop(bodies);
+    manager.shutdown(Duration::from_secs(60)).await.unwrap();
     (bytes[0], bytes[1])
 }
 

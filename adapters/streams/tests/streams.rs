@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rappel_core::{
     CallbackManager, ChainStart, ChatModelStart, Event, Generation, LlmChunk, LlmResult, Message,
-    RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart, json,
+    RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart, Value, json,
 };
 use rappel_smol::Smol;
 use rappel_streams::{
@@ -101,6 +101,30 @@ async fn bodies_keep_their_grammar_whatever_the_end() {
 #[test]
 fn bodies_keep_their_grammar_under_smol() {
     smol::block_on(bodies(CallbackManager::new(Smol::global())));
+}
+
+#[tokio::test]
+async fn a_text_with_any_character_comes_as_it_is() {
+    const TEXT: &str = "data: \"x\\y\"\n\ndata: \u{1}\r\u{2028}\u{7f}ü\u{1f600}";
+    async fn encoded(encoder: impl rappel_streams::Encoder + Unpin) -> Vec<Value> {
+        let stream = event_stream(EventFilter::new());
+        let callbacks = stream.attach(&CallbackManager::new(Tokio::current())).unwrap();
+        let work = async move {
+            let mut run = callbacks.on_chat_model_start(chat("m")).await.unwrap();
+            run.on_llm_new_token(TEXT).await.unwrap();
+            run.end(TEXT).await.unwrap();
+        };
+        let frames = Sse::new(stream.drive(work), encoder);
+        let body: String = frames.map(|frame| frame.unwrap()).collect().await;
+        let data = check::sse_data(&body).unwrap().into_iter().filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+    let ui = encoded(ui_message_stream()).await;
+    assert!(ui.iter().any(|part| part["delta"] == TEXT), "{ui:?}");
+    let ag = encoded(ag_ui("t", "r")).await;
+    assert!(ag.iter().any(|part| part["delta"] == TEXT), "{ag:?}");
+    let events = encoded(langchain()).await;
+    assert!(events.iter().any(|event| event["data"]["chunk"]["content"] == TEXT), "{events:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use rappel_core::{
     CallbackManager, ChainRun, EmitError, LlmRun, RetrieverRun, RunId, Start as Starting, ToolRun,
     Value, json,
 };
-use rappel_streams::{Encoder as _, SlowReader, event_stream, langchain};
+use rappel_streams::{Encoder as _, Parts, SlowReader, event_stream, langchain};
 
 use super::log::{Log, StepLog};
 use super::names::{ManagerIndex, Open, Parent, Run};
@@ -56,9 +56,10 @@ impl Program {
             let mut events = Vec::new();
             while let Some(Some(item)) = stream.next().now_or_never() {
                 let record = item.expect("a step has few events");
-                let mut parts = Vec::new();
+                let mut parts = Parts::default();
                 encoder.encode(&record, &mut parts);
-                events.extend(parts.into_iter().map(|part| (record.run, part)));
+                let parts = parts.iter().map(serde_json::from_str);
+                events.extend(parts.map(|part| (record.run, part.expect("a part is JSON"))));
             }
             events.sort_by_key(|(run, _)| *run);
             let named = |(_, event)| with_aliases(event, &self.aliases);

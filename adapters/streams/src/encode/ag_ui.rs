@@ -4,9 +4,9 @@ use rappel_core::Value;
 use rappel_core::record::EventRecord;
 use serde_json::json;
 
-use super::Encoder;
 use super::change::{Change, Outcome};
 use super::view::View;
+use super::{Encoder, Parts};
 use crate::buffer::Lagged;
 
 /// Encodes AG-UI 1.0, for the thread and the run that the client's request names.
@@ -14,7 +14,6 @@ use crate::buffer::Lagged;
 pub fn ag_ui(thread_id: impl Into<String>, run_id: impl Into<String>) -> AgUi {
     AgUi {
         view: View::default(),
-        changes: Vec::new(),
         thread_id: thread_id.into(),
         run_id: run_id.into(),
         is_started: false,
@@ -30,7 +29,6 @@ pub fn ag_ui(thread_id: impl Into<String>, run_id: impl Into<String>) -> AgUi {
 #[derive(Debug)]
 pub struct AgUi {
     view: View,
-    changes: Vec<Change>,
     thread_id: String,
     run_id: String,
     is_started: bool,
@@ -38,39 +36,27 @@ pub struct AgUi {
 }
 
 impl AgUi {
-    fn start(&mut self, parts: &mut Vec<Value>) {
+    fn start(&mut self, parts: &mut Parts) {
         if !std::mem::replace(&mut self.is_started, true) {
-            parts.push(json!({
-                "type": "RUN_STARTED", "threadId": self.thread_id, "runId": self.run_id,
-            }));
+            let (thread, run) = (&*self.thread_id, &*self.run_id);
+            let fields = [("runId", run), ("threadId", thread), ("type", "RUN_STARTED")];
+            parts.push_texts(&fields);
         }
     }
 
-    fn write(&mut self, parts: &mut Vec<Value>) {
-        for change in self.changes.drain(..) {
-            if let Change::Usage { model, usage } = change {
-                self.usage.push(json!({
-                    "model": model, "inputTokens": usage.prompt_tokens,
-                    "outputTokens": usage.completion_tokens,
-                }));
-            } else {
-                write(change, parts);
-            }
-        }
-    }
-
-    fn close(&mut self, lagged: Option<Lagged>, parts: &mut Vec<Value>) {
+    fn close(&mut self, lagged: Option<Lagged>, parts: &mut Parts) {
         if self.view.is_over() {
             return;
         }
         self.start(parts);
-        let outcome = self.view.close(lagged, &mut self.changes);
-        self.write(parts);
+        let Self { view, usage, .. } = self;
+        let outcome = view.close(lagged, &mut |change| write(change, usage, parts));
         let outcome = match outcome {
             Outcome::Finished(_) => "success",
             Outcome::Cancelled => "cancelled",
             Outcome::Failed { message, code } => {
-                parts.push(json!({ "type": "RUN_ERROR", "message": message, "code": code }));
+                let fields = [("code", &*code), ("message", &*message), ("type", "RUN_ERROR")];
+                parts.push_texts(&fields);
                 return;
             }
         };
@@ -81,104 +67,117 @@ impl AgUi {
         if !self.usage.is_empty() {
             part["usage"] = std::mem::take(&mut self.usage).into();
         }
-        parts.push(part);
+        parts.push(&part);
     }
 }
 
 impl Encoder for AgUi {
-    fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>) {
+    fn encode(&mut self, record: &EventRecord, parts: &mut Parts) {
         if !self.is_started {
             // A page adds a text to the message of the same id, also to one of an earlier run.
             self.view.set_prefix(format!("{}-", record.run));
         }
         self.start(parts);
-        self.view.apply(record, &mut self.changes);
-        self.write(parts);
+        let Self { view, usage, .. } = self;
+        view.apply(record, &mut |change| write(change, usage, parts));
     }
 
-    fn lagged(&mut self, lagged: Lagged, parts: &mut Vec<Value>) {
+    fn lagged(&mut self, lagged: Lagged, parts: &mut Parts) {
         self.close(Some(lagged), parts);
     }
 
-    fn finish(&mut self, parts: &mut Vec<Value>) {
+    fn finish(&mut self, parts: &mut Parts) {
         self.close(None, parts);
     }
 }
 
-fn write(change: Change, parts: &mut Vec<Value>) {
+/// Adds what a change is in this protocol. `used` is what each model has used.
+fn write(change: Change<'_>, used: &mut Vec<Value>, parts: &mut Parts) {
     match change {
         Change::StepStarted(name) => {
-            parts.push(json!({ "type": "STEP_STARTED", "stepName": name }));
+            parts.push_texts(&[("stepName", name), ("type", "STEP_STARTED")]);
         }
         Change::StepFinished(name) => {
-            parts.push(json!({ "type": "STEP_FINISHED", "stepName": name }));
+            parts.push_texts(&[("stepName", name), ("type", "STEP_FINISHED")]);
         }
-        Change::TextStart(id) => parts.push(json!({
-            "type": "TEXT_MESSAGE_START", "messageId": id, "role": "assistant",
-        })),
-        Change::Text(id, delta) => parts.push(json!({
-            "type": "TEXT_MESSAGE_CONTENT", "messageId": id, "delta": delta,
-        })),
-        Change::TextEnd(id) => parts.push(json!({ "type": "TEXT_MESSAGE_END", "messageId": id })),
+        Change::TextStart(id) => parts.push_texts(&[
+            ("messageId", id),
+            ("role", "assistant"),
+            ("type", "TEXT_MESSAGE_START"),
+        ]),
+        Change::Text(id, delta) => parts.push_texts(&[
+            ("delta", delta),
+            ("messageId", id),
+            ("type", "TEXT_MESSAGE_CONTENT"),
+        ]),
+        Change::TextEnd(id) => parts.push_texts(&[("messageId", id), ("type", "TEXT_MESSAGE_END")]),
         Change::ReasoningStart(id) => {
-            parts.push(json!({ "type": "REASONING_START", "messageId": id }));
-            parts.push(json!({
-                "type": "REASONING_MESSAGE_START", "messageId": id, "role": "reasoning",
-            }));
+            parts.push_texts(&[("messageId", id), ("type", "REASONING_START")]);
+            parts.push_texts(&[
+                ("messageId", id),
+                ("role", "reasoning"),
+                ("type", "REASONING_MESSAGE_START"),
+            ]);
         }
-        Change::Reasoning(id, delta) => parts.push(json!({
-            "type": "REASONING_MESSAGE_CONTENT", "messageId": id, "delta": delta,
-        })),
+        Change::Reasoning(id, delta) => parts.push_texts(&[
+            ("delta", delta),
+            ("messageId", id),
+            ("type", "REASONING_MESSAGE_CONTENT"),
+        ]),
         Change::ReasoningEnd(id) => {
-            parts.push(json!({ "type": "REASONING_MESSAGE_END", "messageId": id }));
-            parts.push(json!({ "type": "REASONING_END", "messageId": id }));
+            parts.push_texts(&[("messageId", id), ("type", "REASONING_MESSAGE_END")]);
+            parts.push_texts(&[("messageId", id), ("type", "REASONING_END")]);
         }
-        Change::CallStart { id, name } => parts.push(call_start(&id, &name)),
-        Change::CallArguments { id, delta } => parts.push(call_arguments(&id, &delta)),
-        Change::Call { id, name, arguments: text, streamed, .. } => {
-            call(&id, &name, &text, streamed, parts);
+        Change::CallStart { id, name } => call_start(id, name, parts),
+        Change::CallArguments { id, delta } => call_arguments(id, delta, parts),
+        Change::Call { id, name, arguments, streamed, .. } => {
+            call(id, name, arguments, streamed, parts);
         }
-        Change::CallFailed { id, name, arguments: text, error, streamed } => {
-            call(&id, &name, &text, streamed, parts);
-            parts.push(result(&id, error));
+        Change::CallFailed { id, name, arguments, error, streamed } => {
+            call(id, name, arguments, streamed, parts);
+            result(id, error, parts);
         }
-        Change::Output { id, output, .. } => {
-            let content = match output {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            parts.push(result(&id, content));
-        }
-        Change::OutputError { id, error, .. } => parts.push(result(&id, error)),
+        Change::Output { id, output, .. } => match output {
+            Value::String(text) => result(id, text, parts),
+            other => result(id, &other.to_string(), parts),
+        },
+        Change::OutputError { id, error, .. } => result(id, error, parts),
         Change::Custom { name, data } => {
-            parts.push(json!({ "type": "CUSTOM", "name": name, "value": data }));
+            parts.push(&json!({ "type": "CUSTOM", "name": name, "value": data }));
         }
-        Change::ModelsOpen | Change::ModelsClosed | Change::Usage { .. } => {}
+        Change::Usage { model, usage } => used.push(json!({
+            "model": model, "inputTokens": usage.prompt_tokens,
+            "outputTokens": usage.completion_tokens,
+        })),
+        Change::ModelsOpen | Change::ModelsClosed => {}
     }
 }
 
-fn call_start(id: &str, name: &str) -> Value {
-    json!({ "type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": name })
+fn call_start(id: &str, name: &str, parts: &mut Parts) {
+    parts.push_texts(&[("toolCallId", id), ("toolCallName", name), ("type", "TOOL_CALL_START")]);
 }
 
-fn call_arguments(id: &str, delta: &str) -> Value {
-    json!({ "type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": delta })
+fn call_arguments(id: &str, delta: &str, parts: &mut Parts) {
+    parts.push_texts(&[("delta", delta), ("toolCallId", id), ("type", "TOOL_CALL_ARGS")]);
 }
 
 /// The rest of a call whose input is complete, or the whole of it if it was not streamed.
-fn call(id: &str, name: &str, arguments: &str, streamed: bool, parts: &mut Vec<Value>) {
+fn call(id: &str, name: &str, arguments: &str, streamed: bool, parts: &mut Parts) {
     if !streamed {
-        parts.push(call_start(id, name));
+        call_start(id, name, parts);
         if !arguments.is_empty() {
-            parts.push(call_arguments(id, arguments));
+            call_arguments(id, arguments, parts);
         }
     }
-    parts.push(json!({ "type": "TOOL_CALL_END", "toolCallId": id }));
+    parts.push_texts(&[("toolCallId", id), ("type", "TOOL_CALL_END")]);
 }
 
-fn result(id: &str, content: String) -> Value {
-    json!({
-        "type": "TOOL_CALL_RESULT", "messageId": format!("result-{id}"), "toolCallId": id,
-        "content": content, "role": "tool",
-    })
+fn result(id: &str, content: &str, parts: &mut Parts) {
+    parts.push_texts(&[
+        ("content", content),
+        ("messageId", &format!("result-{id}")),
+        ("role", "tool"),
+        ("toolCallId", id),
+        ("type", "TOOL_CALL_RESULT"),
+    ]);
 }

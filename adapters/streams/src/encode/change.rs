@@ -2,64 +2,68 @@
 
 use rappel_core::{FinishReason, TokenUsage, Value};
 
+/// Takes each change as it comes.
+pub(super) type Changes<'a> = dyn FnMut(Change<'_>) + 'a;
+
 /// A change of the view.
-#[derive(Debug)]
-pub(super) enum Change {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change<'a> {
     /// The first model's run opens, when none is open.
     ModelsOpen,
     /// The last open model's run closes.
     ModelsClosed,
-    StepStarted(String),
-    StepFinished(String),
-    TextStart(String),
-    Text(String, String),
-    TextEnd(String),
-    ReasoningStart(String),
-    Reasoning(String, String),
-    ReasoningEnd(String),
+    StepStarted(&'a str),
+    StepFinished(&'a str),
+    TextStart(&'a str),
+    /// A piece of the text with that id.
+    Text(&'a str, &'a str),
+    TextEnd(&'a str),
+    ReasoningStart(&'a str),
+    Reasoning(&'a str, &'a str),
+    ReasoningEnd(&'a str),
     /// A tool call's arguments are about to come in pieces.
     CallStart {
-        id: String,
-        name: String,
+        id: &'a str,
+        name: &'a str,
     },
     CallArguments {
-        id: String,
-        delta: String,
+        id: &'a str,
+        delta: &'a str,
     },
     /// A tool call is complete. `streamed`: its start came before. `arguments` is its input as text.
     Call {
-        id: String,
-        name: String,
-        input: Value,
-        arguments: String,
+        id: &'a str,
+        name: &'a str,
+        input: &'a Value,
+        arguments: &'a str,
         streamed: bool,
         by_model: bool,
     },
     /// A tool call broke off, or its arguments are not JSON.
     CallFailed {
-        id: String,
-        name: String,
-        arguments: String,
-        error: String,
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a str,
+        error: &'a str,
         streamed: bool,
     },
     Output {
-        id: String,
-        output: Value,
+        id: &'a str,
+        output: &'a Value,
         by_model: bool,
     },
     OutputError {
-        id: String,
-        error: String,
+        id: &'a str,
+        error: &'a str,
         by_model: bool,
     },
     Custom {
-        name: String,
-        data: Value,
+        name: &'a str,
+        data: &'a Value,
     },
     Usage {
-        model: String,
-        usage: TokenUsage,
+        model: &'a str,
+        usage: &'a TokenUsage,
     },
 }
 

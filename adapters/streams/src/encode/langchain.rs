@@ -1,12 +1,15 @@
 //! LangChain's event stream, version 2: what `astream_events` yields.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use rappel_core::record::{About, EventRecord};
 use rappel_core::{Event, LlmResult, Message, Role, RunId, RunKind, Value};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, json};
 
-use super::Encoder;
+use super::parts::Texts;
+use super::{Encoder, Parts};
 use crate::buffer::Lagged;
 use crate::filter::type_name;
 use crate::tokens::error_of;
@@ -27,7 +30,7 @@ pub fn langchain() -> LangChain {
 #[derive(Debug, Default)]
 pub struct LangChain {
     /// The open runs.
-    open: HashMap<RunId, Open>,
+    open: BTreeMap<RunId, Box<Open>>,
     starts: u64,
     is_over: bool,
 }
@@ -42,8 +45,8 @@ struct Open {
 }
 
 impl LangChain {
-    fn start(&mut self, record: &EventRecord, event: &Event) -> Option<Value> {
-        let (at_start, input) = inputs(event)?;
+    fn start(&mut self, record: &EventRecord, event: &Event, parts: &mut Parts) {
+        let Some((at_start, input)) = inputs(event) else { return };
         let tool_call_id = match event {
             Event::ToolStart(start) => start.tool_call_id.clone(),
             _ => None,
@@ -51,86 +54,113 @@ impl LangChain {
         self.starts += 1;
         let about = record.about.clone().unwrap_or_default();
         let open = Open { number: self.starts, kind: record.run_kind, about, input, tool_call_id };
-        let part = part(record.run, open.kind, &open.about, "start", json!({ "input": at_start }));
-        self.open.insert(record.run, open);
-        Some(part)
+        open.write(record.run, "start", &json!({ "input": at_start }), parts);
+        self.open.insert(record.run, Box::new(open));
     }
 
-    fn close(&mut self, why: &str, parts: &mut Vec<Value>) {
+    fn close(&mut self, why: &str, parts: &mut Parts) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let mut open: Vec<(RunId, Open)> = self.open.drain().collect();
+        let mut open: Vec<(RunId, Box<Open>)> =
+            std::mem::take(&mut self.open).into_iter().collect();
         open.sort_by_key(|(_, open)| std::cmp::Reverse(open.number));
-        parts.extend(open.into_iter().map(|(run, open)| open.error(run, why)));
+        for (run, open) in open {
+            open.error(run, why, parts);
+        }
     }
 
-    fn part(&mut self, record: &EventRecord) -> Option<Value> {
-        let event = record.event.as_ref()?;
-        if event.kind().is_start() {
-            return self.start(record, event);
+    fn event(&mut self, record: &EventRecord, event: &Event, parts: &mut Parts) {
+        match event {
+            event if event.kind().is_start() => self.start(record, event, parts),
+            Event::CustomEvent(custom) => {
+                if let Some(about) = &record.about {
+                    let (event, name) = (format_args!("on_custom_event"), &custom.name);
+                    parts.write(&Part::new(event, name, record.run, about, &custom.data));
+                }
+            }
+            Event::LlmNewToken(token) => {
+                let Some(open) = self.open.get(&record.run) else { return };
+                let text = &*token.token;
+                let chunk: &[_] = match open.kind {
+                    RunKind::ChatModel => &[("content", text), ("role", "ai")],
+                    _ => &[("text", text)],
+                };
+                open.write(record.run, "stream", &Chunk { chunk: Texts(chunk) }, parts);
+            }
+            event if event.kind().is_end() => {
+                let Some(open) = self.open.remove(&record.run) else { return };
+                if let Some(error) = error_of(event) {
+                    return open.error(record.run, &error.to_string(), parts);
+                }
+                let data = json!({ "output": output(event, open.kind), "input": open.input });
+                open.write(record.run, "end", &data, parts);
+            }
+            _ => {}
         }
-        if let Event::CustomEvent(custom) = event {
-            let about = record.about.as_ref()?;
-            return Some(json!({
-                "event": "on_custom_event", "name": &*custom.name, "run_id": record.run,
-                "parent_ids": about.parents, "tags": about.tags, "metadata": about.metadata,
-                "data": custom.data,
-            }));
-        }
-        if let Event::LlmNewToken(token) = event {
-            let open = self.open.get(&record.run)?;
-            let text = &*token.token;
-            let chunk = match open.kind {
-                RunKind::ChatModel => json!({ "role": "ai", "content": text }),
-                _ => json!({ "text": text }),
-            };
-            let data = json!({ "chunk": chunk });
-            return Some(part(record.run, open.kind, &open.about, "stream", data));
-        }
-        if !event.kind().is_end() {
-            return None;
-        }
-        let open = self.open.remove(&record.run)?;
-        if let Some(error) = error_of(event) {
-            return Some(open.error(record.run, &error.to_string()));
-        }
-        let data = json!({ "output": output(event, open.kind), "input": open.input });
-        Some(part(record.run, open.kind, &open.about, "end", data))
     }
 }
 
 impl Open {
-    fn error(self, run: RunId, error: &str) -> Value {
+    fn error(&self, run: RunId, error: &str, parts: &mut Parts) {
         let mut data = json!({ "error": error, "input": self.input });
         if self.kind == RunKind::Tool {
             data["tool_call_id"] = json!(self.tool_call_id);
         }
-        part(run, self.kind, &self.about, "error", data)
+        self.write(run, "error", &data, parts);
     }
+
+    fn write(&self, run: RunId, what: &str, data: &impl Serialize, parts: &mut Parts) {
+        let (kind, about) = (type_name(self.kind), &self.about);
+        let event = format_args!("on_{kind}_{what}");
+        parts.write(&Part::new(event, &about.name, run, about, data));
+    }
+}
+
+/// An event. Its fields are in the order of the keys, as in a [`Value`].
+#[derive(Serialize)]
+struct Part<'a, D> {
+    data: &'a D,
+    event: fmt::Arguments<'a>,
+    metadata: &'a Map<String, Value>,
+    name: &'a str,
+    parent_ids: &'a [RunId],
+    run_id: RunId,
+    tags: &'a [String],
+}
+
+impl<'a, D> Part<'a, D> {
+    fn new(
+        event: fmt::Arguments<'a>,
+        name: &'a str,
+        run_id: RunId,
+        about: &'a About,
+        data: &'a D,
+    ) -> Self {
+        let About { metadata, parents: parent_ids, tags, .. } = about;
+        Self { data, event, metadata, name, parent_ids, run_id, tags }
+    }
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    chunk: Texts<'a>,
 }
 
 impl Encoder for LangChain {
-    fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>) {
-        if !self.is_over {
-            parts.extend(self.part(record));
+    fn encode(&mut self, record: &EventRecord, parts: &mut Parts) {
+        if let (false, Some(event)) = (self.is_over, &record.event) {
+            self.event(record, event, parts);
         }
     }
 
-    fn lagged(&mut self, lagged: Lagged, parts: &mut Vec<Value>) {
+    fn lagged(&mut self, lagged: Lagged, parts: &mut Parts) {
         self.close(&lagged.to_string(), parts);
     }
 
-    fn finish(&mut self, parts: &mut Vec<Value>) {
+    fn finish(&mut self, parts: &mut Parts) {
         self.close("the stream ended before the run did", parts);
     }
-}
-
-fn part(run: RunId, kind: RunKind, about: &About, what: &str, data: Value) -> Value {
-    json!({
-        "event": format!("on_{}_{what}", type_name(kind)), "name": &*about.name, "run_id": run,
-        "parent_ids": about.parents, "tags": about.tags, "metadata": about.metadata, "data": data,
-    })
 }
 
 /// The input of a run: in its start, and in its end.

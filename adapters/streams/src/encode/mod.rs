@@ -5,15 +5,16 @@ mod change;
 mod ids;
 mod langchain;
 mod model;
+mod parts;
 mod ui_message_stream;
 mod view;
 
 pub use ag_ui::{AgUi, ag_ui};
 pub use langchain::{LangChain, langchain};
+pub use parts::Parts;
 pub use ui_message_stream::{UiMessageStream, ui_message_stream};
 
 use rappel_core::record::EventRecord;
-use serde_json::Value;
 
 use crate::buffer::Lagged;
 
@@ -23,13 +24,13 @@ use crate::buffer::Lagged;
 /// encoded.
 pub trait Encoder {
     /// Adds the parts of an event.
-    fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>);
+    fn encode(&mut self, record: &EventRecord, parts: &mut Parts);
 
     /// The reader was cut off: closes what is open, and adds the protocol's error.
-    fn lagged(&mut self, lagged: Lagged, parts: &mut Vec<Value>);
+    fn lagged(&mut self, lagged: Lagged, parts: &mut Parts);
 
     /// The events are over: closes what is open, and adds the protocol's last part.
-    fn finish(&mut self, parts: &mut Vec<Value>);
+    fn finish(&mut self, parts: &mut Parts);
 
     /// The data of the last server-sent event, if it is not JSON.
     fn last_data(&self) -> Option<&'static str> {

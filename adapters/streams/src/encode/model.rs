@@ -1,10 +1,10 @@
 //! The open run of a model.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use rappel_core::{LlmNewToken, RunId, ToolCall, ToolCallChunk};
 
-use super::change::Change;
+use super::change::{Change, Changes};
 use super::ids::Ids;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Model {
     pub(super) has_text: bool,
     pub(super) has_reasoning: bool,
     /// The calls that have begun, by their index.
-    pub(super) calls: HashMap<u32, BegunCall>,
+    pub(super) calls: BTreeMap<u32, BegunCall>,
     /// The ids of tools that no model had announced and that started during this run: they may
     /// run for calls that this model announces later.
     pub(super) early: HashSet<String>,
@@ -42,7 +42,7 @@ impl Model {
     }
 
     /// A token of the answer.
-    pub(super) fn token(&mut self, token: &LlmNewToken, ids: &mut Ids, changes: &mut Vec<Change>) {
+    pub(super) fn token(&mut self, token: &LlmNewToken, ids: &mut Ids, changes: &mut Changes<'_>) {
         self.push_reasoning(token.reasoning(), ids, changes);
         self.push_text(&token.token, ids, changes);
         for piece in token.tool_calls() {
@@ -50,7 +50,7 @@ impl Model {
         }
     }
 
-    pub(super) fn push_reasoning(&mut self, delta: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+    pub(super) fn push_reasoning(&mut self, delta: &str, ids: &mut Ids, changes: &mut Changes<'_>) {
         if delta.is_empty() {
             return;
         }
@@ -58,13 +58,13 @@ impl Model {
         self.has_reasoning = true;
         let id = self.reasoning.get_or_insert_with(|| {
             let id = ids.new_part("reasoning");
-            changes.push(Change::ReasoningStart(id.clone()));
+            changes(Change::ReasoningStart(&id));
             id
         });
-        changes.push(Change::Reasoning(id.clone(), delta.to_owned()));
+        changes(Change::Reasoning(id, delta));
     }
 
-    pub(super) fn push_text(&mut self, delta: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+    pub(super) fn push_text(&mut self, delta: &str, ids: &mut Ids, changes: &mut Changes<'_>) {
         if delta.is_empty() {
             return;
         }
@@ -72,14 +72,14 @@ impl Model {
         self.has_text = true;
         let id = self.text.get_or_insert_with(|| {
             let id = ids.new_part("text");
-            changes.push(Change::TextStart(id.clone()));
+            changes(Change::TextStart(&id));
             id
         });
-        changes.push(Change::Text(id.clone(), delta.to_owned()));
+        changes(Change::Text(id, delta));
     }
 
     /// A piece of a tool call.
-    fn piece(&mut self, piece: &ToolCallChunk, ids: &mut Ids, changes: &mut Vec<Change>) {
+    fn piece(&mut self, piece: &ToolCallChunk, ids: &mut Ids, changes: &mut Changes<'_>) {
         let call = self.calls.entry(piece.index).or_default();
         call.server_id = call.server_id.take().or_else(|| piece.id.clone());
         if let Some(name) = &piece.name
@@ -96,17 +96,14 @@ impl Model {
         if call.is_done {
             return;
         }
-        let (id, delta) = match &call.id {
-            Some(id) => (id.clone(), piece.arguments.clone()),
-            None => {
-                let id = ids.announce(server_id, self.parent);
-                call.id = Some(id.clone());
-                changes.push(Change::CallStart { id: id.clone(), name: call.name.clone() });
-                (id, call.arguments.clone())
-            }
-        };
+        let delta = if call.id.is_some() { &piece.arguments } else { &call.arguments };
+        let id = call.id.get_or_insert_with(|| {
+            let id = ids.announce(server_id, self.parent);
+            changes(Change::CallStart { id: &id, name: &call.name });
+            id
+        });
         if !delta.is_empty() {
-            changes.push(Change::CallArguments { id, delta });
+            changes(Change::CallArguments { id, delta });
         }
     }
 
@@ -117,7 +114,7 @@ impl Model {
         index: usize,
         call: &ToolCall,
         ids: &mut Ids,
-        changes: &mut Vec<Change>,
+        changes: &mut Changes<'_>,
     ) {
         let begun = self.take_begun(index, call.id.as_deref()).unwrap_or_default();
         let server_id = call.id.clone().or(begun.server_id);
@@ -130,18 +127,19 @@ impl Model {
             let server_id = server_id.unwrap_or_else(|| run.to_string());
             ids.announce(&server_id, self.parent)
         });
-        let (name, arguments) = (call.name.clone(), call.arguments.clone());
-        changes.push(match call.parse_arguments() {
+        let (id, name, arguments) = (&*id, &*call.name, &*call.arguments);
+        match call.parse_arguments() {
             Ok(input) => {
-                ids.complete(&id);
-                Change::Call { id, name, input, arguments, streamed, by_model: true }
+                ids.complete(id);
+                let input = &input;
+                changes(Change::Call { id, name, input, arguments, streamed, by_model: true });
             }
             Err(error) => {
-                ids.remove(&id);
-                let error = format!("the arguments are not JSON: {error}");
-                Change::CallFailed { id, name, arguments, error, streamed }
+                ids.remove(id);
+                let error = &format!("the arguments are not JSON: {error}");
+                changes(Change::CallFailed { id, name, arguments, error, streamed });
             }
-        });
+        }
     }
 
     /// Takes the begun call that is complete now: the one with the id, or, if one of the two has
@@ -155,25 +153,27 @@ impl Model {
         self.calls.remove(&key)
     }
 
-    pub(super) fn end_text(&mut self, changes: &mut Vec<Change>) {
-        changes.extend(self.text.take().map(Change::TextEnd));
+    pub(super) fn end_text(&mut self, changes: &mut Changes<'_>) {
+        if let Some(id) = self.text.take() {
+            changes(Change::TextEnd(&id));
+        }
     }
 
-    pub(super) fn end_reasoning(&mut self, changes: &mut Vec<Change>) {
-        changes.extend(self.reasoning.take().map(Change::ReasoningEnd));
+    pub(super) fn end_reasoning(&mut self, changes: &mut Changes<'_>) {
+        if let Some(id) = self.reasoning.take() {
+            changes(Change::ReasoningEnd(&id));
+        }
     }
 
     /// Closes what is open. The calls that are not complete have failed.
-    pub(super) fn close(&mut self, why: &str, ids: &mut Ids, changes: &mut Vec<Change>) {
+    pub(super) fn close(&mut self, why: &str, ids: &mut Ids, changes: &mut Changes<'_>) {
         self.end_text(changes);
         self.end_reasoning(changes);
-        let mut calls: Vec<(u32, BegunCall)> = self.calls.drain().collect();
-        calls.sort_by_key(|(index, _)| *index);
-        for (_, call) in calls {
-            if let (false, Some(id)) = (call.is_done, call.id) {
-                ids.remove(&id);
-                let (error, name, arguments) = (why.to_owned(), call.name, call.arguments);
-                changes.push(Change::CallFailed { id, name, arguments, error, streamed: true });
+        for call in std::mem::take(&mut self.calls).into_values() {
+            if let (false, Some(id)) = (call.is_done, &call.id) {
+                ids.remove(id);
+                let (name, arguments) = (&*call.name, &*call.arguments);
+                changes(Change::CallFailed { id, name, arguments, error: why, streamed: true });
             }
         }
     }

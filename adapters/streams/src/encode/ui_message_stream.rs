@@ -1,12 +1,12 @@
 //! The AI SDK's UI message stream, version 1: what `useChat` reads.
 
 use rappel_core::record::EventRecord;
-use rappel_core::{FinishReason, Value};
+use rappel_core::{FinishReason, RunId, Value};
 use serde_json::json;
 
-use super::Encoder;
 use super::change::{Change, Outcome};
 use super::view::View;
+use super::{Encoder, Parts};
 use crate::buffer::Lagged;
 
 /// Encodes the AI SDK's UI message stream, version 1.
@@ -24,7 +24,6 @@ pub fn ui_message_stream() -> UiMessageStream {
 #[derive(Debug, Default)]
 pub struct UiMessageStream {
     view: View,
-    changes: Vec<Change>,
     message_id: Option<String>,
     is_started: bool,
     usage: (u64, u64),
@@ -38,59 +37,45 @@ impl UiMessageStream {
         self
     }
 
-    fn start(&mut self, parts: &mut Vec<Value>) {
+    fn start(&mut self, run: Option<RunId>, parts: &mut Parts) {
         if !std::mem::replace(&mut self.is_started, true) {
-            parts.push(match &self.message_id {
-                Some(id) => json!({ "type": "start", "messageId": id }),
-                None => json!({ "type": "start" }),
-            });
-        }
-    }
-
-    fn write(&mut self, parts: &mut Vec<Value>) {
-        for change in self.changes.drain(..) {
-            if let Change::Usage { usage, .. } = &change {
-                self.usage.0 += usage.prompt_tokens;
-                self.usage.1 += usage.completion_tokens;
-                let usage = json!({ "inputTokens": self.usage.0, "outputTokens": self.usage.1 });
-                let metadata = json!({ "usage": usage });
-                parts.push(json!({ "type": "message-metadata", "messageMetadata": metadata }));
-            } else {
-                parts.extend(part(change));
+            let id = self.message_id.take().or_else(|| run.map(|run| run.to_string()));
+            match &id {
+                Some(id) => parts.push_texts(&[("messageId", id), ("type", "start")]),
+                None => parts.push_texts(&[("type", "start")]),
             }
         }
     }
 
-    fn close(&mut self, lagged: Option<Lagged>, parts: &mut Vec<Value>) {
+    fn close(&mut self, lagged: Option<Lagged>, parts: &mut Parts) {
         if self.view.is_over() {
             return;
         }
-        self.start(parts);
-        let outcome = self.view.close(lagged, &mut self.changes);
-        self.write(parts);
-        parts.push(match outcome {
+        self.start(None, parts);
+        let Self { view, usage, .. } = self;
+        let outcome = view.close(lagged, &mut |change| write(change, usage, parts));
+        parts.push_texts(&match &outcome {
             Outcome::Finished(reason) => {
-                json!({ "type": "finish", "finishReason": finish_reason(reason.as_ref()) })
+                [("finishReason", finish_reason(reason.as_ref())), ("type", "finish")]
             }
-            Outcome::Cancelled => json!({ "type": "abort", "reason": "cancelled" }),
-            Outcome::Failed { message, .. } => json!({ "type": "error", "errorText": message }),
+            Outcome::Cancelled => [("reason", "cancelled"), ("type", "abort")],
+            Outcome::Failed { message, .. } => [("errorText", message), ("type", "error")],
         });
     }
 }
 
 impl Encoder for UiMessageStream {
-    fn encode(&mut self, record: &EventRecord, parts: &mut Vec<Value>) {
-        self.message_id.get_or_insert_with(|| record.run.to_string());
-        self.start(parts);
-        self.view.apply(record, &mut self.changes);
-        self.write(parts);
+    fn encode(&mut self, record: &EventRecord, parts: &mut Parts) {
+        self.start(Some(record.run), parts);
+        let Self { view, usage, .. } = self;
+        view.apply(record, &mut |change| write(change, usage, parts));
     }
 
-    fn lagged(&mut self, lagged: Lagged, parts: &mut Vec<Value>) {
+    fn lagged(&mut self, lagged: Lagged, parts: &mut Parts) {
         self.close(Some(lagged), parts);
     }
 
-    fn finish(&mut self, parts: &mut Vec<Value>) {
+    fn finish(&mut self, parts: &mut Parts) {
         self.close(None, parts);
     }
 
@@ -103,50 +88,67 @@ impl Encoder for UiMessageStream {
     }
 }
 
-fn part(change: Change) -> Option<Value> {
-    Some(match change {
-        Change::ModelsOpen => json!({ "type": "start-step" }),
-        Change::ModelsClosed => json!({ "type": "finish-step" }),
-        Change::TextStart(id) => json!({ "type": "text-start", "id": id }),
-        Change::Text(id, delta) => json!({ "type": "text-delta", "id": id, "delta": delta }),
-        Change::TextEnd(id) => json!({ "type": "text-end", "id": id }),
-        Change::ReasoningStart(id) => json!({ "type": "reasoning-start", "id": id }),
+/// Adds what a change is in this protocol. `usage` is what all models have used.
+fn write(change: Change<'_>, usage: &mut (u64, u64), parts: &mut Parts) {
+    match change {
+        Change::ModelsOpen => parts.push_texts(&[("type", "start-step")]),
+        Change::ModelsClosed => parts.push_texts(&[("type", "finish-step")]),
+        Change::TextStart(id) => parts.push_texts(&[("id", id), ("type", "text-start")]),
+        Change::Text(id, delta) => {
+            parts.push_texts(&[("delta", delta), ("id", id), ("type", "text-delta")]);
+        }
+        Change::TextEnd(id) => parts.push_texts(&[("id", id), ("type", "text-end")]),
+        Change::ReasoningStart(id) => parts.push_texts(&[("id", id), ("type", "reasoning-start")]),
         Change::Reasoning(id, delta) => {
-            json!({ "type": "reasoning-delta", "id": id, "delta": delta })
+            parts.push_texts(&[("delta", delta), ("id", id), ("type", "reasoning-delta")]);
         }
-        Change::ReasoningEnd(id) => json!({ "type": "reasoning-end", "id": id }),
-        Change::CallStart { id, name } => {
-            json!({ "type": "tool-input-start", "toolCallId": id, "toolName": name })
-        }
-        Change::CallArguments { id, delta } => {
-            json!({ "type": "tool-input-delta", "toolCallId": id, "inputTextDelta": delta })
-        }
+        Change::ReasoningEnd(id) => parts.push_texts(&[("id", id), ("type", "reasoning-end")]),
+        Change::CallStart { id, name } => parts.push_texts(&[
+            ("toolCallId", id),
+            ("toolName", name),
+            ("type", "tool-input-start"),
+        ]),
+        Change::CallArguments { id, delta } => parts.push_texts(&[
+            ("inputTextDelta", delta),
+            ("toolCallId", id),
+            ("type", "tool-input-delta"),
+        ]),
         Change::Call { id, name, input, by_model, .. } => {
             let call = json!({
                 "type": "tool-input-available", "toolCallId": id, "toolName": name, "input": input,
             });
-            dynamic(call, by_model)
+            parts.push(&dynamic(call, by_model));
         }
-        Change::CallFailed { id, name, arguments, error, .. } => json!({
-            "type": "tool-input-error", "toolCallId": id, "toolName": name, "input": arguments,
-            "errorText": error,
-        }),
+        Change::CallFailed { id, name, arguments, error, .. } => parts.push_texts(&[
+            ("errorText", error),
+            ("input", arguments),
+            ("toolCallId", id),
+            ("toolName", name),
+            ("type", "tool-input-error"),
+        ]),
         Change::Output { id, output, by_model } => {
             let output = json!({
                 "type": "tool-output-available", "toolCallId": id, "output": output,
             });
-            dynamic(output, by_model)
+            parts.push(&dynamic(output, by_model));
         }
         Change::OutputError { id, error, by_model } => {
             let error =
                 json!({ "type": "tool-output-error", "toolCallId": id, "errorText": error });
-            dynamic(error, by_model)
+            parts.push(&dynamic(error, by_model));
         }
         Change::Custom { name, data } => {
-            json!({ "type": format!("data-{name}"), "data": data })
+            parts.push(&json!({ "type": format!("data-{name}"), "data": data }));
         }
-        Change::StepStarted(_) | Change::StepFinished(_) | Change::Usage { .. } => return None,
-    })
+        Change::Usage { usage: more, .. } => {
+            usage.0 += more.prompt_tokens;
+            usage.1 += more.completion_tokens;
+            let usage = json!({ "inputTokens": usage.0, "outputTokens": usage.1 });
+            let metadata = json!({ "usage": usage });
+            parts.push(&json!({ "type": "message-metadata", "messageMetadata": metadata }));
+        }
+        Change::StepStarted(_) | Change::StepFinished(_) => {}
+    }
 }
 
 /// A call that no model announced is one of a tool that the page does not know.

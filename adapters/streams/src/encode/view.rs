@@ -1,13 +1,13 @@
 //! What a front end shows of a request: texts, tool calls and steps. Both protocols of pages write
 //! the same view, each in its words.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rappel_core::record::EventRecord;
 use rappel_core::{Event, FinishReason, LlmNewToken, LlmResult, RunError, RunId, ToolStart};
 use serde_json::json;
 
-use super::change::{Change, Outcome};
+use super::change::{Change, Changes, Outcome};
 use super::ids::Ids;
 use super::model::Model;
 use crate::buffer::Lagged;
@@ -15,12 +15,12 @@ use crate::tokens::error_of;
 
 #[derive(Debug, Default)]
 pub(super) struct View {
-    models: HashMap<RunId, Model>,
+    models: BTreeMap<RunId, Box<Model>>,
     /// The open tools: the id of the call, and whether a model announced it.
-    tools: HashMap<RunId, (String, bool)>,
+    tools: BTreeMap<RunId, (String, bool)>,
     /// The open steps, in the order of their start.
     steps: Vec<(RunId, String)>,
-    roots: HashSet<RunId>,
+    roots: BTreeSet<RunId>,
     outcome: Option<Outcome>,
     reason: Option<FinishReason>,
     ids: Ids,
@@ -37,7 +37,7 @@ impl View {
         self.ids.set_prefix(prefix);
     }
 
-    pub(super) fn apply(&mut self, record: &EventRecord, changes: &mut Vec<Change>) {
+    pub(super) fn apply(&mut self, record: &EventRecord, changes: &mut Changes<'_>) {
         let Some(event) = &record.event else { return };
         if self.is_over {
             return;
@@ -56,31 +56,32 @@ impl View {
             Event::ToolStart(start) => self.tool_start(record, start, changes),
             Event::ToolEnd(end) => {
                 if let Some((id, by_model)) = self.tools.remove(&record.run) {
-                    changes.push(Change::Output { id, output: end.output.clone(), by_model });
+                    changes(Change::Output { id: &id, output: &end.output, by_model });
                 }
             }
             Event::ToolError(end) => {
                 if let Some((id, by_model)) = self.tools.remove(&record.run) {
-                    let error = end.error.to_string();
-                    changes.push(Change::OutputError { id, error, by_model });
+                    let error = &end.error.to_string();
+                    changes(Change::OutputError { id: &id, error, by_model });
                 }
             }
             Event::ChainStart(_) | Event::RetrieverStart(_) => {
                 let name = record.about.as_ref().map_or("step", |about| &about.name);
                 let name = self.unique_step(name);
-                self.steps.push((record.run, name.clone()));
-                changes.push(Change::StepStarted(name));
+                changes(Change::StepStarted(&name));
+                self.steps.push((record.run, name));
             }
             Event::ChainEnd(_)
             | Event::ChainError(_)
             | Event::RetrieverEnd(_)
             | Event::RetrieverError(_) => {
                 if let Some(at) = self.steps.iter().position(|(run, _)| *run == record.run) {
-                    changes.push(Change::StepFinished(self.steps.remove(at).1));
+                    changes(Change::StepFinished(&self.steps.remove(at).1));
                 }
             }
-            Event::CustomEvent(custom) => changes
-                .push(Change::Custom { name: custom.name.to_string(), data: custom.data.clone() }),
+            Event::CustomEvent(custom) => {
+                changes(Change::Custom { name: &custom.name, data: &custom.data });
+            }
             _ => {}
         }
         if event.kind().is_end() && self.roots.remove(&record.run) {
@@ -111,19 +112,19 @@ impl View {
         numbered.find(|name| is_free(name)).unwrap_or_default()
     }
 
-    fn model_start(&mut self, record: &EventRecord, changes: &mut Vec<Change>) {
+    fn model_start(&mut self, record: &EventRecord, changes: &mut Changes<'_>) {
         let about = record.about.as_ref();
         let parents = about.map_or(&[][..], |about| &about.parents);
         let is_hidden = parents.iter().any(|parent| self.tools.contains_key(parent));
         if !is_hidden && self.models.values().all(|model| model.is_hidden) {
-            changes.push(Change::ModelsOpen);
+            changes(Change::ModelsOpen);
         }
         let name = about.map(|about| about.name.to_string()).unwrap_or_default();
         let parent = record.parent;
-        self.models.insert(record.run, Model::new(name, parent, is_hidden));
+        self.models.insert(record.run, Box::new(Model::new(name, parent, is_hidden)));
     }
 
-    fn tool_start(&mut self, record: &EventRecord, start: &ToolStart, changes: &mut Vec<Change>) {
+    fn tool_start(&mut self, record: &EventRecord, start: &ToolStart, changes: &mut Changes<'_>) {
         let announced = match &start.tool_call_id {
             Some(id) => self.ids.take(id, record.parent),
             None => None,
@@ -145,30 +146,25 @@ impl View {
             for call in begun.filter(|call| call.id.as_ref() == Some(&id)) {
                 call.is_done = true;
             }
-            changes.push(Change::Call {
-                id: id.clone(),
-                name: start.name.to_string(),
-                input: start.inputs.clone().unwrap_or_else(|| json!(start.input)),
-                arguments: match &start.inputs {
-                    Some(inputs) => inputs.to_string(),
-                    None => start.input.clone(),
-                },
-                streamed: by_model,
-                by_model,
-            });
+            let (input, arguments) = match &start.inputs {
+                Some(inputs) => (inputs, &inputs.to_string()),
+                None => (&json!(start.input), &start.input),
+            };
+            let (id, name, streamed) = (&*id, &*start.name, by_model);
+            changes(Change::Call { id, name, input, arguments, streamed, by_model });
         }
         self.tools.insert(record.run, (id, by_model));
     }
 
     /// An attempt of a model has failed. The next one has parts of its own.
-    fn retry(&mut self, run: RunId, why: &str, changes: &mut Vec<Change>) {
+    fn retry(&mut self, run: RunId, why: &str, changes: &mut Changes<'_>) {
         if let Some(model) = self.models.get_mut(&run) {
             model.close(why, &mut self.ids, changes);
             model.begin_again();
         }
     }
 
-    fn token(&mut self, run: RunId, token: &LlmNewToken, changes: &mut Vec<Change>) {
+    fn token(&mut self, run: RunId, token: &LlmNewToken, changes: &mut Changes<'_>) {
         let Some(model) = self.models.get_mut(&run) else { return };
         if !model.is_hidden && token.choice() == 0 {
             model.token(token, &mut self.ids, changes);
@@ -180,7 +176,7 @@ impl View {
         run: RunId,
         result: &LlmResult,
         error: Option<&RunError>,
-        changes: &mut Vec<Change>,
+        changes: &mut Changes<'_>,
     ) {
         let Some(mut model) = self.models.remove(&run) else { return };
         if !model.is_hidden {
@@ -204,39 +200,38 @@ impl View {
                 self.reason = result.finish_reason().cloned();
             }
             if self.models.values().all(|model| model.is_hidden) {
-                changes.push(Change::ModelsClosed);
+                changes(Change::ModelsClosed);
             }
         }
         if let Some(usage) = &result.usage {
-            let name = result.model_name.clone().unwrap_or(model.name);
-            changes.push(Change::Usage { model: name, usage: usage.clone() });
+            let model = result.model_name.as_deref().unwrap_or(&model.name);
+            changes(Change::Usage { model, usage });
         }
     }
 
     /// Closes all that is open, and returns how the request ended.
-    pub(super) fn close(&mut self, lagged: Option<Lagged>, changes: &mut Vec<Change>) -> Outcome {
+    pub(super) fn close(&mut self, lagged: Option<Lagged>, changes: &mut Changes<'_>) -> Outcome {
         let outcome = self.outcome(lagged);
         let had_models = self.models.values().any(|model| !model.is_hidden);
-        let models: Vec<Model> = self.models.drain().map(|(_, model)| model).collect();
-        for mut model in models {
+        for mut model in std::mem::take(&mut self.models).into_values() {
             model.close("the stream ended before the model did", &mut self.ids, changes);
         }
-        for (_, (id, by_model)) in self.tools.drain() {
-            let error = "the stream ended before the tool did".to_owned();
-            changes.push(Change::OutputError { id, error, by_model });
+        for (id, by_model) in std::mem::take(&mut self.tools).into_values() {
+            let error = "the stream ended before the tool did";
+            changes(Change::OutputError { id: &id, error, by_model });
         }
         // If the request succeeded, these are calls that the page answers.
         if !matches!(outcome, Outcome::Finished(_)) {
             for call in self.ids.take_all() {
-                let error = "the request ended before a tool ran".to_owned();
-                changes.push(Change::OutputError { id: call.id, error, by_model: true });
+                let error = "the request ended before a tool ran";
+                changes(Change::OutputError { id: &call.id, error, by_model: true });
             }
         }
         if had_models {
-            changes.push(Change::ModelsClosed);
+            changes(Change::ModelsClosed);
         }
         for (_, name) in self.steps.drain(..).rev() {
-            changes.push(Change::StepFinished(name));
+            changes(Change::StepFinished(&name));
         }
         self.is_over = true;
         outcome

@@ -11,6 +11,7 @@ pub(crate) use error::shared_error;
 pub use recorder::Recorder;
 pub(crate) use wire::micros;
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -39,7 +40,7 @@ use wire::{Payload, event_of, kind_named, micros::in_micros};
 #[non_exhaustive]
 pub struct EventRecord {
     /// The name of the kind: `on_llm_start`, for example. It may be a kind of a later version.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The kind of the run, or [`RunKind::None`] for a custom event that was emitted on a manager.
     pub run_kind: RunKind,
     /// The run's id.
@@ -320,7 +321,8 @@ impl<'de> Deserialize<'de> for EventRecord {
             return Err(D::Error::custom("there is no version 0 of an event's record"));
         }
         let run_kind: Option<RunKind> = serde_json::from_value(read.run_kind.into()).ok();
-        let event = match (kind_named(&read.kind), run_kind) {
+        let kind = kind_named(&read.kind);
+        let event = match (kind, run_kind) {
             (Some(kind), Some(_)) => match event_of(kind, read.data) {
                 Ok(event) => Some(event),
                 // A later version may write what this one cannot read.
@@ -343,7 +345,7 @@ impl<'de> Deserialize<'de> for EventRecord {
             remote_parent: read.remote_parent,
         });
         Ok(Self {
-            kind: read.kind,
+            kind: kind.map_or(Cow::Owned(read.kind), |kind| Cow::Borrowed(kind.method())),
             run_kind: run_kind.unwrap_or(RunKind::None),
             run: read.run,
             parent: read.parent,
