@@ -241,10 +241,9 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         let Some(first) = batch.entries.front() else { return };
         batch.refused = core::mem::take(&mut self.refused);
         if let (Some(run), Some(item)) = (self.seats.get_mut(first.seat as usize), &first.item) {
-            // The first event's call begins at once. An emitter that waits for room is let go when
-            // the last one has returned, or it would be woken twice for each batch.
-            run.load -= u32::from(item.part().counts());
-            if batch.entries.len() == 1 {
+            // The first event's call begins at once. The others still take up room until then.
+            if item.part().counts() {
+                run.load -= 1;
                 released.extend(run.waiter_for_room(self.limits.capacity));
             }
             batch.runs.push_back(run.shared.clone());

@@ -330,3 +330,16 @@ fn a_batch_says_whose_each_event_is() {
     queue.finish(&mut batch, &mut released);
     assert_eq!(queue.open_events(), 0);
 }
+
+#[test]
+fn an_emitter_is_let_go_when_the_first_call_of_a_batch_begins() {
+    let mut queue = queue(4, Overflow::Wait);
+    let run = admit(&mut queue, 1);
+    for _ in 0..5 {
+        push(&mut queue, run, Part::Token, "a");
+    }
+    let trace = queue.next_trace().expect("the trace has something");
+    let (mut batch, mut released) = (Batch::default(), Released::default());
+    queue.take(trace, 64, &mut batch, &mut released.holds);
+    assert_eq!(released.holds, ['w'], "four wait, and the first is being handled");
+}
