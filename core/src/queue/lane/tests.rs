@@ -339,7 +339,7 @@ fn an_emitter_is_let_go_when_the_first_call_of_a_batch_begins() {
         push(&mut queue, run, Part::Token, "a");
     }
     let trace = queue.next_trace().expect("the trace has something");
-    let (mut batch, mut released) = (Batch::default(), Released::default());
-    queue.take(trace, 64, &mut batch, &mut released.holds);
-    assert_eq!(released.holds, ['w'], "four wait, and the first is being handled");
+    let (mut batch, mut released) = (Batch::default(), Vec::new());
+    queue.take(trace, 64, &mut batch, &mut released);
+    assert_eq!(released, ['w'], "four wait, and the first is being handled");
 }
