@@ -27,6 +27,15 @@ pub(crate) struct RedisBroker {
     cap: Option<u64>,
 }
 
+/// How many entries there are: see [`RedisBroker::count`].
+pub(crate) struct Counted {
+    pub(crate) entries: u64,
+    pub(crate) first: Option<StreamId>,
+    pub(crate) last: Option<StreamId>,
+    /// The number of entries of the whole stream.
+    pub(crate) length: u64,
+}
+
 /// What the commands need that not every server has.
 const NEEDED: [(&str, &str); 16] = [
     ("MULTI", "1.2"),
@@ -148,6 +157,22 @@ impl RedisBroker {
     fn fenced(&mut self, script: &ScriptInvocation<'_>) -> Result<Option<()>, Error> {
         let done: Option<i64> = self.script(script)?;
         Ok(done.map(drop))
+    }
+
+    /// Counts the entries of a stream from one end of a range to the other, at most `most`.
+    pub(crate) fn count(
+        &mut self,
+        stream: &str,
+        from: &str,
+        to: &str,
+        most: u64,
+    ) -> Result<Counted, Error> {
+        let mut script = scripts::COUNT.key(stream);
+        type Answer = (u64, Option<String>, Option<String>, u64);
+        let (entries, first, last, length): Answer =
+            self.script(script.arg(from).arg(to).arg(most))?;
+        let id = |id: Option<String>| id.map(|id| id_of(id.as_bytes())).transpose();
+        Ok(Counted { entries, first: id(first)?, last: id(last)?, length })
     }
 
     pub(crate) fn keys(&self) -> &Keys {

@@ -132,6 +132,14 @@ return redis.call('ZCARD', KEYS[1])
 "];
 
     /// KEYS: stream, positions, cut. ARGV: the most entries. Counts for each group what it had not
+"];
+
+    /// KEYS: stream. ARGV: two ends of a range, the most entries. Counts the entries of the range, without
+    /// their contents. Returns the number, the first and the last id, and the length of the stream.
+    COUNT: ["
+local some = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local first, last = some[1], some[#some]
+return {#some, first and first[1] or false, last and last[1] or false, redis.call('XLEN', KEYS[1])}
     /// acknowledged of what is cut.
     CAP: ["
 local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
