@@ -8,7 +8,7 @@ use redis::{Client, Cmd, Connection, FromRedisValue, ScriptInvocation, Value, cm
 
 use super::connect::{Connect, error_of};
 use super::scripts;
-use super::{Broker, Commit, Done, Ending, Taken};
+use super::{Begun, Broker, Commit, Done, Ending, Taken};
 use crate::entry::{Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
@@ -314,17 +314,18 @@ impl Broker for RedisBroker {
         partition: u32,
         epoch: u64,
         roots: &[RunId],
-    ) -> Result<Option<Vec<u32>>, Error> {
+    ) -> Result<Option<Vec<Begun>>, Error> {
         let mut script = scripts::BEGIN.key(self.keys.group(partition));
         script.key(self.keys.attempts(partition)).arg(epoch).arg(&self.owner);
         for root in roots {
             script.arg(root.to_string());
         }
-        let attempts: Option<Vec<u32>> = self.script(&script)?;
-        match attempts {
-            Some(attempts) if attempts.len() != roots.len() => Err(answer("too few attempts")),
-            attempts => Ok(attempts),
+        let Some(begun): Option<Vec<(u32, u32)>> = self.script(&script)? else { return Ok(None) };
+        if begun.len() != roots.len() {
+            return Err(answer("too few attempts"));
         }
+        let begun = begun.into_iter().map(|(attempts, times)| Begun { times, attempts });
+        Ok(Some(begun.collect()))
     }
 
     fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {
