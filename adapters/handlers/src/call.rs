@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rappel_core::{
     AsyncCallbackHandler, CallbackHandler, Event, EventContext, EventKind, HandlerResult, Interest,
+    RunError,
 };
 
 /// A handler inside a wrapper that needs events of its own: it is called only for the kinds that it
@@ -100,13 +101,15 @@ pub(crate) fn starts_and_ends() -> Interest {
     kinds.fold(Interest::none(), |all, kind| all.with(*kind))
 }
 
-/// Whether a run of any kind ends with an error of this kind.
-pub(crate) fn is_error(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::LlmError
-            | EventKind::ChainError
-            | EventKind::ToolError
-            | EventKind::RetrieverError
-    )
+/// Whether a run of any kind fails with this event. A run that another process goes on with has not
+/// failed.
+pub(crate) fn is_failure(event: &Event) -> bool {
+    let error = match event {
+        Event::LlmError(end) => &end.error,
+        Event::ChainError(end) => &end.error,
+        Event::ToolError(end) => &end.error,
+        Event::RetrieverError(end) => &end.error,
+        _ => return false,
+    };
+    !matches!(error, RunError::HandedOver)
 }

@@ -305,7 +305,8 @@ impl CollectedRun {
         }
     }
 
-    /// Returns the error, if the run failed.
+    /// Returns the error that the run ended with, if it did not end well.
+    /// [`RunError::HandedOver`] is no failure: another process continues the run.
     #[must_use]
     pub fn error(&self) -> Option<&RunError> {
         match self.end.as_ref()? {

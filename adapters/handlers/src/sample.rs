@@ -8,7 +8,7 @@ use rappel_core::{
 };
 
 use crate::Suited;
-use crate::call::{Inner, is_error, starts_and_ends};
+use crate::call::{Inner, is_failure, starts_and_ends};
 use crate::traces::{Ended, Traces};
 
 /// Passes a handler a share of the traces, each as a whole, and if you like all traces with errors.
@@ -181,7 +181,7 @@ impl<H: CallbackHandler> CallbackHandler for Sample<H> {
             let choice = self.choose(cx.root_id());
             self.traces.start(cx, || choice);
         }
-        let mut result = if is_error(kind) { self.release(cx.id()) } else { Ok(()) };
+        let mut result = if is_failure(event) { self.release(cx.id()) } else { Ok(()) };
         let passes = match self.traces.get_mut(cx.id()) {
             Some(Choice::Pass) => true,
             Some(Choice::Keep(_)) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rappel_core::{
     Awaited, CallbackHandler, CallbackManager, Delivery, Event, EventContext, HandlerOptions,
-    HandlerResult, InRun, Interest, LlmResult, RunId, RunInfo,
+    HandlerResult, InRun, Interest, LlmResult, RunError, RunId, RunInfo,
 };
 
 use crate::call::starts_and_ends;
@@ -224,7 +224,11 @@ impl CallbackHandler for Usage {
     fn on_event(&mut self, event: &Event, cx: &EventContext) -> HandlerResult {
         match event {
             Event::LlmEnd(end) => self.end(Some(&end.result), true, cx.id()),
-            Event::LlmError(error) => self.end(Some(&error.partial), false, cx.id()),
+            Event::LlmError(end) => {
+                // The other process counts the whole run.
+                let counts = !matches!(end.error, RunError::HandedOver);
+                self.end(counts.then_some(&end.partial), false, cx.id());
+            }
             event if event.kind().is_end() => self.end(None, false, cx.id()),
             event if event.kind().is_start() => self.with(|state| {
                 let root = || TraceUsage { root: cx.run().clone(), report: UsageReport::default() };

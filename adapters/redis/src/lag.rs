@@ -38,6 +38,9 @@ pub struct Lag {
     pub cut: u64,
 }
 
+/// The server counts so many entries at a time, so that it is never busy for long.
+const PAGE: u64 = 250;
+
 impl RedisAdmin {
     /// Connects to the Redis at `redis`, an address or a [`Connect`].
     ///
@@ -51,7 +54,9 @@ impl RedisAdmin {
         Ok(Self { broker, partitions })
     }
 
-    /// Returns how far `group` is, for each partition. It reads all entries after the group's position.
+    /// Returns how far `group` is, for each partition. The server counts the entries and does not send
+    /// them. If there are many entries both before and after the group's position, it counts those after
+    /// it in several calls.
     ///
     /// A group that does not exist has handled nothing.
     ///
@@ -70,16 +75,9 @@ impl RedisAdmin {
         let position: Option<String> =
             broker.call(cmd("HGET").arg(keys.positions(partition)).arg(keys.group_name()))?;
         let position = position.and_then(|id| id.parse().ok()).unwrap_or(StreamId::ZERO);
-        let (mut behind, mut oldest_ms, mut after) = (0u64, 0, position);
-        loop {
-            let some = broker.read(partition, after, 1000, std::time::Duration::ZERO)?;
-            let (Some((first, _)), Some((last, _))) = (some.first(), some.last()) else { break };
-            if behind == 0 {
-                oldest_ms = now.saturating_sub(first.ms);
-            }
-            after = *last;
-            behind += some.len() as u64;
-        }
+        let (behind, oldest) = self.behind(&stream, position)?;
+        let oldest_ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest.ms));
+        let broker = &mut self.broker;
         let lease: Option<String> = broker.call(cmd("GET").arg(keys.lease(partition)))?;
         let owner = lease.and_then(|lease| Some(lease.split_once(':')?.1.to_owned()));
         let dead_letters = broker.call(cmd("XLEN").arg(keys.dead(partition)))?;
@@ -87,6 +85,31 @@ impl RedisAdmin {
             broker.call(cmd("HGET").arg(keys.cut(partition)).arg(keys.group_name()))?;
         let cut = cut.unwrap_or_default();
         Ok(Lag { partition, entries, behind, oldest_ms, owner, dead_letters, cut })
+    }
+
+    /// Counts the entries after `position`. Returns the number, and the id of the first one.
+    fn behind(
+        &mut self,
+        stream: &str,
+        position: StreamId,
+    ) -> Result<(u64, Option<StreamId>), Error> {
+        let (mut behind, mut oldest, mut after) = (0, None, position);
+        loop {
+            let page = self.broker.count(stream, &format!("({after}"), "+", PAGE)?;
+            behind += page.entries;
+            oldest = oldest.or(page.first);
+            let Some(last) = page.last.filter(|_| page.entries >= PAGE) else { break };
+            if behind == PAGE {
+                // Before the position of the slowest group there is little, because the stream is trimmed.
+                let before = self.broker.count(stream, "-", &position.to_string(), PAGE)?;
+                if before.entries < PAGE {
+                    behind = before.length - before.entries;
+                    break;
+                }
+            }
+            after = last;
+        }
+        Ok((behind, oldest))
     }
 
     /// Removes a group that has no workers any more, with its dead letters. After that, its position no

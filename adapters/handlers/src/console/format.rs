@@ -46,7 +46,13 @@ pub(super) fn end(
     in_tree: bool,
 ) -> String {
     let error = error(event);
-    let mark = if error.is_some() { styled(BAD, "✗") } else { styled(GOOD, "✓") };
+    let (style, mark) = match error {
+        None => (GOOD, "✓"),
+        // A run that another process goes on with has not failed.
+        Some(RunError::HandedOver) => (NOTE, "→"),
+        Some(_) => (BAD, "✗"),
+    };
+    let mark = styled(style, mark);
     let mut line = format!("{mark} {}", styled(NAME, &clean(cx.name())));
     if in_tree {
         let _ = write!(line, " {}", dim(kind(cx.kind())));
@@ -62,7 +68,7 @@ pub(super) fn end(
         let _ = write!(line, " {}", facts.join(", "));
     }
     if let Some(error) = error {
-        let _ = write!(line, " {}", styled(BAD, &clean(&error.to_string())));
+        let _ = write!(line, " {}", styled(style, &clean(&error.to_string())));
     }
     let lost = cx.losses();
     if lost.dropped > 0 || lost.refused_runs > 0 {

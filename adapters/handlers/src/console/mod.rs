@@ -43,6 +43,8 @@ use crate::{Prices, Suited};
 /// ✓ deep-thought 1.30 s
 /// ```
 ///
+/// `✗` marks a run that failed. `→` marks a run that another process continues.
+///
 /// While several traces are open, each line begins with a short id of its trace: the last digits of
 /// the root run's id. [`grouped`](Self::grouped) prints each trace as one tree when it ends.
 ///

@@ -7,7 +7,7 @@ use rappel_core::RunKind;
 use rappel_core::prelude::*;
 use rappel_handlers::{Filter, FinalAnswer, PerTrace, Sample, With};
 
-use crate::support::{Lines, callbacks, id, on_runtimes, with_failures};
+use crate::support::{Lines, callbacks, handed_over, id, on_runtimes, with_failures};
 
 /// A chain with one model inside, which fails if it is told to.
 async fn trace(callbacks: &CallbackManager, name: &str, fails: bool) {
@@ -93,6 +93,14 @@ on_runtimes! {
         expected[4] = "on_llm_error";
         assert_eq!(kinds(&lines), expected);
         assert!(lines.get().iter().all(|line| line.starts_with("badly")));
+    }
+
+    async fn a_run_that_another_process_goes_on_with_is_no_error_of_its_trace(callbacks) {
+        let lines = Lines::default();
+        let callbacks = callbacks.with_handler(Sample::new(lines.clone(), 0.0).with_errors(1000));
+        handed_over(&callbacks, TokenUsage::new(10, 5)).await;
+        callbacks.flush().await.unwrap();
+        assert_eq!(lines.get(), [""; 0]);
     }
 }
 

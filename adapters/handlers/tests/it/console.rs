@@ -6,7 +6,7 @@ use rappel_core::json;
 use rappel_core::prelude::*;
 use rappel_handlers::{Console, Price, Prices, With};
 
-use crate::support::{TestClock, Text, callbacks, callbacks_with_clock};
+use crate::support::{TestClock, Text, callbacks, callbacks_with_clock, handed_over};
 
 /// A chain with a model, a tool that fails, and notes.
 async fn scene(callbacks: &CallbackManager, clock: &TestClock) {
@@ -143,4 +143,22 @@ fn a_deep_tree_is_printed() {
     });
     assert_eq!(out.get().lines().count(), 1001);
     assert!(out.get().ends_with("… and 501 more lines\n"));
+}
+
+#[test]
+fn a_run_that_another_process_goes_on_with_is_no_failure() {
+    let out = Text::default();
+    let (callbacks, _clock) = callbacks_with_clock();
+    let callbacks = callbacks.with_handler(Console::to(out.clone()).colors(true));
+    futures_executor::block_on(async {
+        handed_over(&callbacks, TokenUsage::new(10, 5)).await;
+    });
+    let red = "\u{1b}[31m";
+    assert!(!out.get().contains(red), "{:?}", out.get());
+    let plain = anstream::adapter::strip_str(&out.get()).to_string();
+    let expected = "\
+▶ asked model
+→ asked 10 ms, 10 → 5 tokens handed over to another process
+";
+    assert_eq!(plain, expected);
 }

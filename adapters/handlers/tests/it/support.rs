@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rappel_core::{
-    CallbackHandler, CallbackManager, Clock, Event, EventContext, HandlerResult, RunId,
+    CallbackHandler, CallbackManager, Clock, Event, EventContext, HandlerResult, LlmChunk,
+    LlmStart, RunError, RunId, TokenUsage,
 };
 use rappel_threads::Threads;
 
@@ -59,6 +60,14 @@ pub(crate) fn on_threads<F: Future<Output = ()>>(body: impl FnOnce(CallbackManag
 /// A manager on plain threads.
 pub(crate) fn callbacks() -> CallbackManager {
     CallbackManager::new(Threads::new())
+}
+
+/// A model's run that another process goes on with, after a token that has `usage`.
+pub(crate) async fn handed_over(callbacks: &CallbackManager, usage: TokenUsage) {
+    let start = LlmStart::new("asked", "Tell me a joke");
+    let mut run = callbacks.on_llm_start(start).await.unwrap();
+    run.on_llm_new_token(LlmChunk::new("Why").with_usage(usage)).await.unwrap();
+    run.fail(RunError::HandedOver).await.unwrap();
 }
 
 /// A clock that goes on by ten milliseconds whenever it is read.

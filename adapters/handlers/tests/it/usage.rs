@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join;
 use rappel_core::prelude::*;
-use rappel_core::{Map, Replayer, json};
+use rappel_core::{Map, json};
 use rappel_handlers::{Price, Prices, Tokens, Usage, UsageReport, With};
 use rappel_testkit::{Answer, Fault, FaultyChatModel, ScriptedChatModel};
 
-use crate::support::on_runtimes;
+use crate::support::{handed_over, on_runtimes};
 
 fn answer(model: &str, usage: TokenUsage) -> LlmResult {
     LlmResult::from_text("Why not?").with_usage(usage).with_model_name(model)
@@ -40,14 +40,7 @@ on_runtimes! {
     async fn a_run_that_another_process_goes_on_with_counts_nothing(callbacks) {
         let usage = Usage::new();
         let callbacks = callbacks.with(usage.clone());
-        let mut replayer = Replayer::new(&callbacks);
-        let start = r#"{"v":1,"kind":"on_llm_start","run_kind":"llm","name":"asked",
-            "run":"00000000-0000-0000-0000-000000000001","parent":null,
-            "root":"00000000-0000-0000-0000-000000000001","seq":0,"tseq":0,"source":"s","time":0,
-            "data":{"name":"asked","prompt":"Tell me a joke"}}"#;
-        replayer.replay(serde_json::from_str(start).unwrap()).await.unwrap();
-        assert_eq!(replayer.open_runs().count(), 1);
-        replayer.close_open(RunError::HandedOver).await;
+        handed_over(&callbacks, TokenUsage::new(10, 5)).await;
         callbacks.flush().await.unwrap();
         assert_eq!(usage.report(), UsageReport::default());
     }

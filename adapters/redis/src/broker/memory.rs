@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rappel_core::RunId;
 
-use super::{Broker, Commit, Done, Taken};
+use super::{Begun, Broker, Commit, Done, Taken};
 use crate::entry::{Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
@@ -40,13 +40,19 @@ struct Partition {
 #[derive(Default)]
 struct Group {
     epoch: u64,
-    /// The owner's epoch, and until when it owns the partition.
-    lease: Option<(u64, u64)>,
+    lease: Option<Lease>,
     position: StreamId,
     done: BTreeMap<RunId, Done>,
-    /// The attempts of a trace, and the epoch that counted the last one.
-    attempts: BTreeMap<RunId, (u32, u64)>,
+    /// How often a trace was begun, and the epoch that counted the last attempt.
+    begun: BTreeMap<RunId, (Begun, u64)>,
     dead: Vec<(StreamId, Fields, String)>,
+}
+
+/// Who owns a partition, since which epoch and until when.
+struct Lease {
+    owner: String,
+    epoch: u64,
+    until: u64,
 }
 
 impl MemoryStore {
@@ -179,15 +185,17 @@ impl Broker for MemoryBroker {
         Ok(look())
     }
 
-    fn take(&mut self, partition: u32, _: &str, ttl: Duration) -> Result<Option<Taken>, Error> {
+    fn take(&mut self, partition: u32, owner: &str, ttl: Duration) -> Result<Option<Taken>, Error> {
         let now = self.now_ms();
         Ok(self.partition(partition, |partition| {
             let group = partition.groups.entry(self.group.clone()).or_default();
-            if group.lease.is_some_and(|(_, until)| until > now) {
+            let of_another = |lease: &Lease| lease.until > now && lease.owner != owner;
+            if group.lease.as_ref().is_some_and(of_another) {
                 return None;
             }
             group.epoch += 1;
-            group.lease = Some((group.epoch, now + millis(ttl)));
+            let (epoch, until) = (group.epoch, now + millis(ttl));
+            group.lease = Some(Lease { owner: owner.to_owned(), epoch, until });
             let done = group.done.iter().map(|(root, done)| (*root, *done)).collect();
             Some(Taken { epoch: group.epoch, position: group.position, done })
         }))
@@ -195,12 +203,9 @@ impl Broker for MemoryBroker {
 
     fn renew(&mut self, partition: u32, epoch: u64, ttl: Duration) -> Result<Option<()>, Error> {
         let now = self.now_ms();
-        let renewed = self.fenced(partition, epoch, |group| match group.lease {
-            Some((owner, until)) if owner == epoch && until > now => {
-                group.lease = Some((epoch, now + millis(ttl)));
-                Some(())
-            }
-            _ => None,
+        let renewed = self.fenced(partition, epoch, |group| {
+            let held = |lease: &&mut Lease| lease.epoch == epoch && lease.until > now;
+            group.lease.as_mut().filter(held).map(|lease| lease.until = now + millis(ttl))
         });
         Ok(renewed.flatten())
     }
@@ -210,14 +215,16 @@ impl Broker for MemoryBroker {
         partition: u32,
         epoch: u64,
         roots: &[RunId],
-    ) -> Result<Option<Vec<u32>>, Error> {
+    ) -> Result<Option<Vec<Begun>>, Error> {
         Ok(self.fenced(partition, epoch, |group| {
             let mut begin = |root: &RunId| {
-                let (attempts, last) = group.attempts.entry(*root).or_default();
+                let (begun, last) = group.begun.entry(*root).or_default();
                 if *last != epoch {
-                    (*attempts, *last) = (*attempts + 1, epoch);
+                    begun.times += 1;
+                    begun.attempts += 1;
+                    *last = epoch;
                 }
-                *attempts
+                *begun
             };
             roots.iter().map(&mut begin).collect()
         }))
@@ -228,14 +235,15 @@ impl Broker for MemoryBroker {
             group.position = group.position.max(commit.position);
             for (root, done) in &commit.done {
                 group.done.insert(*root, *done);
-                group.attempts.remove(root);
+                group.begun.remove(root);
             }
             commit.clear.iter().for_each(|root| {
-                group.attempts.insert(*root, (1, epoch));
+                let (begun, last) = group.begun.entry(*root).or_default();
+                (begun.attempts, *last) = (1, epoch);
             });
             commit.forget.iter().for_each(|root| {
                 group.done.remove(root);
-                group.attempts.remove(root);
+                group.begun.remove(root);
             });
         });
         self.partition(partition, |partition| {
@@ -263,10 +271,10 @@ impl Broker for MemoryBroker {
         Ok(self.fenced(partition, epoch, |group| {
             group.lease = None;
             for root in open {
-                if let Some((attempts, last)) = group.attempts.get_mut(root)
+                if let Some((begun, last)) = group.begun.get_mut(root)
                     && *last == epoch
                 {
-                    (*attempts, *last) = (attempts.saturating_sub(1), 0);
+                    (begun.attempts, *last) = (begun.attempts.saturating_sub(1), 0);
                 }
             }
         }))

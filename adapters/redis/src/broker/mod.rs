@@ -64,8 +64,8 @@ pub trait Broker: Send {
     /// Those of the connection and of the server.
     fn renew(&mut self, partition: u32, epoch: u64, ttl: Duration) -> Result<Option<()>, Error>;
 
-    /// Counts an attempt for each trace of `roots`, at most one for each epoch. Returns the number of
-    /// attempts of each trace, in the order of `roots`, with this one.
+    /// Counts that the worker begins each trace of `roots`, at most once for each epoch. Returns the
+    /// counts of each trace, in the order of `roots`.
     ///
     /// # Errors
     /// Those of the connection and of the server.
@@ -74,7 +74,7 @@ pub trait Broker: Send {
         partition: u32,
         epoch: u64,
         roots: &[RunId],
-    ) -> Result<Option<Vec<u32>>, Error>;
+    ) -> Result<Option<Vec<Begun>>, Error>;
 
     /// Writes the group's progress: see [`Commit`]. A position never goes down. The broker may drop
     /// entries before the lowest position of all groups.
@@ -95,8 +95,8 @@ pub trait Broker: Send {
         reason: &str,
     ) -> Result<Option<()>, Error>;
 
-    /// Ends the worker's hold on the partition. Takes back the attempts that this epoch has counted for
-    /// the traces of `open`.
+    /// Ends the worker's hold on the partition. For each trace of `open`, takes back the attempt that
+    /// this epoch has counted: see [`Begun::attempts`]. [`Begun::times`] does not change.
     ///
     /// # Errors
     /// Those of the connection and of the server.
@@ -143,6 +143,17 @@ pub struct Taken {
     pub position: StreamId,
     /// The traces of [`Commit::done`] that were not forgotten.
     pub done: Vec<(RunId, Done)>,
+}
+
+/// How often the workers of a group have begun a trace: see [`Broker::begin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Begun {
+    /// The number of times, with this one. Handlers get it as
+    /// [`RemoteDelivery::attempt`](rappel_core::RemoteDelivery::attempt).
+    pub times: u32,
+    /// The number of attempts, with this one. It is `times`, without the times that
+    /// [`Broker::release`] took back, and without those before a [`Commit::clear`].
+    pub attempts: u32,
 }
 
 /// How far a group is done with a trace.
@@ -196,5 +207,6 @@ pub struct Commit {
     /// Done traces that the broker need not keep any longer.
     pub forget: Vec<RunId>,
     /// Open traces whose replay has gone well. Set their number of attempts to 1, counted by this epoch.
+    /// [`Begun::times`] does not change.
     pub clear: Vec<RunId>,
 }

@@ -8,7 +8,7 @@ use redis::{Client, Cmd, Connection, FromRedisValue, ScriptInvocation, Value, cm
 
 use super::connect::{Connect, error_of};
 use super::scripts;
-use super::{Broker, Commit, Done, Ending, Taken};
+use super::{Begun, Broker, Commit, Done, Ending, Taken};
 use crate::entry::{Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
@@ -25,6 +25,15 @@ pub(crate) struct RedisBroker {
     owner: String,
     /// The most entries of a stream.
     cap: Option<u64>,
+}
+
+/// How many entries there are: see [`RedisBroker::count`].
+pub(crate) struct Counted {
+    pub(crate) entries: u64,
+    pub(crate) first: Option<StreamId>,
+    pub(crate) last: Option<StreamId>,
+    /// The number of entries of the whole stream.
+    pub(crate) length: u64,
 }
 
 /// What the commands need that not every server has.
@@ -148,6 +157,22 @@ impl RedisBroker {
     fn fenced(&mut self, script: &ScriptInvocation<'_>) -> Result<Option<()>, Error> {
         let done: Option<i64> = self.script(script)?;
         Ok(done.map(drop))
+    }
+
+    /// Counts the entries of a stream from one end of a range to the other, at most `most`.
+    pub(crate) fn count(
+        &mut self,
+        stream: &str,
+        from: &str,
+        to: &str,
+        most: u64,
+    ) -> Result<Counted, Error> {
+        let mut script = scripts::COUNT.key(stream);
+        type Answer = (u64, Option<String>, Option<String>, u64);
+        let (entries, first, last, length): Answer =
+            self.script(script.arg(from).arg(to).arg(most))?;
+        let id = |id: Option<String>| id.map(|id| id_of(id.as_bytes())).transpose();
+        Ok(Counted { entries, first: id(first)?, last: id(last)?, length })
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -289,17 +314,18 @@ impl Broker for RedisBroker {
         partition: u32,
         epoch: u64,
         roots: &[RunId],
-    ) -> Result<Option<Vec<u32>>, Error> {
+    ) -> Result<Option<Vec<Begun>>, Error> {
         let mut script = scripts::BEGIN.key(self.keys.group(partition));
         script.key(self.keys.attempts(partition)).arg(epoch).arg(&self.owner);
         for root in roots {
             script.arg(root.to_string());
         }
-        let attempts: Option<Vec<u32>> = self.script(&script)?;
-        match attempts {
-            Some(attempts) if attempts.len() != roots.len() => Err(answer("too few attempts")),
-            attempts => Ok(attempts),
+        let Some(begun): Option<Vec<(u32, u32)>> = self.script(&script)? else { return Ok(None) };
+        if begun.len() != roots.len() {
+            return Err(answer("too few attempts"));
         }
+        let begun = begun.into_iter().map(|(attempts, times)| Begun { times, attempts });
+        Ok(Some(begun.collect()))
     }
 
     fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {

@@ -3,7 +3,8 @@
 //! The state of a group for a partition is in these keys, which share a hash tag:
 //! `lease` (with a time to live: `epoch:owner`), `group` (a hash with `epoch` and `owner` of the last
 //! lease), `positions` (a hash, group to position, of all groups), `done` (a hash, root to ending and last entry),
-//! `attempts` (a hash, root to attempts and the epoch that counted the last one), `dead` (a stream).
+//! `attempts` (a hash, root to `attempts:epoch:times`: its attempts, the epoch that counted the last one, and how
+//! often it was begun), `dead` (a stream).
 
 use std::sync::LazyLock;
 
@@ -44,19 +45,18 @@ return 1
 
     /// KEYS: group, attempts. ARGV: epoch, owner, roots.
     BEGIN: [FENCE, "
-local attempts = {}
+local begun = {}
 for i = 3, #ARGV do
-  local known = redis.call('HGET', KEYS[2], ARGV[i])
-  local count, epoch = 0, ''
-  if known then count, epoch = string.match(known, '^(%d+):(%d*)$') end
-  count = tonumber(count)
+  local known = redis.call('HGET', KEYS[2], ARGV[i]) or '0::0'
+  local attempts, epoch, times = string.match(known, '^(%d+):(%d*):(%d+)$')
+  attempts, times = tonumber(attempts), tonumber(times)
   if epoch ~= ARGV[1] then
-    count = count + 1
-    redis.call('HSET', KEYS[2], ARGV[i], count .. ':' .. ARGV[1])
+    attempts, times = attempts + 1, times + 1
+    redis.call('HSET', KEYS[2], ARGV[i], attempts .. ':' .. ARGV[1] .. ':' .. times)
   end
-  attempts[#attempts + 1] = count
+  begun[#begun + 1] = {attempts, times}
 end
-return attempts
+return begun
 "];
 
     /// KEYS: group, positions, done, attempts, stream. ARGV: epoch, owner, name of the group, position,
@@ -84,7 +84,11 @@ for i = at + 1, at + forget do
   redis.call('HDEL', KEYS[3], ARGV[i])
   redis.call('HDEL', KEYS[4], ARGV[i])
 end
-for i = at + forget + 1, #ARGV do redis.call('HSET', KEYS[4], ARGV[i], '1:' .. ARGV[1]) end
+for i = at + forget + 1, #ARGV do
+  local known = redis.call('HGET', KEYS[4], ARGV[i])
+  local times = string.match(known or '', ':(%d+)$') or '1'
+  redis.call('HSET', KEYS[4], ARGV[i], '1:' .. ARGV[1] .. ':' .. times)
+end
 local lowest
 for _, other in ipairs(redis.call('HVALS', KEYS[2])) do
   if not lowest or less(other, lowest) then lowest = other end
@@ -107,16 +111,15 @@ end
 return 1
 "];
 
-    /// KEYS: group, lease, attempts. ARGV: epoch, owner, open roots.
+    /// KEYS: group, lease, attempts. ARGV: epoch, owner, open roots. It takes attempts back. How often a trace was
+    /// begun stays: a part of it may have been handled.
     RELEASE: [FENCE, "
 if redis.call('GET', KEYS[2]) == ARGV[1] .. ':' .. ARGV[2] then redis.call('DEL', KEYS[2]) end
 for i = 3, #ARGV do
   local known = redis.call('HGET', KEYS[3], ARGV[i])
-  local count, epoch = string.match(known or '', '^(%d+):(%d*)$')
+  local attempts, epoch, times = string.match(known or '', '^(%d+):(%d*):(%d+)$')
   if epoch == ARGV[1] then
-    count = tonumber(count) - 1
-    if count > 0 then redis.call('HSET', KEYS[3], ARGV[i], count .. ':')
-    else redis.call('HDEL', KEYS[3], ARGV[i]) end
+    redis.call('HSET', KEYS[3], ARGV[i], (tonumber(attempts) - 1) .. '::' .. times)
   end
 end
 return 1
@@ -129,6 +132,14 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
 return redis.call('ZCARD', KEYS[1])
+"];
+
+    /// KEYS: stream. ARGV: two ends of a range, the most entries. Counts the entries of the range, without
+    /// their contents. Returns the number, the first and the last id, and the length of the stream.
+    COUNT: ["
+local some = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local first, last = some[1], some[#some]
+return {#some, first and first[1] or false, last and last[1] or false, redis.call('XLEN', KEYS[1])}
 "];
 
     /// KEYS: stream, positions, cut. ARGV: the most entries. Counts for each group what it had not

@@ -186,7 +186,8 @@ impl PublisherBuilder {
     }
 
     /// Sets after what time without a sign from the publisher workers take it as gone. The default is
-    /// 30 seconds, the minimum 40 ms. The publisher gives a sign four times in this time.
+    /// 30 seconds, the minimum 40 ms. The publisher gives a sign four times in this time. If a call to
+    /// Redis fails, it gives the sign again after a pause of 20 to 500 ms, until that succeeds.
     pub fn heartbeat(mut self, after: Duration) -> Self {
         self.pace.heartbeat = after.max(Duration::from_millis(40));
         self

@@ -40,6 +40,13 @@ pub(crate) struct Pace {
     pub(crate) back_off: Duration,
 }
 
+impl Pace {
+    /// The pause after one more error.
+    fn longer(&self, pause: Duration) -> Duration {
+        (pause * 2).clamp(Duration::from_millis(20), self.back_off)
+    }
+}
+
 impl Shared {
     pub(crate) fn new(buffer: Buffer, source: Arc<str>) -> Self {
         let state = State {
@@ -104,10 +111,23 @@ impl Shared {
 pub(crate) fn publish(shared: &Shared, mut broker: Box<dyn Broker>, pace: &Pace) {
     let mut beat_at = Instant::now();
     let mut pause = Duration::ZERO;
+    let mut beat_pause = Duration::ZERO;
     loop {
         if Instant::now() >= beat_at {
             let beaten = broker.publisher_lives(&shared.source, pace.heartbeat);
-            beat_at = Instant::now() + pace.heartbeat / 4;
+            let interval = pace.heartbeat / 4;
+            // After an outage the sign may have expired, and workers look for it.
+            let next = match beaten {
+                Ok(()) => {
+                    beat_pause = Duration::ZERO;
+                    interval
+                }
+                Err(_) => {
+                    beat_pause = pace.longer(beat_pause);
+                    beat_pause.min(interval)
+                }
+            };
+            beat_at = Instant::now() + next;
             note(shared, &mut pause, pace, beaten);
         }
         let batch = match next(shared, pace, pause, beat_at) {
@@ -117,8 +137,10 @@ pub(crate) fn publish(shared: &Shared, mut broker: Box<dyn Broker>, pace: &Pace)
         };
         let (partition, entries) = batch;
         let sent = broker.append(partition, &entries);
-        if sent.is_ok() {
-            shared.state().buffer.landed(partition);
+        match sent {
+            Ok(()) => shared.state().buffer.landed(partition),
+            // The server may have lost the sign.
+            Err(_) => beat_at = beat_at.min(Instant::now() + pace.longer(pause)),
         }
         note(shared, &mut pause, pace, sent);
         shared.room.notify_all();
@@ -178,7 +200,7 @@ fn note(shared: &Shared, pause: &mut Duration, pace: &Pace, outcome: Result<(), 
         Err(error) => {
             state.errors += 1;
             state.last_error = Some(error);
-            (*pause * 2).clamp(Duration::from_millis(20), pace.back_off)
+            pace.longer(*pause)
         }
     };
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rappel_core::RunId;
 
 use super::trace::{Fit, Item, Trace, Why, begins_again};
-use crate::broker::{Commit, Done, Ending, Taken};
+use crate::broker::{Begun, Commit, Done, Ending, Taken};
 use crate::entry::Read;
 use crate::id::StreamId;
 
@@ -380,10 +380,10 @@ impl Books {
         self.traces.get(&root)
     }
 
-    pub(crate) fn begun(&mut self, root: RunId, attempt: u32) {
+    pub(crate) fn begun(&mut self, root: RunId, begun: Begun) {
         if let Some(trace) = self.traces.get_mut(&root) {
-            trace.attempt = attempt;
-            trace.suspect = attempt > 1;
+            trace.begun = Some(begun);
+            trace.suspect = begun.attempts > 1;
         }
     }
 

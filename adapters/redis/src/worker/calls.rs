@@ -133,6 +133,9 @@ impl HandlerCalls {
                 thread::park_timeout(Duration::from_millis(5));
             }
         }
+        finished.extend(self.finished());
+        // No call starts any more. So those that are left have taken the whole time.
+        finished.extend(self.in_flight.drain().map(|(root, _)| (root, Outcome::TimedOut)));
         self.work.clear();
         let open: Vec<_> = self.replayers.drain().collect();
         let closing: FuturesUnordered<_> = open

@@ -132,7 +132,9 @@ impl Control {
     fn look(&mut self) -> Result<(), Error> {
         self.reap();
         self.renew()?;
-        let live = self.broker.worker_lives(&self.shared.id, self.settings.lease * 2)?;
+        // As long as its leases, which were renewed just before. A worker that does not renew has lost its
+        // partitions when it no longer counts, and no worker takes one whose lease has not ended.
+        let live = self.broker.worker_lives(&self.shared.id, self.settings.lease)?;
         let live = u32::try_from(live).unwrap_or(u32::MAX).max(1);
         let share = usize::try_from(self.partitions.div_ceil(live)).unwrap_or(usize::MAX);
         if self.owned.len() > share {
@@ -216,5 +218,71 @@ impl Control {
             Err(_) => lease.lose(),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use rappel_core::CallbackManager;
+
+    use super::Control;
+    use crate::broker::{Broker, MemoryStore};
+    use crate::{RedisWorker, WorkerHandle};
+
+    const LEASE: u64 = 10_000;
+
+    /// A worker whose leases are looked after by hand.
+    fn worker(store: &MemoryStore) -> (Control, WorkerHandle) {
+        let worker = RedisWorker::new("").lease(Duration::from_millis(LEASE));
+        let (handle, store) = (worker.handle(), store.clone());
+        let connect = move || Ok(Box::new(store.broker("g")) as Box<dyn Broker>);
+        let (settings, callbacks) = (Arc::new(worker.settings), CallbackManager::default());
+        let control = Control::new(2, Arc::new(connect), callbacks, settings, worker.shared);
+        (control.unwrap(), handle)
+    }
+
+    /// Two workers with a partition each, and the server's time.
+    fn two_workers() -> (MemoryStore, Arc<AtomicU64>, [(Control, WorkerHandle); 2]) {
+        let now = Arc::new(AtomicU64::new(1));
+        let time = now.clone();
+        let store = MemoryStore::with_clock(move || time.load(Ordering::Relaxed));
+        let (mut first, mut second) = (worker(&store), worker(&store));
+        let mut broker = store.broker("g");
+        broker.worker_lives(second.1.id(), Duration::from_millis(LEASE)).unwrap();
+        first.0.look().unwrap();
+        second.0.look().unwrap();
+        assert_eq!((first.0.owned.len(), second.0.owned.len()), (1, 1));
+        (store, now, [first, second])
+    }
+
+    #[test]
+    fn the_partitions_of_a_dead_worker_are_taken_when_their_leases_have_ended() {
+        let (_store, now, [dead, (mut second, _)]) = two_workers();
+        for time in [LEASE / 2, LEASE / 2 - 1] {
+            now.fetch_add(time, Ordering::Relaxed);
+            second.look().unwrap();
+            assert_eq!(second.owned.len(), 1, "the other one may be slow");
+        }
+        now.fetch_add(1, Ordering::Relaxed);
+        second.look().unwrap();
+        assert_eq!(second.owned.len(), 2);
+        drop(dead);
+    }
+
+    #[test]
+    fn a_slow_worker_keeps_its_partitions() {
+        let (_store, now, [(mut slow, _), (mut second, _)]) = two_workers();
+        for _ in 0..5 {
+            now.fetch_add(LEASE - 1, Ordering::Relaxed);
+            slow.look().unwrap();
+            second.look().unwrap();
+            assert_eq!((slow.owned.len(), second.owned.len()), (1, 1));
+        }
     }
 }

@@ -141,8 +141,8 @@ impl RedisWorker {
     /// minimum 100 milliseconds. The worker renews five times in this time. It starts no handler's call
     /// in the last tenth of it.
     ///
-    /// A worker that was killed counts as live for twice this time. Until then, each other worker takes
-    /// at most its share of the partitions, counted with the killed worker.
+    /// If a worker is killed, the other workers take its partitions when its leases have ended: about six
+    /// fifths of this time later at most. A live worker that is slow keeps its partitions while it renews.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_millis(100));
         self.settings.margin = self.settings.lease / 10;
@@ -165,8 +165,10 @@ impl RedisWorker {
     /// Sets at which attempt a trace goes to the dead letters instead of to the handlers. The default is
     /// 3, the minimum 2.
     ///
-    /// An attempt counts if its worker died, or lost the partition, while the trace was open. From the
-    /// second attempt on, the trace is replayed alone. If that goes well, the count starts again.
+    /// An attempt counts if its worker died, or lost the partition, while the trace was open. It does not
+    /// count if the worker was stopped.
+    /// [`RemoteDelivery::attempt`](rappel_core::RemoteDelivery::attempt) has both. From the second
+    /// attempt on that counts, the trace is replayed alone. If that goes well, the count starts again.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts.max(2);
         self
@@ -185,9 +187,9 @@ impl RedisWorker {
     /// seconds.
     ///
     /// A publisher is gone if its key has expired, and is still missing a quarter of `time` later. After
-    /// an outage of Redis, a live publisher sets its key again within a quarter of its
-    /// [`heartbeat`](crate::PublisherBuilder::heartbeat) (30 seconds by default). So set more than the
-    /// heartbeat of all publishers.
+    /// an outage of Redis, a live publisher tries at least every half second to set its key again. A try
+    /// may take the [`timeout`](Connect::timeout) of the publisher's calls (2 seconds by default). So
+    /// set at least 10 seconds, or the traces of live publishers may be closed.
     pub fn orphan_after(mut self, time: Duration) -> Self {
         self.settings.orphan_after = time;
         self
@@ -286,9 +288,11 @@ pub struct WorkerHandle {
 impl WorkerHandle {
     /// Stops the worker. This does not block. [`RedisWorker::run`] returns when the calls in flight have
     /// returned and the open runs have ended, after at most three times
-    /// [`handler_timeout`](RedisWorker::handler_timeout).
+    /// [`handler_timeout`](RedisWorker::handler_timeout) and the time of some calls to Redis. This holds
+    /// for handlers in a lane, and for async handlers that await.
     ///
-    /// An inline handler that blocks its thread delays this without a limit.
+    /// A handler that blocks the partition's thread delays this without a limit: an inline handler, or
+    /// an async handler that blocks instead of awaiting.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         let (lock, changed) = &self.shared.changed;

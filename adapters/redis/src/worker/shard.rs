@@ -206,20 +206,21 @@ impl Shard {
         started
     }
 
-    /// Counts the attempts of the traces that are new.
+    /// Counts that each of the traces that are new is begun.
     fn begin(
         &mut self,
         broker: &mut dyn Broker,
         picked: &VecDeque<RunId>,
     ) -> Result<(), StepError> {
-        let is_new = |root: &RunId| self.books.trace(*root).is_some_and(|trace| trace.attempt == 0);
+        let is_new =
+            |root: &RunId| self.books.trace(*root).is_some_and(|trace| trace.begun.is_none());
         let new: Vec<RunId> = picked.iter().copied().filter(is_new).collect();
         if new.is_empty() {
             return Ok(());
         }
-        let attempts = broker.begin(self.partition, self.lease.epoch, &new)?;
-        let attempts = attempts.ok_or_else(|| self.lost())?;
-        new.into_iter().zip(attempts).for_each(|(root, attempt)| self.books.begun(root, attempt));
+        let begun = broker.begin(self.partition, self.lease.epoch, &new)?;
+        let begun = begun.ok_or_else(|| self.lost())?;
+        new.into_iter().zip(begun).for_each(|(root, begun)| self.books.begun(root, begun));
         Ok(())
     }
 
@@ -231,8 +232,8 @@ impl Shard {
         root: RunId,
     ) -> Result<Option<bool>, StepError> {
         let Some(trace) = self.books.trace(root) else { return Ok(Some(true)) };
-        let suspect = trace.suspect;
-        if suspect && trace.attempt >= self.settings.max_attempts.max(2) {
+        let (suspect, begun) = (trace.suspect, trace.begun.unwrap_or_default());
+        if suspect && begun.attempts >= self.settings.max_attempts.max(2) {
             self.bury_trace(broker, root)?;
             return Ok(Some(true));
         }
@@ -240,8 +241,10 @@ impl Shard {
         if suspect && self.busy > 0 {
             return Ok(None);
         }
-        let attempt = trace.attempt.saturating_add(self.books.begun_again(root));
-        let delivery = RemoteDelivery::new(self.partition, self.lease.epoch).attempt(attempt);
+        // A part of the trace may have been handled each time, even if that was no attempt: a worker that
+        // is stopped has begun it, too.
+        let times = begun.times.saturating_add(self.books.begun_again(root));
+        let delivery = RemoteDelivery::new(self.partition, self.lease.epoch).attempt(times);
         let items = self.books.start(root);
         self.busy += 1;
         self.alone = suspect;

@@ -19,7 +19,7 @@ use super::lease::{Clock, Lease};
 use super::settings::Settings;
 use super::shard::{Calls, Outcome, Shard, StepError};
 use super::trace::{Item, Why, kind_of};
-use crate::broker::{Broker, Commit, MemoryBroker, MemoryStore, Taken};
+use crate::broker::{Begun, Broker, Commit, MemoryBroker, MemoryStore, Taken};
 use crate::entry::{Body, Entry, Fields};
 use crate::error::Error;
 use crate::id::StreamId;
@@ -51,9 +51,14 @@ struct State {
     landed: BTreeMap<RunId, BTreeSet<u64>>,
     /// When the records of a trace reached the broker, by its time.
     times: BTreeMap<RunId, Vec<u64>>,
-    epochs: BTreeMap<u32, u64>,
+    /// The last epoch of a partition, and its owner.
+    taken: BTreeMap<u32, (u64, String)>,
     whole: BTreeSet<RunId>,
     orphans: BTreeSet<RunId>,
+    /// Traces of which a handler was given something.
+    handled: BTreeSet<RunId>,
+    /// Traces that are done at the broker. If their records come once more, it does not know them.
+    acknowledged: BTreeSet<RunId>,
     calls: usize,
     wrong: Vec<String>,
 }
@@ -179,7 +184,7 @@ impl Broker for Faulty {
         self.call(move |inner| {
             let taken = inner.take(partition, &owner, ttl)?;
             if let Some(taken) = &taken {
-                world.state().epochs.insert(partition, taken.epoch);
+                world.state().taken.insert(partition, (taken.epoch, owner));
             }
             Ok(taken)
         })
@@ -194,14 +199,21 @@ impl Broker for Faulty {
         partition: u32,
         epoch: u64,
         roots: &[RunId],
-    ) -> Result<Option<Vec<u32>>, Error> {
+    ) -> Result<Option<Vec<Begun>>, Error> {
         let roots = roots.to_vec();
         self.call(move |inner| inner.begin(partition, epoch, &roots))
     }
 
     fn commit(&mut self, partition: u32, epoch: u64, commit: &Commit) -> Result<Option<()>, Error> {
-        let commit = commit.clone();
-        self.call(move |inner| inner.commit(partition, epoch, &commit))
+        let (commit, world) = (commit.clone(), self.world.clone());
+        self.call(move |inner| {
+            let written = inner.commit(partition, epoch, &commit)?;
+            if written.is_some() {
+                let done = commit.done.iter().map(|(root, _)| root).chain(&commit.forget);
+                world.state().acknowledged.extend(done);
+            }
+            Ok(written)
+        })
     }
 
     fn bury(
@@ -248,6 +260,7 @@ impl Broker for Faulty {
 /// Handlers: one that is awaited, and one in the background, which is done at the next flush.
 struct SimCalls {
     world: Arc<World>,
+    owner: String,
     partition: u32,
     lease: Arc<Lease>,
     clock: Arc<SimClock>,
@@ -270,7 +283,9 @@ impl SimCalls {
         let mut state = self.world.state();
         state.calls += 1;
         let jumped = self.world.jumped.load(Ordering::Relaxed) > 0;
-        if !jumped && state.epochs.get(&self.partition) != Some(&self.lease.epoch) {
+        // The worker's own call may have taken the partition once more, when it came late.
+        let another = |(_, owner): &(u64, String)| *owner != self.owner;
+        if !jumped && state.taken.get(&self.partition).is_some_and(another) {
             let epoch = self.lease.epoch;
             state
                 .wrong
@@ -278,6 +293,7 @@ impl SimCalls {
         }
         match item {
             Item::Record(record) => {
+                state.handled.insert(root);
                 let (next, ended) = self.seen.entry(root).or_default();
                 if record.tseq != *next || *ended {
                     state.wrong.push(format!("{root}: record {} instead of {next}", record.tseq));
@@ -305,7 +321,13 @@ impl SimCalls {
 }
 
 impl Calls for SimCalls {
-    fn start(&mut self, root: RunId, _: RemoteDelivery, items: Vec<Item>) {
+    fn start(&mut self, root: RunId, delivery: RemoteDelivery, items: Vec<Item>) {
+        let mut state = self.world.state();
+        let again = !self.seen.contains_key(&root) && state.handled.contains(&root);
+        if again && !delivery.replayed && !state.acknowledged.contains(&root) {
+            state.wrong.push(format!("{root} is replayed, and is called new: {delivery:?}"));
+        }
+        drop(state);
         self.in_flight.push((root, items));
     }
 
@@ -408,6 +430,7 @@ impl Worker {
             let world = self.broker.world.clone();
             let calls = SimCalls {
                 world,
+                owner: self.id.clone(),
                 partition,
                 lease,
                 clock,
@@ -572,9 +595,11 @@ fn new_world(seed: u64) -> (Arc<World>, MemoryStore) {
         late: Vec::new(),
         landed: BTreeMap::new(),
         times: BTreeMap::new(),
-        epochs: BTreeMap::new(),
+        taken: BTreeMap::new(),
         whole: BTreeSet::new(),
         orphans: BTreeSet::new(),
+        handled: BTreeSet::new(),
+        acknowledged: BTreeSet::new(),
         calls: 0,
         wrong: Vec::new(),
     };

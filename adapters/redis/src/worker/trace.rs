@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rappel_core::{EventKind, EventRecord, RunError, RunId, RunKind};
 
+use crate::broker::Begun;
 use crate::entry::Read;
 use crate::id::StreamId;
 
@@ -51,8 +52,8 @@ pub(crate) struct Trace {
     pub(crate) last: StreamId,
     strands: Vec<Strand>,
     pub(crate) queue: VecDeque<Item>,
-    /// 0 until it is begun.
-    pub(crate) attempt: u32,
+    /// Absent until it is begun.
+    pub(crate) begun: Option<Begun>,
     /// It is replayed alone, until that has gone well.
     pub(crate) suspect: bool,
     pub(crate) busy: bool,
@@ -86,7 +87,7 @@ impl Trace {
             last: first.before(),
             strands: Vec::new(),
             queue: VecDeque::new(),
-            attempt: 0,
+            begun: None,
             suspect: false,
             busy: false,
             is_ready: false,

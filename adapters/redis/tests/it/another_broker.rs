@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use rappel_redis::{MemoryStore, RedisPublisher, RedisWorker};
+use rappel_redis::{Broker as _, MemoryStore, RedisPublisher, RedisWorker};
 use rappel_threads::prelude::*;
 
 use crate::scene::{Log, play};
@@ -32,4 +32,18 @@ fn publishers_and_workers_need_no_redis() {
     assert_eq!(running.join().unwrap().records, 70);
     assert_eq!(there.by_run(), here.by_run());
     assert!(store.dead_letters("billing", 0).is_empty());
+}
+
+#[test]
+fn a_worker_may_take_its_partition_again_and_another_may_not() {
+    let second = Duration::from_secs(1);
+    let store = MemoryStore::with_clock(|| 1);
+    let mut broker = store.broker("billing");
+    let mut take = |owner: &str| broker.take(0, owner, second).unwrap().map(|taken| taken.epoch);
+    assert_eq!(take("one"), Some(1));
+    assert_eq!(take("two"), None);
+    // The answer of the first call may have been lost.
+    assert_eq!(take("one"), Some(2));
+    assert!(broker.renew(0, 1, second).unwrap().is_none());
+    assert!(broker.renew(0, 2, second).unwrap().is_some());
 }

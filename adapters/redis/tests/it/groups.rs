@@ -113,3 +113,53 @@ fn workers_of_a_group_share_the_partitions() {
     second.stop();
     callbacks.shutdown(SECOND).wait().unwrap();
 }
+
+#[test]
+fn how_far_a_group_is_behind_is_counted_without_reading_the_records() {
+    let Some(server) = Server::start(&["--stream-node-max-entries", "10"]) else { return };
+    let publisher = RedisPublisher::new(server.url()).partitions(1).build().unwrap();
+    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    let emit = |traces: usize| {
+        let large = json!("x".repeat(10_000));
+        for _ in 0..traces {
+            let start = ChainStart::new("large", large.clone());
+            callbacks.on_chain_start(start).wait().unwrap().end(json!(1)).wait().unwrap();
+        }
+    };
+    let mut admin = RedisAdmin::new(server.url(), "rappel").unwrap();
+    let mut lag = |group: &str| admin.lag(group).unwrap().remove(0);
+    let log = Log::default();
+    // `slow` has stopped after 5 traces, `middle` after 300 more, and `fast` has handled all.
+    let mut groups = Vec::new();
+    for (group, more) in [("slow", 5), ("middle", 300), ("fast", 400)] {
+        emit(more);
+        let running = start(worker(&server.url()).group(group), with(&log));
+        groups.push((group, running));
+        wait_until("the traces", || {
+            groups.iter().all(|(group, _)| {
+                let lag = lag(group);
+                lag.entries > 0 && lag.behind == 0 && lag.oldest_ms == 0
+            })
+        });
+        if group != "fast" {
+            groups.pop().unwrap().1.stop();
+        }
+    }
+    let mut connection = server.connection();
+    let mut sent = || {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
+        let (_, rest) = info.split_once("total_net_output_bytes:").unwrap();
+        rest.lines().next().unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = sent();
+    assert_eq!(lag("slow").behind, 1400);
+    assert_eq!(lag("middle").behind, 800);
+    assert_eq!(lag("fast").behind, 0);
+    let nobody = lag("nobody");
+    assert!(nobody.behind == nobody.entries && nobody.entries >= 1400, "{nobody:?}");
+    assert!(sent() - before < 500_000, "the records have 7 MB");
+    for (_, running) in groups {
+        running.stop();
+    }
+    callbacks.shutdown(SECOND).wait().unwrap();
+}

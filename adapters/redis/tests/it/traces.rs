@@ -59,7 +59,27 @@ fn an_open_trace_is_handed_over_and_replayed_whole() {
     let kinds: Vec<_> = second.all().into_iter().map(|seen| seen.kind).collect();
     assert_eq!(kinds, ["on_chain_start", "on_text", "on_text", "on_chain_end"]);
     let delivery = second.all()[0].delivery.unwrap();
-    assert_eq!((delivery.epoch, delivery.attempt), (2, 1), "a graceful stop is no attempt");
+    assert_eq!((delivery.epoch, delivery.attempt, delivery.replayed), (2, 2, true));
+    callbacks.shutdown(SECOND).wait().unwrap();
+}
+
+#[test]
+fn a_trace_whose_workers_are_stopped_is_replayed_each_time_and_never_a_dead_letter() {
+    let Some(server) = Server::start(&[]) else { return };
+    let callbacks = publisher(&server.url());
+    let chain = callbacks.on_chain_start(ChainStart::new("answer", json!(1))).wait().unwrap();
+    for number in 1..=4 {
+        let log = Log::default();
+        let running = start(worker(&server.url()).max_attempts(2), with(&log));
+        wait_until("the start", || !log.all().is_empty());
+        let delivery = log.all()[0].delivery.unwrap();
+        assert_eq!((delivery.attempt, delivery.replayed), (number, number > 1));
+        assert_eq!(running.stop().dead_traces, 0);
+    }
+    chain.end(json!(2)).wait().unwrap();
+    let running = start(worker(&server.url()).max_attempts(2), with(&Log::default()));
+    wait_until("the trace", || running.handle.counts().whole == 1);
+    running.stop();
     callbacks.shutdown(SECOND).wait().unwrap();
 }
 
@@ -174,6 +194,31 @@ fn a_background_handler_that_hangs_holds_acknowledgements_up_once() {
     drop(release);
     running.stop();
     callbacks.shutdown(SECOND).wait().unwrap();
+}
+
+#[test]
+fn a_worker_stops_although_a_handler_in_its_lane_hangs() {
+    let Some(server) = Server::start(&[]) else { return };
+    let callbacks = publisher(&server.url());
+    play(&callbacks, 1);
+    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let hangs = handler_fn(move |_: &Event, _: &EventContext| {
+        let _ = begun.send(());
+        let _ = gate.recv();
+        Ok(())
+    });
+    let manager = CallbackManager::new(Threads::new()).with_handler(hangs);
+    let worker = worker(&server.url()).handler_timeout(Duration::from_millis(200));
+    let running = start(worker, manager);
+    begins.recv().unwrap();
+    // It returns while the call is still in flight.
+    let counts = running.stop();
+    drop(release);
+    assert_eq!((counts.timed_out, counts.handed_over), (1, 0));
+    let lag = RedisAdmin::new(server.url(), "rappel").unwrap().lag("default").unwrap();
+    assert!(lag.iter().all(|lag| lag.behind == 0), "the trace is given up: {lag:?}");
 }
 
 /// Keys of streams, each with the fields of an entry.
@@ -292,7 +337,7 @@ fn a_trace_that_kills_its_workers_goes_to_the_dead_letters() {
     redis::cmd("HSET")
         .arg(key)
         .arg(root.to_string())
-        .arg("2:77")
+        .arg("2:77:2")
         .query::<i64>(&mut connection)
         .unwrap();
     let log = Log::default();
@@ -347,4 +392,28 @@ fn a_publisher_goes_on_when_redis_comes_back_and_refuses_whole_traces_before() {
     wait_until("the end of what was cut", || running.handle.counts().incomplete == cut);
     let counts = running.stop();
     assert_eq!(counts.whole + cut, log.root_ends().len() as u64);
+}
+
+#[test]
+fn a_publisher_gives_a_sign_soon_after_an_outage() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    let hour = Duration::from_secs(3600);
+    let publisher = RedisPublisher::new(server.url()).partitions(1).heartbeat(hour);
+    let publisher = publisher.build().unwrap();
+    let handle = publisher.handle();
+    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    let key = format!("rappel:publisher:{}", handle.source());
+    let is_live = |connection: &mut redis::Connection| {
+        redis::cmd("EXISTS").arg(&key).query::<bool>(connection).unwrap()
+    };
+    let mut connection = server.connection();
+    wait_until("the first sign", || is_live(&mut connection));
+    server.kill();
+    play(&callbacks, 0);
+    wait_until("some errors", || handle.counts().errors > 3);
+    // It comes back without its data.
+    server.run().unwrap();
+    let mut connection = server.connection();
+    wait_until("the next sign", || is_live(&mut connection));
+    callbacks.shutdown(10 * SECOND).wait().unwrap();
 }
