@@ -40,20 +40,9 @@ pub(crate) struct Lane {
     pub(super) capacity: usize,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) server: Server,
-    pub(super) state: Apart<Mutex<LaneState>>,
-}
-
-/// Keeps what changes with each event in cache lines of its own, apart from what all threads read.
-#[repr(align(64))]
-pub(super) struct Apart<T>(pub(super) T);
-
-impl<T> core::ops::Deref for Apart<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0
-    }
+    /// In memory of its own, so that what changes with each event shares no cache line with what
+    /// all emitters read.
+    pub(super) state: Box<Mutex<LaneState>>,
 }
 
 /// Who makes the calls.
@@ -176,7 +165,7 @@ impl Lane {
             capacity: delivery.capacity(),
             runtime: options.runtime,
             server,
-            state: Apart(Mutex::new(LaneState {
+            state: Box::new(Mutex::new(LaneState {
                 queue: None,
                 limits,
                 handler,
@@ -384,7 +373,7 @@ impl Lane {
 impl Drop for Lane {
     /// A sync handler's state is dropped where it may block, and not on the event loop.
     fn drop(&mut self) {
-        let Some(handler) = self.state.0.get_mut().handler.take() else { return };
+        let Some(handler) = self.state.get_mut().handler.take() else { return };
         let job = Box::new(move || drop_quietly(handler));
         let _ = catch_unwind(|| self.runtime.spawn_blocking_boxed(job));
     }

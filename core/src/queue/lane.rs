@@ -89,10 +89,11 @@ struct Trace<I, H> {
 /// A lane that is idle keeps a queue of up to this many entries.
 const SMALL: usize = 8;
 
-/// Inserts a value. Grows by a quarter, not to the double: what is open may stay open for long.
+/// Inserts a value. Grows by an eighth, not to the double: what is open may stay open for long.
+/// Copying a value eight times is little beside starting a run.
 fn insert<T>(slab: &mut Slab<T>, value: T) -> usize {
     if slab.len() == slab.capacity() {
-        slab.reserve_exact(slab.len() / 4 + 4);
+        slab.reserve_exact(slab.len() / 8 + 4);
     }
     slab.insert(value)
 }
