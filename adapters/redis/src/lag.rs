@@ -55,8 +55,8 @@ impl RedisAdmin {
     }
 
     /// Returns how far `group` is, for each partition. The server counts the entries and does not send
-    /// them. If there are many entries both before and after the group's position, it counts those after
-    /// it in several calls.
+    /// them. If 250 or more entries are on each side of the group's position, it counts those after the
+    /// position in several calls.
     ///
     /// A group that does not exist has handled nothing.
     ///

@@ -138,9 +138,11 @@ pub(crate) struct MoreInfo {
 /// How a trace came to this process, if a broker delivers traces to it: see
 /// [`RunInfo::remote_delivery`].
 ///
-/// A trace may be delivered more than once. A store that takes part in that is safe if it replaces
-/// what it has for the same run and [sequence number](crate::EventContext::sequence), or if it
-/// rejects an `epoch` that is lower than the last one of the same `partition`.
+/// A trace may be delivered more than once, even to a process that no longer owns its partition. A
+/// store is safe from such a process in two ways. It rejects an `epoch` that is lower than the last one
+/// of the same `partition`. Or it replaces what it has for the same run and
+/// [sequence number](crate::EventContext::sequence), and its handler skips
+/// [made-up](crate::EventContext::is_made_up) events and does not coalesce tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RemoteDelivery {

@@ -64,8 +64,8 @@ pub trait Broker: Send {
     /// Those of the connection and of the server.
     fn renew(&mut self, partition: u32, epoch: u64, ttl: Duration) -> Result<Option<()>, Error>;
 
-    /// Counts that the worker begins each trace of `roots`, at most once for each epoch. Returns the
-    /// counts of each trace, in the order of `roots`.
+    /// Notes that the worker begins each trace of `roots`. For each epoch, a trace counts once at most.
+    /// Returns the counts of each trace, in the order of `roots`.
     ///
     /// # Errors
     /// Those of the connection and of the server.
@@ -127,7 +127,8 @@ pub trait Broker: Send {
     /// Those of the connection and of the server.
     fn is_publisher_alive(&mut self, source: &str) -> Result<bool, Error>;
 
-    /// Returns the broker's time, in milliseconds since the Unix epoch. It is the time of stream ids.
+    /// Returns the broker's time, in milliseconds since the Unix epoch. Stream ids have times of the same
+    /// clock.
     ///
     /// # Errors
     /// Those of the connection and of the server.
@@ -137,21 +138,21 @@ pub trait Broker: Send {
 /// The state of a partition when a worker takes it: see [`Broker::take`].
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
-    /// How many times workers of the group have taken the partition, with this time.
+    /// How many times workers of the group have taken the partition, including this time.
     pub epoch: u64,
-    /// The group's position: it is done with every entry up to this id.
+    /// The group's position. The group is done with every entry up to this id.
     pub position: StreamId,
-    /// The traces of [`Commit::done`] that were not forgotten.
+    /// The traces of all [`Commit::done`], without those of [`Commit::forget`].
     pub done: Vec<(RunId, Done)>,
 }
 
 /// How often the workers of a group have begun a trace: see [`Broker::begin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Begun {
-    /// The number of times, with this one. Handlers get it as
+    /// How many times the trace was begun, including this time. Handlers get it as
     /// [`RemoteDelivery::attempt`](rappel_core::RemoteDelivery::attempt).
     pub times: u32,
-    /// The number of attempts, with this one. It is `times`, without the times that
+    /// How many attempts there were, including this one. It is `times`, without the times that
     /// [`Broker::release`] took back, and without those before a [`Commit::clear`].
     pub attempts: u32,
 }

@@ -53,8 +53,9 @@ use crate::partition::partition_of;
 /// If Redis answers and the buffer is full, an event waits for room: see
 /// [`wait_for_room`](PublisherBuilder::wait_for_room). While Redis is away, no event waits.
 ///
-/// If the publisher is dropped, its thread sends the buffered records and ends. It also ends at the first
-/// error. A [shutdown](CallbackManager::shutdown) of the manager waits for the records.
+/// If the publisher is dropped, its thread sends the buffered records and ends. If a call to Redis fails
+/// meanwhile, the thread ends without sending the rest. A [shutdown](CallbackManager::shutdown) of the
+/// manager waits for the records.
 pub struct RedisPublisher {
     shared: Arc<Shared>,
     recorder: Recorder,
@@ -143,7 +144,8 @@ impl RedisPublisher {
 const PARTITIONS: u32 = 16;
 
 impl PublisherBuilder {
-    /// Sets the namespace, with which all keys begin. The default is `rappel`. Workers need the same.
+    /// Sets the namespace, with which all keys begin. The default is `rappel`. Workers need the same
+    /// namespace.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.to_owned();
         self
@@ -185,9 +187,11 @@ impl PublisherBuilder {
         self
     }
 
-    /// Sets after what time without a sign from the publisher workers take it as gone. The default is
-    /// 30 seconds, the minimum 40 ms. The publisher gives a sign four times in this time. If a call to
-    /// Redis fails, it gives the sign again after a pause of 20 to 500 ms, until that succeeds.
+    /// Sets the time after which the publisher's key in Redis expires. The default is 30 seconds, the
+    /// minimum 40 ms. The publisher sets the key again four times in this time. If a call to Redis fails,
+    /// it tries to set the key after a pause of 20 to 500 ms, until that succeeds. Workers close the
+    /// traces of a publisher whose key is missing: see
+    /// [`orphan_after`](crate::RedisWorker::orphan_after).
     pub fn heartbeat(mut self, after: Duration) -> Self {
         self.pace.heartbeat = after.max(Duration::from_millis(40));
         self
@@ -208,7 +212,7 @@ impl PublisherBuilder {
     }
 
     /// Connects, checks that the server has the commands that are needed, and starts the publisher's
-    /// thread. It blocks this thread.
+    /// thread. It blocks the calling thread until the server has answered.
     ///
     /// # Errors
     /// See [`Error`]: no connection, a wrong password, a missing command, another number of

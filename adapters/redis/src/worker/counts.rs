@@ -48,8 +48,8 @@ counts! {
     unknown,
     /// Failures of handlers.
     failures,
-    /// Traces that were given up because a handler did not answer within `handler_timeout`. Each time
-    /// that the worker stopped waiting for a background handler is counted, too.
+    /// Traces that were closed because a handler did not answer within `handler_timeout`. Each time that
+    /// the worker stopped waiting for background handlers is counted, too.
     timed_out,
     /// Replays of a trace because a handler failed: see `OnHandlerError::Retry`.
     retried,

@@ -141,8 +141,8 @@ impl RedisWorker {
     /// minimum 100 milliseconds. The worker renews five times in this time. It starts no handler's call
     /// in the last tenth of it.
     ///
-    /// If a worker is killed, the other workers take its partitions when its leases have ended: about six
-    /// fifths of this time later at most. A live worker that is slow keeps its partitions while it renews.
+    /// If a worker is killed, the other workers take its partitions when its leases have ended: after at
+    /// most about 1.2 times this time. A slow worker keeps its partitions while it renews its leases.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_millis(100));
         self.settings.margin = self.settings.lease / 10;
@@ -167,8 +167,9 @@ impl RedisWorker {
     ///
     /// An attempt counts if its worker died, or lost the partition, while the trace was open. It does not
     /// count if the worker was stopped.
-    /// [`RemoteDelivery::attempt`](rappel_core::RemoteDelivery::attempt) has both. From the second
-    /// attempt on that counts, the trace is replayed alone. If that goes well, the count starts again.
+    /// [`RemoteDelivery::attempt`](rappel_core::RemoteDelivery::attempt) has both. If an attempt counts,
+    /// the next one replays the trace while the worker handles no other trace of the partition. If that
+    /// goes well, the count starts again.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts.max(2);
         self
@@ -215,18 +216,18 @@ impl RedisWorker {
         WorkerHandle { shared: self.shared.clone() }
     }
 
-    /// Runs the worker until it is [stopped](WorkerHandle::stop). It blocks this thread, which takes and
-    /// renews the leases. Returns the counts.
+    /// Runs the worker until it is [stopped](WorkerHandle::stop), and returns the counts. It blocks the
+    /// calling thread, which takes and renews the leases.
     ///
     /// A worker that is stopped starts no further call. It ends its open runs as
     /// [`RunError::HandedOver`](rappel_core::RunError::HandedOver), and releases its partitions. It does
     /// not shut the manager down.
     ///
-    /// If Redis goes away later, the worker tries again. [`WorkerHandle::last_error`] says why.
+    /// If Redis goes away later, the worker tries again. [`WorkerHandle::last_error`] returns the error.
     ///
     /// # Errors
-    /// Only at the start. See [`Error`]: no connection, a wrong password, a missing command, another
-    /// number of partitions.
+    /// Only before the worker takes partitions. See [`Error`]: no connection, a wrong password, a missing
+    /// command, another number of partitions.
     pub fn run(self, callbacks: CallbackManager) -> Result<WorkerCounts, Error> {
         let keys = Keys::new(&self.namespace, &self.group);
         // A call that takes longer than that would cost the lease.
@@ -287,12 +288,11 @@ pub struct WorkerHandle {
 
 impl WorkerHandle {
     /// Stops the worker. This does not block. [`RedisWorker::run`] returns when the calls in flight have
-    /// returned and the open runs have ended, after at most three times
-    /// [`handler_timeout`](RedisWorker::handler_timeout) and the time of some calls to Redis. This holds
-    /// for handlers in a lane, and for async handlers that await.
+    /// returned and the open runs have ended. It returns after at most three times
+    /// [`handler_timeout`](RedisWorker::handler_timeout) and the time of some calls to Redis.
     ///
-    /// A handler that blocks the partition's thread delays this without a limit: an inline handler, or
-    /// an async handler that blocks instead of awaiting.
+    /// A handler that blocks the partition's thread delays the return without a limit: an inline handler,
+    /// or an async handler that blocks instead of awaiting.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         let (lock, changed) = &self.shared.changed;
