@@ -112,6 +112,14 @@ export function agUi(server) {
       assert.deepEqual(page.finished.map(({ outcome }) => outcome.type), ['cancelled']);
       assert.deepEqual([page.errors, page.failed], [[], []]);
     },
+    async 'hand-over by the server'() {
+      const page = await ask('hand-over');
+      assert.deepEqual(texts(page), ['It ']);
+      assert.deepEqual(calls(page), [['c1', '{}', []], ['c2', '{}', []], ['c3', '{"a":', []]]);
+      assert.deepEqual(page.finished.map(({ outcome }) => outcome.type), ['cancelled']);
+      assert.deepEqual([page.errors, page.failed], [[], []]);
+      await page.fetch.parts();
+    },
     async 'error of the server'() {
       const page = await closes('error');
       assert.deepEqual([page.finished, page.errors], [[], ['bad luck']]);

@@ -129,6 +129,16 @@ export function aiSdk(sdk, server) {
       assert.equal(page.resubmits, 1, 'a page that sends by itself is asked, as the README says');
       assert.equal((await page.fetch.parts()).at(-1).type, 'abort');
     },
+    async 'hand-over by the server'() {
+      const page = await ask('hand-over');
+      const calls = plain(page.message.parts).filter(part => 'toolCallId' in part);
+      assert.deepEqual(calls.map(call => [call.toolCallId, call.state]),
+        [['c1', 'input-available'], ['c2', 'input-available'], ['c3', 'input-streaming']]);
+      assert.ok(plain(page.message.parts).some(part => part.text === 'It ' && part.state === 'done'));
+      assert.deepEqual(page.errors, []);
+      assert.deepEqual(page.finishes.map(({ isError }) => isError), [false]);
+      assert.deepEqual((await page.fetch.parts()).at(-1), { type: 'abort', reason: 'handed_over' });
+    },
     async 'error of the server'() {
       const page = await closes('error');
       assert.deepEqual(page.errors, ['bad luck']);

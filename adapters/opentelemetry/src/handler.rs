@@ -254,12 +254,17 @@ impl Shared {
         let Open { mut span, started, first_token, model, measured, late, .. } = *open;
         let ended = cx.time().unwrap_or_else(now).max(started);
         let first_token = first_token.map(|at| at.saturating_sub(started));
-        let error = error(event).map(|error| (error, error_type(error)));
+        let error = error(event);
+        let is_handed_over = matches!(error, Some(RunError::HandedOver));
+        // A run that another process goes on with has not failed.
+        let error = error.filter(|_| !is_handed_over).map(|error| (error, error_type(error)));
         let result = match event {
             Event::LlmEnd(end) => Some(&end.result),
             Event::LlmError(error) => Some(&error.partial),
             _ => None,
         };
+        // The other process measures the whole run.
+        let measured = measured.filter(|_| !is_handed_over);
         if let (Some(metrics), Some(measured)) = (&self.metrics, measured) {
             let error = error.map(|(_, error_type)| error_type);
             metrics.record(measured, ended - started, first_token, error, result);
@@ -334,15 +339,13 @@ fn now() -> Duration {
 }
 
 fn error(event: &Event) -> Option<&RunError> {
-    let error = match event {
-        Event::LlmError(event) => &event.error,
-        Event::ChainError(event) => &event.error,
-        Event::ToolError(event) => &event.error,
-        Event::RetrieverError(event) => &event.error,
-        _ => return None,
-    };
-    // A run that another process goes on with has not failed.
-    (!matches!(error, RunError::HandedOver)).then_some(error)
+    match event {
+        Event::LlmError(event) => Some(&event.error),
+        Event::ChainError(event) => Some(&event.error),
+        Event::ToolError(event) => Some(&event.error),
+        Event::RetrieverError(event) => Some(&event.error),
+        _ => None,
+    }
 }
 
 fn error_type(error: &RunError) -> &str {

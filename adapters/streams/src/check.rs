@@ -42,7 +42,8 @@ pub fn sse_data(body: &str) -> Result<Vec<&str>, Flaw> {
 
 /// Checks the body of an AI SDK UI message stream, version 1: every text, reasoning and step is
 /// opened once and closed, each tool call has at most one output, after its input, exactly one part
-/// of `finish`, `abort` and `error` is the last one, and `[DONE]` follows.
+/// of `finish`, `abort` and `error` is the last one, and `[DONE]` follows. If the last part is
+/// `abort` with the reason `handed_over`, the input of a tool call may be incomplete.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -216,7 +217,12 @@ impl Rules {
                     false => Err("the reason is unknown".into()),
                 }
             }
-            "abort" => self.terminal(),
+            "abort" => {
+                if part["reason"] == "handed_over" {
+                    self.open.retain(|(kind, _)| *kind != "call");
+                }
+                self.terminal()
+            }
             "error" => text(part, "errorText").and(self.terminal()),
             data if data.starts_with("data-") => Ok(()),
             _ => Err("the type is unknown".into()),

@@ -56,6 +56,10 @@ type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
 /// The text of the answer of one trace: the first that starts. It ends when the trace's root run
 /// ends, and with an error if that failed or was cancelled.
 ///
+/// If another process continues the root run, the last item is
+/// `Err(TokenError::Run(RunError::HandedOver))`. The run has not failed, but the rest of the text does
+/// not come here.
+///
 /// The answer is what chat models write that are not inside a tool, choice 0.
 /// [`answer_of`](Self::answer_of) changes that. Completions (`on_llm_start`) are not chat models.
 pub struct TokenStream {
@@ -71,7 +75,8 @@ pub struct TokenStream {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The trace's root run failed, was stopped or was cancelled.
+    /// The trace's root run failed, was stopped or was cancelled. With [`RunError::HandedOver`] it did
+    /// not: another process continues it.
     #[error("the run ended early: {0}")]
     Run(RunError),
     /// The reader was too slow.

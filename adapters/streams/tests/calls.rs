@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rappel_core::{
     CallbackManager, ChainRun, ChainStart, ChatModelStart, Generation, LlmChunk, LlmResult,
-    Message, Retry, ToolCall, ToolCallChunk, ToolStart, Value,
+    Message, Retry, RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart, Value,
 };
 use rappel_streams::{
     Encoder, EventFilter, SlowReader, Sse, ag_ui, check, event_stream, ui_message_stream,
@@ -335,4 +335,53 @@ async fn the_messages_of_two_responses_have_different_ids() {
     let two = parts(&body(ag_ui("thread", "two"), answer).await);
     let id = |parts: &[Value]| fields(parts, "TEXT_MESSAGE_START", "messageId");
     assert_ne!(id(&one), id(&two));
+}
+
+/// A call that no tool has run, a tool that runs, and a model in the middle of a text and of a call,
+/// when another process takes them. The chain is left to the caller.
+async fn hand_over(chain: &ChainRun) {
+    let model = chain.child().on_chat_model_start(chat()).await.unwrap();
+    let calls = ["c1", "c2"].map(|id| ToolCall::new("add", "{}").with_id(id));
+    let generation = Generation::new("").with_tool_calls(calls);
+    model.end(LlmResult::new().with_generation(generation)).await.unwrap();
+    let tool = ToolStart::new("add", "{}").with_tool_call_id("c2");
+    let tool = chain.child().on_tool_start(tool).await.unwrap();
+    let mut model = chain.child().on_chat_model_start(chat()).await.unwrap();
+    model.on_llm_new_token("It ").await.unwrap();
+    let last = piece("c3", "{\"a\":").with_usage(TokenUsage::new(7, 3));
+    model.on_llm_new_token(last).await.unwrap();
+    model.fail(RunError::HandedOver).await.unwrap();
+    tool.fail(RunError::HandedOver).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_another_process_goes_on_with_has_no_errors() {
+    let (ui, ag) = bodies(|chain| async move {
+        hand_over(&chain).await;
+        chain.fail(RunError::HandedOver).await.unwrap();
+    })
+    .await;
+    let errors = ["error", "tool-input-error", "tool-output-error", "message-metadata"];
+    for kind in errors {
+        assert!(ui.iter().all(|part| part["type"] != kind), "{kind}: {ui:#?}");
+    }
+    assert_eq!(ui.last().unwrap()["type"], "abort");
+    assert_eq!(ui.last().unwrap()["reason"], "handed_over");
+    for kind in ["RUN_ERROR", "TOOL_CALL_RESULT"] {
+        assert!(ag.iter().all(|part| part["type"] != kind), "{kind}: {ag:#?}");
+    }
+    assert_eq!(ag.last().unwrap()["outcome"]["type"], "cancelled");
+    assert_eq!(fields(&ag, "TOOL_CALL_END", "toolCallId"), ["c1", "c2", "c3"]);
+}
+
+#[tokio::test]
+async fn a_call_that_was_handed_over_gets_an_error_if_its_request_fails() {
+    let (ui, ag) = bodies(|chain| async move {
+        hand_over(&chain).await;
+        chain.fail("bad luck").await.unwrap();
+    })
+    .await;
+    assert_eq!(fields(&ui, "tool-input-error", "toolCallId"), ["c3"]);
+    assert_eq!(fields(&ui, "tool-output-error", "toolCallId"), ["c2", "c1"]);
+    assert_eq!(fields(&ag, "TOOL_CALL_RESULT", "toolCallId"), ["c3", "c2", "c1"]);
 }

@@ -50,8 +50,13 @@ async fn agent(callbacks: CallbackManager, end: Result<(), &'static str>) {
     two.on_llm_new_token("is ").await.unwrap();
     one.end("It ").await.unwrap();
     two.on_llm_new_token("3").await.unwrap();
-    if end == Err("cancelled") {
-        return;
+    match end {
+        Err("cancelled") => return,
+        Err("handed over") => {
+            two.fail(RunError::HandedOver).await.unwrap();
+            return chain.fail(RunError::HandedOver).await.unwrap();
+        }
+        _ => {}
     }
     two.end("is 3").await.unwrap();
     // A chain of the same name, side by side with its parent.
@@ -202,7 +207,7 @@ async fn five_mutations_of_a_body_are_found() {
 #[tokio::test]
 async fn the_tokens_are_the_answer_and_end_with_the_error() {
     let callbacks = CallbackManager::new(Tokio::current());
-    for end in [Ok(()), Err("bad luck"), Err("cancelled")] {
+    for end in [Ok(()), Err("bad luck"), Err("cancelled"), Err("handed over")] {
         let tokens = token_stream();
         let callbacks = tokens.attach(&callbacks).unwrap();
         let items: Vec<_> = tokens.drive(agent(callbacks, end)).collect().await;
@@ -211,6 +216,7 @@ async fn the_tokens_are_the_answer_and_end_with_the_error() {
         match (end, items.last()) {
             (Ok(()), Some(Ok(_))) => {}
             (Err("cancelled"), Some(Err(TokenError::Run(RunError::Cancelled)))) => {}
+            (Err("handed over"), Some(Err(TokenError::Run(RunError::HandedOver)))) => {}
             (Err("bad luck"), Some(Err(TokenError::Run(RunError::Failed(_))))) => {}
             (end, last) => panic!("{end:?} {last:?}"),
         }

@@ -225,7 +225,8 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     ) {
         let Some(Trace { queue: Some(queue), .. }) = self.traces.get_mut(trace) else { return };
         let mixed = queue.is_mixed();
-        if queue.block_len() <= most {
+        // The queue keeps its memory if there is little in it.
+        if (SMALL + 1..=most).contains(&queue.block_len()) {
             queue.pass_block(&mut batch.entries);
         } else {
             for _ in 0..most {
@@ -247,7 +248,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 run.load -= 1;
                 released.extend(run.waiter_for_room(self.limits.capacity));
             }
-            batch.runs.push_back(run.shared.clone());
+            batch.first_run = Some(run.shared.clone());
         }
         if mixed {
             let mut last = first.seat;
@@ -258,6 +259,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                     batch.runs.extend(run.map(|run| run.shared.clone()));
                 }
             }
+            batch.runs.reverse();
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rappel_core::{
     CallbackManager, ChainRun, ChainStart, ChatModelStart, CustomEvent, Generation, LlmChunk,
-    LlmResult, LlmRun, Message, Retry, RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart,
-    json,
+    LlmResult, LlmRun, Message, Retry, RunError, TokenUsage, ToolCall, ToolCallChunk, ToolRun,
+    ToolStart, json,
 };
 
 /// Emits the events of the scenario with this name.
@@ -45,6 +45,12 @@ pub(crate) async fn play(scenario: String, callbacks: CallbackManager) -> Result
             return run.until_closed(pending()).await?;
         }
         "cancel" => return open_work(&chain).await.map(drop),
+        "hand-over" => {
+            let (tool, run) = open_work(&chain).await?;
+            run.fail(RunError::HandedOver).await?;
+            tool.fail(RunError::HandedOver).await?;
+            return Ok(chain.fail(RunError::HandedOver).await?);
+        }
         "error" => {
             let open = open_work(&chain).await?;
             drop(open);
@@ -145,7 +151,7 @@ async fn parallel(chain: &ChainRun) -> Result<(), RunError> {
 }
 
 /// A call that no tool has run, a tool that runs, and a model in the middle of a text and of a call.
-async fn open_work(chain: &ChainRun) -> Result<impl Sized, RunError> {
+async fn open_work(chain: &ChainRun) -> Result<(ToolRun, LlmRun), RunError> {
     let run = model(chain).await?;
     run.end(calls([
         ToolCall::new("add", "{}").with_id("c1"),

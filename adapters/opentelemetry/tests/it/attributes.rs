@@ -150,6 +150,17 @@ fn errors_and_cancelled_runs_have_a_status_and_a_type() {
 }
 
 #[test]
+fn a_run_that_another_process_goes_on_with_has_a_span_without_an_error() {
+    let spans = spans_of(Settings::new(), scene::handed_over);
+    assert_eq!(spans.len(), 3);
+    for span in &spans {
+        assert_eq!(span.status.as_ref().unwrap().code(), StatusCode::Unset);
+        assert!(span.events.is_empty(), "{span:?}");
+        assert!(!attributes(span).contains_key("error.type"), "{span:?}");
+    }
+}
+
+#[test]
 fn contents_are_in_no_span_unless_they_are_switched_on() {
     let secret = ["Sun?", "Nîmes", "I look", "mild", "Be brief", "sunny", "It is dry", "Finish:"];
     let shown = format!("{:?}", spans_of(Settings::new(), scene::agent));

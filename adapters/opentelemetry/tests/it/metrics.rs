@@ -15,7 +15,10 @@ use crate::collector::Collector;
 use crate::scene;
 
 /// The points of each metric: its attributes and what it counts, as text.
-fn metrics_of(settings: Settings) -> BTreeMap<String, Vec<String>> {
+fn metrics_of(
+    settings: Settings,
+    scene: impl AsyncFnOnce(&CallbackManager),
+) -> BTreeMap<String, Vec<String>> {
     let exporter = InMemoryMetricExporter::default();
     let meters = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
     let tracers = SdkTracerProvider::builder().build();
@@ -26,7 +29,7 @@ fn metrics_of(settings: Settings) -> BTreeMap<String, Vec<String>> {
         .with_handler(failing)
         .with_async_handler(telemetry);
     observe_handlers(&meters, &callbacks);
-    block_on(scene::agent(&callbacks));
+    block_on(scene(&callbacks));
     block_on(callbacks.flush()).unwrap();
     meters.force_flush().unwrap();
     let mut all = BTreeMap::<String, Vec<String>>::new();
@@ -71,7 +74,7 @@ fn has(points: &[String], parts: &[&str]) {
 
 #[test]
 fn tokens_and_durations_are_measured_by_the_conventions() {
-    let metrics = metrics_of(Settings::new());
+    let metrics = metrics_of(Settings::new(), scene::agent);
     let tokens = &metrics["gen_ai.client.token.usage"];
     assert_eq!(tokens.len(), 2);
     let model = "gen_ai.request.model=gpt-4o-mini gen_ai.response.model=gpt-4o-mini-2024-07-18";
@@ -87,7 +90,7 @@ fn tokens_and_durations_are_measured_by_the_conventions() {
 
 #[test]
 fn the_newest_conventions_have_other_metrics() {
-    let metrics = metrics_of(Settings::new().semconv(SemConv::Latest));
+    let metrics = metrics_of(Settings::new().semconv(SemConv::Latest), scene::agent);
     assert!(!metrics.contains_key("gen_ai.client.token.usage"));
     let usage = "gen_ai.client.inference.usage";
     for (name, count) in [
@@ -111,8 +114,18 @@ fn the_newest_conventions_have_other_metrics() {
 }
 
 #[test]
+fn a_run_that_another_process_goes_on_with_is_measured_there() {
+    for semconv in [SemConv::V1_41, SemConv::Latest] {
+        let metrics = metrics_of(Settings::new().semconv(semconv), scene::handed_over);
+        let of_runs = metrics.iter().filter(|(name, _)| name.starts_with("gen_ai."));
+        let points: Vec<_> = of_runs.filter(|(_, points)| !points.is_empty()).collect();
+        assert!(points.is_empty(), "{points:#?}");
+    }
+}
+
+#[test]
 fn failures_of_handlers_are_a_metric() {
-    let metrics = metrics_of(Settings::new());
+    let metrics = metrics_of(Settings::new(), scene::agent);
     let failures = &metrics["rappel.handler.failures"];
     assert_eq!(failures.len(), 2, "one for each handler");
     has(failures, &["rappel.handler.name=OpenTelemetry 0"]);

@@ -7,9 +7,9 @@ use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rappel_core::{
-    CallbackManager, ChainStart, ChatModelStart, CustomEvent, Document, Generation, LlmResult,
-    LlmStart, Map, Message, RetrieverStart, Retry, RunError, TokenUsage, ToolCall, ToolStart,
-    Value, json,
+    CallbackManager, ChainStart, ChatModelStart, CustomEvent, Document, Generation, LlmChunk,
+    LlmResult, LlmStart, Map, Message, RetrieverStart, Retry, RunError, TokenUsage, ToolCall,
+    ToolStart, Value, json,
 };
 
 /// The text of an attribute of any type.
@@ -112,6 +112,19 @@ pub(crate) async fn agent(callbacks: &CallbackManager) {
     let cancelled = agent.child().on_llm_start(start).await.unwrap();
     drop(cancelled);
     agent.end(json!({ "answer": "sunny" })).await.unwrap();
+}
+
+/// An agent, its tool and its model, which writes a token that has usage. Another process goes on with
+/// all of them.
+pub(crate) async fn handed_over(callbacks: &CallbackManager) {
+    let agent = callbacks.on_chain_start(ChainStart::agent("forecaster")).await.unwrap();
+    let tool = agent.child().on_tool_start(ToolStart::new("weather", "Nîmes")).await.unwrap();
+    let start = ChatModelStart::new("model", vec![Message::human("Sun?")]);
+    let mut model = agent.child().on_chat_model_start(start).await.unwrap();
+    model.on_llm_new_token(LlmChunk::new("I").with_usage(usage())).await.unwrap();
+    model.fail(RunError::HandedOver).await.unwrap();
+    tool.fail(RunError::HandedOver).await.unwrap();
+    agent.fail(RunError::HandedOver).await.unwrap();
 }
 
 /// A small trace: a chain, a model under it, a tool under that.

@@ -26,6 +26,11 @@ pub fn ag_ui(thread_id: impl Into<String>, run_id: impl Into<String>) -> AgUi {
 /// Chains and retrievers are steps. Custom events are `CUSTOM`. A cancelled request ends with
 /// `RUN_FINISHED` and the outcome `cancelled`, one that failed, or whose reader lagged, with
 /// `RUN_ERROR`.
+///
+/// A request that another process continues ([`RunError::HandedOver`]) ends as a cancelled one: the
+/// protocol has no outcome for it. Its open tool calls get no result.
+///
+/// [`RunError::HandedOver`]: rappel_core::RunError::HandedOver
 #[derive(Debug)]
 pub struct AgUi {
     view: View,
@@ -53,7 +58,7 @@ impl AgUi {
         let outcome = view.close(lagged, &mut |change| write(change, usage, parts));
         let outcome = match outcome {
             Outcome::Finished(_) => "success",
-            Outcome::Cancelled => "cancelled",
+            Outcome::Cancelled | Outcome::HandedOver => "cancelled",
             Outcome::Failed { message, code } => {
                 let fields = [("code", &*code), ("message", &*message), ("type", "RUN_ERROR")];
                 parts.push_texts(&fields);
@@ -137,6 +142,7 @@ fn write(change: Change<'_>, used: &mut Vec<Value>, parts: &mut Parts) {
             call(id, name, arguments, streamed, parts);
             result(id, error, parts);
         }
+        Change::CallLeft { id } => call_end(id, parts),
         Change::Output { id, output, .. } => match output {
             Value::String(text) => result(id, text, parts),
             other => result(id, &other.to_string(), parts),
@@ -169,6 +175,10 @@ fn call(id: &str, name: &str, arguments: &str, streamed: bool, parts: &mut Parts
             call_arguments(id, arguments, parts);
         }
     }
+    call_end(id, parts);
+}
+
+fn call_end(id: &str, parts: &mut Parts) {
     parts.push_texts(&[("toolCallId", id), ("type", "TOOL_CALL_END")]);
 }
 

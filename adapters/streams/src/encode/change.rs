@@ -47,6 +47,10 @@ pub(super) enum Change<'a> {
         error: &'a str,
         streamed: bool,
     },
+    /// A tool call broke off, and another process goes on with it.
+    CallLeft {
+        id: &'a str,
+    },
     Output {
         id: &'a str,
         output: &'a Value,
@@ -72,5 +76,10 @@ pub(super) enum Change<'a> {
 pub(super) enum Outcome {
     Finished(Option<FinishReason>),
     Cancelled,
-    Failed { message: String, code: String },
+    /// Another process goes on with it.
+    HandedOver,
+    Failed {
+        message: String,
+        code: String,
+    },
 }

@@ -26,7 +26,9 @@ pub fn langchain() -> LangChain {
 /// Runs that fail have an error event: `on_chat_model_error`, `on_chain_error` and so on. LangChain
 /// has one for tools only. A message is `{"role": "human" | "ai" | "system" | "tool", "content"}`,
 /// with `tool_calls` if it has some. A reader that lagged, or a stream that ends before its runs,
-/// gets an error event of each open run.
+/// gets an error event of each open run. A run that was cancelled, or that another process continues,
+/// has an error event, too: the protocol has no other end for it. Its `error` is `cancelled` or
+/// `handed over to another process`.
 #[derive(Debug, Default)]
 pub struct LangChain {
     /// The open runs.

@@ -36,6 +36,22 @@ pub(super) struct BegunCall {
     pub(super) is_done: bool,
 }
 
+/// A call that was announced and broke off.
+#[derive(Debug)]
+pub(super) struct BrokenCall {
+    /// The id at the page.
+    pub(super) id: String,
+    name: String,
+    arguments: String,
+}
+
+impl BrokenCall {
+    pub(super) fn fail(&self, why: &str, changes: &mut Changes<'_>) {
+        let Self { id, name, arguments } = self;
+        changes(Change::CallFailed { id, name, arguments, error: why, streamed: true });
+    }
+}
+
 impl Model {
     pub(super) fn new(name: String, parent: Option<RunId>, is_hidden: bool) -> Self {
         Self { name, parent, is_hidden, ..Self::default() }
@@ -167,15 +183,27 @@ impl Model {
 
     /// Closes what is open. The calls that are not complete have failed.
     pub(super) fn close(&mut self, why: &str, ids: &mut Ids, changes: &mut Changes<'_>) {
+        for call in self.break_off(ids, changes) {
+            call.fail(why, changes);
+        }
+    }
+
+    /// Ends the text and the reasoning, and returns the calls that are not complete.
+    pub(super) fn break_off(
+        &mut self,
+        ids: &mut Ids,
+        changes: &mut Changes<'_>,
+    ) -> Vec<BrokenCall> {
         self.end_text(changes);
         self.end_reasoning(changes);
-        for call in std::mem::take(&mut self.calls).into_values() {
-            if let (false, Some(id)) = (call.is_done, &call.id) {
-                ids.remove(id);
-                let (name, arguments) = (&*call.name, &*call.arguments);
-                changes(Change::CallFailed { id, name, arguments, error: why, streamed: true });
-            }
-        }
+        let calls = std::mem::take(&mut self.calls).into_values();
+        let broken = calls.filter(|call| !call.is_done).filter_map(|call| {
+            let BegunCall { name, arguments, id, .. } = call;
+            let id = id?;
+            ids.remove(&id);
+            Some(BrokenCall { id, name, arguments })
+        });
+        broken.collect()
     }
 
     /// A further attempt: nothing of its text and its calls has come yet.

@@ -21,6 +21,11 @@ pub fn ui_message_stream() -> UiMessageStream {
 /// parts. The used tokens are in the metadata of the message: `usage.inputTokens` and
 /// `usage.outputTokens`, summed over the models' runs. A cancelled request ends with `abort`, one
 /// that failed, or whose reader lagged, with `error`, every other with `finish`.
+///
+/// A request that another process continues ([`RunError::HandedOver`]) ends with `abort` and the
+/// reason `handed_over`. Its open tool calls get no error and no output.
+///
+/// [`RunError::HandedOver`]: rappel_core::RunError::HandedOver
 #[derive(Debug, Default)]
 pub struct UiMessageStream {
     view: View,
@@ -59,6 +64,7 @@ impl UiMessageStream {
                 [("finishReason", finish_reason(reason.as_ref())), ("type", "finish")]
             }
             Outcome::Cancelled => [("reason", "cancelled"), ("type", "abort")],
+            Outcome::HandedOver => [("reason", "handed_over"), ("type", "abort")],
             Outcome::Failed { message, .. } => [("errorText", message), ("type", "error")],
         });
     }
@@ -147,7 +153,7 @@ fn write(change: Change<'_>, usage: &mut (u64, u64), parts: &mut Parts) {
             let metadata = json!({ "usage": usage });
             parts.push(&json!({ "type": "message-metadata", "messageMetadata": metadata }));
         }
-        Change::StepStarted(_) | Change::StepFinished(_) => {}
+        Change::StepStarted(_) | Change::StepFinished(_) | Change::CallLeft { .. } => {}
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::change::{Change, Changes, Outcome};
 use super::ids::Ids;
-use super::model::Model;
+use super::model::{BrokenCall, Model};
 use crate::buffer::Lagged;
 use crate::tokens::error_of;
 
@@ -18,6 +18,8 @@ pub(super) struct View {
     models: BTreeMap<RunId, Box<Model>>,
     /// The open tools: the id of the call, and whether a model announced it.
     tools: BTreeMap<RunId, (String, bool)>,
+    /// The calls that broke off because another process goes on with their model.
+    broken: Vec<BrokenCall>,
     /// The open steps, in the order of their start.
     steps: Vec<(RunId, String)>,
     roots: BTreeSet<RunId>,
@@ -59,6 +61,8 @@ impl View {
                     changes(Change::Output { id: &id, output: &end.output, by_model });
                 }
             }
+            // The end of the request decides about the call.
+            Event::ToolError(end) if matches!(end.error, RunError::HandedOver) => {}
             Event::ToolError(end) => {
                 if let Some((id, by_model)) = self.tools.remove(&record.run) {
                     let error = &end.error.to_string();
@@ -88,6 +92,7 @@ impl View {
             self.outcome = Some(match error_of(event) {
                 None => Outcome::Finished(self.reason.clone()),
                 Some(RunError::Cancelled) => Outcome::Cancelled,
+                Some(RunError::HandedOver) => Outcome::HandedOver,
                 Some(error) => Outcome::Failed {
                     message: error.to_string(),
                     code: error.error_type().to_owned(),
@@ -179,6 +184,7 @@ impl View {
         changes: &mut Changes<'_>,
     ) {
         let Some(mut model) = self.models.remove(&run) else { return };
+        let is_handed_over = matches!(error, Some(RunError::HandedOver));
         if !model.is_hidden {
             if let (Some(generation), None) = (result.generations.first(), error) {
                 if !model.has_reasoning {
@@ -193,9 +199,14 @@ impl View {
                     model.call(run, index, call, &mut self.ids, changes);
                 }
             }
-            let why = error.map(ToString::to_string);
-            let why = why.as_deref().unwrap_or("the model did not complete the call");
-            model.close(why, &mut self.ids, changes);
+            if is_handed_over {
+                // The end of the request decides about the calls.
+                self.broken.extend(model.break_off(&mut self.ids, changes));
+            } else {
+                let why = error.map(ToString::to_string);
+                let why = why.as_deref().unwrap_or("the model did not complete the call");
+                model.close(why, &mut self.ids, changes);
+            }
             if error.is_none() {
                 self.reason = result.finish_reason().cloned();
             }
@@ -203,7 +214,8 @@ impl View {
                 changes(Change::ModelsClosed);
             }
         }
-        if let Some(usage) = &result.usage {
+        // The other process counts the whole run.
+        if let (Some(usage), false) = (&result.usage, is_handed_over) {
             let model = result.model_name.as_deref().unwrap_or(&model.name);
             changes(Change::Usage { model, usage });
         }
@@ -214,7 +226,31 @@ impl View {
         let outcome = self.outcome(lagged);
         let had_models = self.models.values().any(|model| !model.is_hidden);
         for mut model in std::mem::take(&mut self.models).into_values() {
-            model.close("the stream ended before the model did", &mut self.ids, changes);
+            self.broken.extend(model.break_off(&mut self.ids, changes));
+        }
+        self.close_calls(&outcome, changes);
+        if had_models {
+            changes(Change::ModelsClosed);
+        }
+        for (_, name) in self.steps.drain(..).rev() {
+            changes(Change::StepFinished(&name));
+        }
+        self.is_over = true;
+        outcome
+    }
+
+    /// Closes the calls that have no output. Those of a request that another process goes on with
+    /// have not failed.
+    fn close_calls(&mut self, outcome: &Outcome, changes: &mut Changes<'_>) {
+        let is_handed_over = matches!(outcome, Outcome::HandedOver);
+        for call in std::mem::take(&mut self.broken) {
+            match is_handed_over {
+                true => changes(Change::CallLeft { id: &call.id }),
+                false => call.fail("the stream ended before the model did", changes),
+            }
+        }
+        if is_handed_over {
+            return;
         }
         for (id, by_model) in std::mem::take(&mut self.tools).into_values() {
             let error = "the stream ended before the tool did";
@@ -227,14 +263,6 @@ impl View {
                 changes(Change::OutputError { id: &call.id, error, by_model: true });
             }
         }
-        if had_models {
-            changes(Change::ModelsClosed);
-        }
-        for (_, name) in self.steps.drain(..).rev() {
-            changes(Change::StepFinished(&name));
-        }
-        self.is_over = true;
-        outcome
     }
 
     fn outcome(&mut self, lagged: Option<Lagged>) -> Outcome {

@@ -59,8 +59,10 @@ pub(crate) struct Batch<I, S, H> {
     pub(super) entries: VecDeque<Entry<I, H>>,
     /// How many of the entries were handed out.
     handed: usize,
-    /// What the events share, once for each change of the run.
-    pub(super) runs: VecDeque<S>,
+    /// What the events of the first event's run share.
+    pub(super) first_run: Option<S>,
+    /// The same once more for each change of the run, the next one last.
+    pub(super) runs: Vec<S>,
     /// The run of the event that was handed out last.
     last: Option<u32>,
     /// Runs that were refused before the first event.
@@ -83,7 +85,8 @@ impl<I, S, H> Default for Batch<I, S, H> {
         Self {
             entries: VecDeque::new(),
             handed: 0,
-            runs: VecDeque::new(),
+            first_run: None,
+            runs: Vec::new(),
             last: None,
             refused: 0,
             tickets: Vec::new(),
@@ -99,7 +102,7 @@ impl<I: Item, S, H> Batch<I, S, H> {
 
     /// The first event, and what its run's events share. Not after [`next`](Self::next).
     pub(crate) fn first(&mut self) -> Option<(&S, &mut Entry<I, H>)> {
-        self.runs.front().zip(self.entries.front_mut())
+        self.first_run.as_ref().zip(self.entries.front_mut())
     }
 
     /// Hands out the next event. It counts as handled from here on.
@@ -123,7 +126,10 @@ impl<I: Item, S, H> Batch<I, S, H> {
                 }
             }
             let is_same = self.last.replace(entry.seat) == Some(entry.seat);
-            let shared = if is_same { None } else { self.runs.pop_front() };
+            let shared = match is_same {
+                true => None,
+                false => self.first_run.take().or_else(|| self.runs.pop()),
+            };
             let refused = core::mem::take(&mut self.refused);
             // Found once more, because the loop may not lend it.
             let entry = self.entries.get_mut(self.handed - 1)?;
