@@ -225,20 +225,23 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     ) {
         let Some(Trace { queue: Some(queue), .. }) = self.traces.get_mut(trace) else { return };
         let mixed = queue.is_mixed();
-        // The queue keeps its memory if there is little in it.
-        if (SMALL + 1..=most).contains(&queue.block_len()) {
-            queue.pass_block(&mut batch.entries);
-        } else {
-            for _ in 0..most {
-                let Some(entry) = queue.pop() else { break };
-                if let Some(run) = self.seats.get_mut(entry.seat as usize) {
-                    queue.unlink_first(&mut run.chain, &entry);
+        // A whole block may have been dropped.
+        while batch.entries.is_empty() && !queue.is_empty() {
+            // The queue keeps its memory if there is little in it.
+            if (SMALL + 1..=most).contains(&queue.block_len()) {
+                queue.pass_block(&mut batch.entries);
+            } else {
+                for _ in 0..most {
+                    let Some(entry) = queue.pop() else { break };
+                    if let Some(run) = self.seats.get_mut(entry.seat as usize) {
+                        queue.unlink_first(&mut run.chain, &entry);
+                    }
+                    batch.entries.push_back(entry);
                 }
-                batch.entries.push_back(entry);
             }
-        }
-        while batch.entries.front().is_some_and(|first| first.item.is_none()) {
-            batch.entries.pop_front();
+            while batch.entries.front().is_some_and(|first| first.item.is_none()) {
+                batch.entries.pop_front();
+            }
         }
         let Some(first) = batch.entries.front() else { return };
         batch.refused = core::mem::take(&mut self.refused);

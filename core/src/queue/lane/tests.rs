@@ -343,3 +343,20 @@ fn an_emitter_is_let_go_when_the_first_call_of_a_batch_begins() {
     queue.take(trace, 64, &mut batch, &mut released);
     assert_eq!(released, ['w'], "four wait, and the first is being handled");
 }
+
+#[test]
+fn a_block_that_was_dropped_whole_hides_nothing() {
+    let mut queue = queue(64, Overflow::DropOldest);
+    let (one, two) = (admit(&mut queue, 1), admit(&mut queue, 1));
+    for (run, text) in [(one, "a"), (two, "b"), (one, "c")] {
+        for _ in 0..64 {
+            push(&mut queue, run, Part::Token, text);
+        }
+    }
+    // All that the first block had has made room.
+    let trace = queue.next_trace().expect("the trace has something");
+    let (mut batch, mut released) = (Batch::default(), Vec::new());
+    queue.take(trace, 64, &mut batch, &mut released);
+    let first = batch.next().map(|taken| taken.item.1);
+    assert_eq!(first.as_deref(), Some("b"));
+}
