@@ -33,7 +33,8 @@ pub enum Error {
     /// The user has no permission for a command or a key.
     #[error("the user has no permission: {0}; docs/redis.md lists what is needed")]
     NoPermission(String),
-    /// The server's memory is full (`maxmemory`). Nothing of the call was done.
+    /// The server's memory is full (`maxmemory`). Nothing of the call was done. Only records and the setup of a
+    /// new namespace are refused then.
     #[error("the server's memory is full (`maxmemory`): nothing of the batch was accepted")]
     OutOfMemory,
     /// The server does not know a command.

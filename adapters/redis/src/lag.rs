@@ -112,8 +112,9 @@ impl RedisAdmin {
         Ok((behind, oldest))
     }
 
-    /// Removes a group that has no workers any more, with its dead letters. After that, its position no
-    /// longer keeps records in the stream.
+    /// Removes a group that has no workers any more, with its dead letters. The
+    /// streams are trimmed up to the lowest position of the other groups. If there is no other group, they
+    /// are not trimmed.
     ///
     /// If workers of the group run, they lose their partitions. The group then begins again, with the
     /// oldest record that is still in the stream.
@@ -123,9 +124,8 @@ impl RedisAdmin {
     pub fn forget_group(&mut self, group: &str) -> Result<(), Error> {
         let keys = self.broker.keys().for_group(group);
         for partition in 0..self.partitions {
-            for of_all in [keys.positions(partition), keys.cut(partition)] {
-                self.broker.call::<i64>(cmd("HDEL").arg(of_all).arg(keys.group_name()))?;
-            }
+            self.broker.forget_position(partition, group)?;
+            self.broker.call::<i64>(cmd("HDEL").arg(keys.cut(partition)).arg(keys.group_name()))?;
             let mut delete = cmd("DEL");
             delete.arg(keys.lease(partition)).arg(keys.group(partition));
             delete.arg(keys.done(partition)).arg(keys.attempts(partition));

@@ -104,16 +104,19 @@ impl RedisBroker {
     /// there is none yet.
     pub(crate) fn partitions(&mut self, asked: Option<u32>) -> Result<Option<u32>, Error> {
         let meta = self.keys.meta();
-        if let Some(asked) = asked {
+        let mut get = cmd("HMGET");
+        get.arg(&meta).arg("layout").arg("partitions");
+        let mut found: (Option<String>, Option<u32>) = self.call(&get)?;
+        // Only for a new namespace: a server whose memory is full refuses HSETNX, even if it would set nothing.
+        if let (Some(asked), (None, _) | (_, None)) = (asked, &found) {
             for (name, value) in [("layout", LAYOUT.to_owned()), ("partitions", asked.to_string())]
             {
                 let mut set = cmd("HSETNX");
                 self.call::<i64>(set.arg(&meta).arg(name).arg(value))?;
             }
+            found = self.call(&get)?;
         }
-        let mut get = cmd("HMGET");
-        get.arg(&meta).arg("layout").arg("partitions");
-        let (layout, there): (Option<String>, Option<u32>) = self.call(&get)?;
+        let (layout, there) = found;
         if let Some(layout) = layout.filter(|layout| layout != LAYOUT) {
             return Err(Error::Layout(layout));
         }
@@ -173,6 +176,13 @@ impl RedisBroker {
             self.script(script.arg(from).arg(to).arg(most))?;
         let id = |id: Option<String>| id.map(|id| id_of(id.as_bytes())).transpose();
         Ok(Counted { entries, first: id(first)?, last: id(last)?, length })
+    }
+
+    /// Removes the position of a group, and trims what only that group had not handled.
+    pub(crate) fn forget_position(&mut self, partition: u32, group: &str) -> Result<(), Error> {
+        let mut script = scripts::FORGET.key(self.keys.positions(partition));
+        script.key(self.keys.stream(partition)).arg(group);
+        self.script::<i64>(&script).map(drop)
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -386,9 +396,9 @@ impl Broker for RedisBroker {
     }
 
     fn publisher_lives(&mut self, source: &str, ttl: Duration) -> Result<(), Error> {
-        let mut set = cmd("SET");
-        set.arg(self.keys.publisher(source)).arg(1).arg("PX").arg(millis(ttl));
-        self.call::<()>(&set)
+        let mut script = scripts::BEAT.key(self.keys.publisher(source));
+        script.arg(millis(ttl));
+        self.script::<i64>(&script).map(drop)
     }
 
     fn is_publisher_alive(&mut self, source: &str) -> Result<bool, Error> {

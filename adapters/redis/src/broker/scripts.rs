@@ -5,6 +5,12 @@
 //! lease), `positions` (a hash, group to position, of all groups), `done` (a hash, root to ending and last entry),
 //! `attempts` (a hash, root to `attempts:epoch:times`: its attempts, the epoch that counted the last one, and how
 //! often it was begun), `dead` (a stream).
+//!
+//! The scripts also work while the server's memory is full (`maxmemory` with `noeviction`). Workers that could not
+//! write then could not acknowledge, and so would never trim what fills the memory. The server refuses a script's
+//! command with `OOM` only if the command may need memory and the script has written nothing yet. So the first
+//! write of each script is a command that needs no memory. This holds for all versions of Redis from 2.6. The flag
+//! `allow-oom` would say the same, but Redis 6.2 does not know it.
 
 use std::sync::LazyLock;
 
@@ -12,9 +18,35 @@ use redis::Script;
 
 /// Stops a script of an older epoch. KEYS[1] is `group`, ARGV[1] the epoch, ARGV[2] the owner.
 /// The owner is compared, too: a server that has lost writes may count to the same epoch twice.
+///
+/// `HDEL` deletes nothing. It is the first write, for a server whose memory is full.
 const FENCE: &str = "
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'owner')
 if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return false end
+redis.call('HDEL', KEYS[1], '')
+";
+
+/// Of two ids of entries, whether the first is lower.
+const LESS: &str = "
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local function less(a, b)
+  local ams, aseq = parts(a)
+  local bms, bseq = parts(b)
+  return ams < bms or (ams == bms and aseq < bseq)
+end
+";
+
+/// Trims `stream` up to the lowest position of all groups in `positions`.
+const TRIM_STREAM: &str = "
+local lowest
+for _, other in ipairs(redis.call('HVALS', positions)) do
+  if not lowest or less(other, lowest) then lowest = other end
+end
+if lowest then redis.call('XTRIM', stream, 'MINID', '~', lowest) end
+return 1
 ";
 
 macro_rules! scripts {
@@ -25,10 +57,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    /// KEYS: lease, group, positions, done. ARGV: owner, milliseconds, name of the group.
+    /// KEYS: lease, group, positions, done. ARGV: owner, milliseconds, name of the group. `HDEL` is there for the
+    /// same reason as in `FENCE`.
     TAKE: ["
 local lease = redis.call('GET', KEYS[1])
 if lease and string.sub(lease, -string.len(ARGV[1]) - 1) ~= ':' .. ARGV[1] then return false end
+redis.call('HDEL', KEYS[2], '')
 local epoch = redis.call('HINCRBY', KEYS[2], 'epoch', 1)
 redis.call('HSET', KEYS[2], 'owner', ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.0f', epoch) .. ':' .. ARGV[1], 'PX', ARGV[2])
@@ -61,16 +95,8 @@ return begun
 
     /// KEYS: group, positions, done, attempts, stream. ARGV: epoch, owner, name of the group, position,
     /// number of done traces, root and ending of each, number of roots to forget, those, roots to clear.
-    COMMIT: [FENCE, "
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local function less(a, b)
-  local ams, aseq = parts(a)
-  local bms, bseq = parts(b)
-  return ams < bms or (ams == bms and aseq < bseq)
-end
+    COMMIT: [FENCE, LESS, "
+local positions, stream = KEYS[2], KEYS[5]
 local position = redis.call('HGET', KEYS[2], ARGV[3])
 if not position or less(position, ARGV[4]) then redis.call('HSET', KEYS[2], ARGV[3], ARGV[4]) end
 local at = 6
@@ -89,13 +115,13 @@ for i = at + forget + 1, #ARGV do
   local times = string.match(known or '', ':(%d+)$') or '1'
   redis.call('HSET', KEYS[4], ARGV[i], '1:' .. ARGV[1] .. ':' .. times)
 end
-local lowest
-for _, other in ipairs(redis.call('HVALS', KEYS[2])) do
-  if not lowest or less(other, lowest) then lowest = other end
-end
-if lowest then redis.call('XTRIM', KEYS[5], 'MINID', '~', lowest) end
-return 1
-"];
+", TRIM_STREAM];
+
+    /// KEYS: positions, stream. ARGV: name of the group. Its position no longer keeps entries.
+    FORGET: [LESS, "
+local positions, stream = KEYS[1], KEYS[2]
+redis.call('HDEL', positions, ARGV[1])
+", TRIM_STREAM];
 
     /// KEYS: group, dead. ARGV: epoch, owner, reason, then for each entry its id, the number of its names and
     /// values, and those.
@@ -132,6 +158,12 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
 return redis.call('ZCARD', KEYS[1])
+"];
+
+    /// KEYS: publisher. ARGV: milliseconds. `PEXPIRE` is the first write even if there is no key.
+    BEAT: ["
+if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then redis.call('SET', KEYS[1], 1, 'PX', ARGV[1]) end
+return 1
 "];
 
     /// KEYS: stream. ARGV: two ends of a range, the most entries. Counts the entries of the range, without

@@ -50,8 +50,9 @@ use crate::partition::partition_of;
 /// Workers skip records that come twice. If the buffer is full, the publisher refuses whole traces and
 /// counts them.
 ///
-/// If Redis answers and the buffer is full, an event waits for room: see
-/// [`wait_for_room`](PublisherBuilder::wait_for_room). While Redis is away, no event waits.
+/// If Redis accepts records and the buffer is full, an event waits for room: see
+/// [`wait_for_room`](PublisherBuilder::wait_for_room). While Redis is away, or its memory is full, no event
+/// waits.
 ///
 /// If the publisher is dropped, its thread sends the buffered records and ends. If a call to Redis fails
 /// meanwhile, the thread ends without sending the rest. A [shutdown](CallbackManager::shutdown) of the
@@ -173,8 +174,8 @@ impl PublisherBuilder {
         self
     }
 
-    /// Sets how long an event waits for room in a full buffer while Redis answers. The default is one
-    /// second. While Redis is away, no event waits.
+    /// Sets how long an event waits for room in a full buffer while Redis accepts records. The default is
+    /// one second. While Redis is away, or its memory is full, no event waits.
     pub fn wait_for_room(mut self, wait: Duration) -> Self {
         self.wait_for_room = wait;
         self
@@ -188,10 +189,10 @@ impl PublisherBuilder {
     }
 
     /// Sets the time after which the publisher's key in Redis expires. The default is 30 seconds, the
-    /// minimum 40 ms. The publisher sets the key again four times in this time. If a call to Redis fails,
-    /// it tries to set the key after a pause of 20 to 500 ms, until that succeeds. Workers close the
-    /// traces of a publisher whose key is missing: see
-    /// [`orphan_after`](crate::RedisWorker::orphan_after).
+    /// minimum 40 ms. The publisher sets the key again four times in this time. If Redis
+    /// does not answer a call, or refuses the key, it tries to set the key after a pause of 20 to 500 ms,
+    /// until that succeeds. Redis accepts the key even if its memory is full. Workers close the traces of a
+    /// publisher whose key is missing: see [`orphan_after`](crate::RedisWorker::orphan_after).
     pub fn heartbeat(mut self, after: Duration) -> Self {
         self.pace.heartbeat = after.max(Duration::from_millis(40));
         self

@@ -18,7 +18,8 @@ pub(crate) struct Shared {
 
 pub(crate) struct State {
     pub(crate) buffer: Buffer,
-    /// Whether the last call to the broker was answered.
+    /// Whether the broker did the last call. After a batch that it refused, a heartbeat that succeeds does not
+    /// count.
     pub(crate) connected: bool,
     pub(crate) last_error: Option<Error>,
     pub(crate) errors: u64,
@@ -111,7 +112,10 @@ impl Shared {
 pub(crate) fn publish(shared: &Shared, mut broker: Box<dyn Broker>, pace: &Pace) {
     let mut beat_at = Instant::now();
     let mut pause = Duration::ZERO;
+    let mut paused_until = beat_at;
     let mut beat_pause = Duration::ZERO;
+    // Whether the server answers, but refuses records. It may still accept heartbeats, if its memory is full.
+    let mut refused = false;
     loop {
         if Instant::now() >= beat_at {
             let beaten = broker.publisher_lives(&shared.source, pace.heartbeat);
@@ -128,21 +132,29 @@ pub(crate) fn publish(shared: &Shared, mut broker: Box<dyn Broker>, pace: &Pace)
                 }
             };
             beat_at = Instant::now() + next;
-            note(shared, &mut pause, pace, beaten);
+            if beaten.is_err() || !refused {
+                note(shared, &mut pause, pace, beaten);
+                paused_until = Instant::now() + pause;
+            }
         }
-        let batch = match next(shared, pace, pause, beat_at) {
+        let batch = match next(shared, pace, paused_until, beat_at) {
             Next::Batch(partition, batch) => (partition, batch),
             Next::Beat => continue,
             Next::End => break,
         };
         let (partition, entries) = batch;
         let sent = broker.append(partition, &entries);
+        refused = false;
         match sent {
             Ok(()) => shared.state().buffer.landed(partition),
             // The server may have lost the sign.
-            Err(_) => beat_at = beat_at.min(Instant::now() + pace.longer(pause)),
+            Err(Error::Unreachable { .. } | Error::Answer(_)) => {
+                beat_at = beat_at.min(Instant::now() + pace.longer(pause));
+            }
+            Err(_) => refused = true,
         }
         note(shared, &mut pause, pace, sent);
+        paused_until = Instant::now() + pause;
         shared.room.notify_all();
     }
     shared.state().ended = true;
@@ -156,10 +168,10 @@ enum Next {
 }
 
 /// Waits for what is to be done next.
-fn next(shared: &Shared, pace: &Pace, pause: Duration, beat_at: Instant) -> Next {
+///
+/// After an error no batch is sent before `paused_until`, which only the end cuts short.
+fn next(shared: &Shared, pace: &Pace, paused_until: Instant, beat_at: Instant) -> Next {
     let mut state = shared.state();
-    // After an error there is a pause, which only the end cuts short.
-    let paused_until = Instant::now() + pause;
     let mut lingered = false;
     loop {
         let now = Instant::now();

@@ -6,7 +6,7 @@ use rappel_redis::{Connect, Error, RedisPublisher, RedisWorker};
 use rappel_threads::prelude::*;
 
 use crate::scene::play;
-use crate::support::{Server, wait_until};
+use crate::support::Server;
 
 fn build(url: &str) -> Error {
     RedisPublisher::new(url).build().expect_err("this should not connect")
@@ -74,29 +74,6 @@ fn another_number_of_partitions() {
     let worker = RedisWorker::new(server.url()).partitions(8);
     let error = worker.run(CallbackManager::new(Threads::new())).unwrap_err();
     assert!(matches!(error, Error::Partitions { .. }), "{error:?}");
-}
-
-#[test]
-fn a_full_memory_accepts_nothing_of_a_batch_and_the_publisher_tries_again() {
-    let Some(server) = Server::start(&["--maxmemory-policy", "noeviction"]) else { return };
-    let publisher = RedisPublisher::new(server.url()).partitions(1).build().unwrap();
-    let handle = publisher.handle();
-    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
-    let mut connection = server.connection();
-    let memory = |connection: &mut redis::Connection, bytes: u64| {
-        let mut set = redis::cmd("CONFIG");
-        set.arg("SET").arg("maxmemory").arg(bytes).query::<()>(connection).unwrap();
-    };
-    memory(&mut connection, 1);
-    play(&callbacks, 2);
-    wait_until("the error", || handle.last_error().is_some());
-    let error = handle.last_error().unwrap();
-    assert!(matches!(error, Error::OutOfMemory), "{error:?}");
-    let length: u64 = redis::cmd("XLEN").arg("rappel:{0}:stream").query(&mut connection).unwrap();
-    assert_eq!((length, handle.counts().published), (0, 0));
-    memory(&mut connection, 0);
-    wait_until("the trace", || handle.counts().published == 6);
-    callbacks.shutdown(Duration::from_secs(5)).wait().unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod support;
 mod another_broker;
 mod docs;
 mod errors;
+mod full_memory;
 mod groups;
 mod scene;
 #[cfg(feature = "tls")]
