@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use slab::Slab;
 
 use super::epoch::EpochCounter;
-use super::trace::{Chain, Entry, Item, Part, TraceQueue};
+use super::item::{Item, Part};
+use super::trace::{Chain, Entry, TraceQueue};
 
 /// `I` is an event, `S` is what the events of a run share, `H` keeps an emitter or a flush waiting.
 pub(crate) struct LaneQueue<I, S, H> {

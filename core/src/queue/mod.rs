@@ -5,13 +5,14 @@
 
 mod blocks;
 mod epoch;
+mod item;
 mod lane;
 mod schedule;
 mod trace;
 
+pub(crate) use item::{Item, Part};
 pub(crate) use lane::{Abandoned, Batch, LaneQueue, Limits, Lost, Push, Rare, Released, Taken};
 pub(crate) use schedule::{Schedule, Wake};
-pub(crate) use trace::{Item, Part};
 
 /// A sequential counter that may wrap around.
 pub(crate) type Epoch = u32;

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use crate::handler::Overflow;
 use crate::queue::Epoch;
-use crate::queue::trace::{Entry, Item};
+use crate::queue::item::Item;
+use crate::queue::trace::Entry;
 
 /// The bounds of a lane.
 #[derive(Debug, Clone, Copy)]

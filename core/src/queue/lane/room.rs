@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{LaneQueue, Lost, Push, Rare};
 use crate::handler::Overflow;
-use crate::queue::trace::{Item, Part};
+use crate::queue::item::{Item, Part};
 
 /// How an event found room.
 pub(super) struct Found<I> {

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{LaneQueue, Released, SMALL};
-use crate::queue::trace::{Chain, Entry, Item};
+use crate::queue::item::Item;
+use crate::queue::trace::{Chain, Entry};
 
 /// What is given up because a call has timed out and has not returned.
 pub(crate) struct GivenUp<I, S, H> {
