@@ -11,6 +11,7 @@ mod registered;
 mod report;
 mod run_node;
 mod seat;
+mod seated;
 mod serve;
 mod watch;
 mod workers;

@@ -8,39 +8,16 @@ use core::time::Duration;
 use super::ask::{Asked, Timeout, ask_async};
 use super::context::{FrameKind, Place, Scoped, Swapped};
 use super::lane::{BoxSyncHandler, Lane, LaneBatch, LaneReleased, LaneState, Mailbox, Server};
+use super::seated::Seated;
 use super::watch::{Running, micros};
 use super::workers::{Budget, Serve};
-use super::{Answer, Call, Current, LaneItem};
+use super::{Answer, Call, LaneItem};
 use crate::handler::{CallbackHandler, ErasedAsyncHandler, Mode};
 use crate::model::context::{EventContext, Losses};
 use crate::queue::{Item, Taken};
 use crate::util::{WaitGuard, catch_unwind, drop_quietly, yield_now};
 
 type LaneTaken<'a> = Taken<'a, LaneItem, Arc<Mailbox>, WaitGuard>;
-
-/// Where a worker calls a handler, for one event after the other of a run.
-pub(crate) struct Seated {
-    mailbox: Arc<Mailbox>,
-    place: Current,
-    cx: EventContext,
-}
-
-impl Seated {
-    fn new(mailbox: Arc<Mailbox>, item: &LaneItem) -> Self {
-        let emitter = item.emitter().unwrap_or(&mailbox.emitter);
-        let place = Some(Place::in_call(emitter, &mailbox.node, FrameKind::Worker));
-        let cx = EventContext::new(mailbox.node.info.clone());
-        Self { mailbox, place, cx }
-    }
-}
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        if let Some(place) = &self.place {
-            place.end_call();
-        }
-    }
-}
 
 /// So many events at a time are few: then a worker pauses before it looks for more.
 const FEW: usize = 16;
