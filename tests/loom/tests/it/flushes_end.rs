@@ -9,7 +9,7 @@ use loom::thread;
 
 use crate::handler::Overflow;
 use crate::model::{model, wait_for};
-use crate::queue::{Item, LaneQueue, Limits, Part, Push, Released};
+use crate::queue::{Batch, Item, LaneQueue, Limits, Part, Released};
 use crate::util::{Mutex, WaitGroup, WaitGuard};
 
 /// An event. The model needs no more of it than what it is to its run.
@@ -62,15 +62,13 @@ impl Lane {
         let wait = Some(|| Some(WaitGuard::new(group)));
         let pushed = self.queue.with(|queue| {
             let answer = (answer, u64::MAX);
-            queue.push(seat, Event(part), answer, wait)
+            queue.push(seat, (Event(part), part), answer, wait)
         });
-        match pushed {
-            Push::Queued { ready, released, .. } => {
-                drop(released);
-                ready
-            }
-            Push::Lost { .. } => panic!("there is room for it, or its emitter waits"),
+        if let Some(rare) = pushed.rare {
+            assert!(rare.lost.is_none(), "there is room for it, or its emitter waits");
+            drop(rare.released);
         }
+        pushed.ready
     }
 
     /// Handles the events of a trace until it has none.
@@ -80,16 +78,16 @@ impl Lane {
 
     /// Handles the events of a trace until it has none. Each call of the handler is one of `call`.
     pub(crate) fn serve_with(&self, trace: usize, mut call: impl FnMut()) {
-        let (mut hand, mut tickets) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
         let mut answers: Vec<WaitGuard> = Vec::new();
         for turn in 0.. {
             let mut released = Released::default();
             let more = self.queue.with(|queue| {
-                queue.finish(&mut tickets, &mut released);
+                queue.finish(&mut batch, &mut released);
                 if turn > 0 && !queue.end_turn(trace) {
                     return false;
                 }
-                queue.take(trace, 1, &mut hand, &mut released.holds);
+                queue.take(trace, 1, &mut batch, &mut released.holds);
                 true
             });
             drop(released);
@@ -98,12 +96,12 @@ impl Lane {
             if !more {
                 return;
             }
-            for mut taken in hand.drain(..) {
-                tickets.push(Queue::ticket(&taken));
-                answers.extend(taken.answer.take());
+            while let Some(taken) = batch.next() {
+                answers.extend(taken.entry.answer.take());
                 call();
                 self.handled.fetch_add(1, Ordering::Relaxed);
             }
+            batch.clear();
         }
     }
 

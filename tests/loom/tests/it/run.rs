@@ -5,7 +5,6 @@
 mod cell;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use self::cell::{After, Held};
@@ -76,7 +75,6 @@ pub(crate) mod state {
 
 pub(crate) mod engine {
     use alloc::sync::Arc;
-    use alloc::vec::Vec;
 
     use loom::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,17 +94,12 @@ pub(crate) mod engine {
     /// The run has one handler, with a lane.
     pub(crate) struct Setup {
         pub(crate) engine: Engine,
-        pub(crate) lanes: Vec<usize>,
         pub(crate) lane: Arc<Lane>,
     }
 
     impl Setup {
-        pub(crate) fn handler(&self, _: usize) -> Option<&Self> {
-            Some(self)
-        }
-
-        pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
-            Some(&self.lane)
+        pub(crate) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+            core::iter::once(&self.lane)
         }
     }
 
@@ -170,7 +163,7 @@ impl Run {
         use crate::util::{Mutex, Turn};
 
         let lane = Arc::new(engine::Lane { flushes: AtomicUsize::new(0) });
-        let setup = engine::Setup { engine: engine::Engine, lanes: Vec::from([0]), lane };
+        let setup = engine::Setup { engine: engine::Engine, lane };
         Arc::new(Self {
             node: Node { info: Info },
             setup: Arc::new(setup),
