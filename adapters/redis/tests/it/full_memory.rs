@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rappel_redis::{Error, RedisAdmin, RedisPublisher};
+use rappel_redis::{Error, PublisherBuilder, PublisherHandle, RedisAdmin, RedisPublisher};
 use rappel_threads::json;
 use rappel_threads::prelude::*;
 
-use crate::scene::{Log, play, start, with, worker};
+use crate::scene::{Log, add, play, start, with, worker};
 use crate::support::{Server, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,21 +32,16 @@ fn entries(connection: &mut redis::Connection) -> Vec<(String, HashMap<String, S
     redis::cmd("XRANGE").arg(STREAM).arg("-").arg("+").query(connection).unwrap()
 }
 
-fn add(connection: &mut redis::Connection, fields: HashMap<String, String>) {
-    let mut add = redis::cmd("XADD");
-    add.arg(STREAM).arg("*");
-    for (name, value) in fields {
-        add.arg(name).arg(value);
-    }
-    add.query::<String>(connection).unwrap();
+/// A publisher of one partition, with its manager.
+fn register(publisher: PublisherBuilder) -> (PublisherHandle, CallbackManager) {
+    let publisher = publisher.partitions(1).build().unwrap();
+    (publisher.handle(), publisher.register(CallbackManager::new(Threads::new())))
 }
 
 #[test]
 fn nothing_of_a_batch_is_accepted_and_the_publisher_tries_again() {
     let Some(server) = server("0") else { return };
-    let publisher = RedisPublisher::new(server.url()).partitions(1).build().unwrap();
-    let handle = publisher.handle();
-    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    let (handle, callbacks) = register(RedisPublisher::new(server.url()));
     let mut connection = server.connection();
     memory(&mut connection, 1);
     play(&callbacks, 2);
@@ -64,9 +59,7 @@ fn nothing_of_a_batch_is_accepted_and_the_publisher_tries_again() {
 fn heartbeats_that_are_accepted_neither_shorten_the_pauses_nor_hold_batches_up() {
     let Some(server) = server("0") else { return };
     let publisher = RedisPublisher::new(server.url()).heartbeat(Duration::from_millis(40));
-    let publisher = publisher.partitions(1).build().unwrap();
-    let handle = publisher.handle();
-    let callbacks = publisher.register(CallbackManager::new(Threads::new()));
+    let (handle, callbacks) = register(publisher);
     let mut connection = server.connection();
     memory(&mut connection, 1);
     play(&callbacks, 2);
@@ -165,7 +158,7 @@ fn only_the_traces_of_dead_publishers_are_closed_while_the_memory_stays_full() {
     for value in fields.values_mut() {
         *value = value.replace(&root, other).replace(&**handle.source(), "gone");
     }
-    add(&mut connection, fields);
+    add(&mut connection, STREAM, &fields);
     memory(&mut connection, 1);
     let key = format!("rappel:publisher:{}", handle.source());
     redis::cmd("DEL").arg(&key).query::<()>(&mut connection).unwrap();
@@ -198,7 +191,7 @@ fn dead_letters_are_written_and_stopped_workers_release_their_partitions() {
     redis::cmd("DEL").arg(STREAM).query::<()>(&mut connection).unwrap();
     all.last_mut().unwrap().1.insert("record".to_owned(), "{".to_owned());
     for (_, fields) in all {
-        add(&mut connection, fields);
+        add(&mut connection, STREAM, &fields);
     }
     memory(&mut connection, 1);
     let running = start(worker(&server.url()).lease(10 * SECOND), with(&Log::default()));

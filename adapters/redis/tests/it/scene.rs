@@ -100,6 +100,27 @@ pub(crate) fn publisher(url: &str) -> CallbackManager {
     publisher.register(CallbackManager::new(Threads::new()))
 }
 
+/// Publishes one trace, and ends when the server has it.
+pub(crate) fn publish(url: &str, tokens: usize) {
+    let callbacks = publisher(url);
+    play(&callbacks, tokens);
+    callbacks.shutdown(Duration::from_secs(10)).wait().unwrap();
+}
+
+/// Adds an entry to a stream.
+pub(crate) fn add<'a>(
+    connection: &mut redis::Connection,
+    stream: &str,
+    fields: impl IntoIterator<Item = (&'a String, &'a String)>,
+) {
+    let mut add = redis::cmd("XADD");
+    add.arg(stream).arg("*");
+    for (name, value) in fields {
+        add.arg(name).arg(value);
+    }
+    add.query::<String>(connection).unwrap();
+}
+
 /// A chain with a model's run.
 pub(crate) fn play(callbacks: &CallbackManager, tokens: usize) {
     let chain =

@@ -8,7 +8,7 @@ use rappel_redis::{OnHandlerError, RedisAdmin, RedisPublisher, partition_of};
 use rappel_threads::prelude::*;
 use rappel_threads::{Delivery, RunId, json};
 
-use crate::scene::{Log, play, publisher, start, with, worker};
+use crate::scene::{Log, add, play, publish, publisher, start, with, worker};
 use crate::support::{Server, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,9 +86,7 @@ fn a_trace_whose_workers_are_stopped_is_replayed_each_time_and_never_a_dead_lett
 #[test]
 fn a_background_handler_has_handled_the_end_before_the_trace_is_acknowledged() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 1);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    publish(&server.url(), 1);
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let ends = Arc::new(AtomicUsize::new(0));
     let counted = ends.clone();
@@ -116,9 +114,7 @@ fn a_background_handler_has_handled_the_end_before_the_trace_is_acknowledged() {
 #[test]
 fn a_trace_is_begun_again_if_a_handler_fails() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 1);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    publish(&server.url(), 1);
     let failures = Arc::new(AtomicUsize::new(2));
     let left = failures.clone();
     let fails = handler_fn(move |event: &Event, _: &EventContext| {
@@ -199,9 +195,7 @@ fn a_background_handler_that_hangs_holds_acknowledgements_up_once() {
 #[test]
 fn a_worker_stops_although_a_handler_in_its_lane_hangs() {
     let Some(server) = Server::start(&[]) else { return };
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 1);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    publish(&server.url(), 1);
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let (begun, begins) = std::sync::mpsc::channel();
     let hangs = handler_fn(move |_: &Event, _: &EventContext| {
@@ -240,24 +234,19 @@ fn entries(server: &Server) -> Entries {
     all
 }
 
+fn add_all(connection: &mut redis::Connection, entries: &[(String, Vec<(String, String)>)]) {
+    for (stream, fields) in entries {
+        add(connection, stream, fields.iter().map(|(name, value)| (name, value)));
+    }
+}
+
 /// The entries of a trace with two tokens, after they were removed from the server.
 fn taken_out(server: &Server) -> (redis::Connection, Entries) {
-    let callbacks = publisher(&server.url());
-    play(&callbacks, 2);
-    callbacks.shutdown(10 * SECOND).wait().unwrap();
+    publish(&server.url(), 2);
     let records = entries(server);
     let mut connection = server.connection();
     redis::cmd("DEL").arg(&records[0].0).query::<i64>(&mut connection).unwrap();
     (connection, records)
-}
-
-fn add(connection: &mut redis::Connection, key: &str, fields: &[(String, String)]) {
-    let mut add = redis::cmd("XADD");
-    add.arg(key).arg("*");
-    for (name, value) in fields {
-        add.arg(name).arg(value);
-    }
-    add.query::<String>(connection).unwrap();
 }
 
 #[test]
@@ -267,7 +256,7 @@ fn a_record_that_cannot_be_read_goes_to_the_dead_letters_and_its_trace_is_incomp
     for (_, value) in records[3].1.iter_mut().filter(|(name, _)| name == "record") {
         value.truncate(20);
     }
-    records.iter().for_each(|(key, fields)| add(&mut connection, key, fields));
+    add_all(&mut connection, &records);
     let log = Log::default();
     let running = start(worker(&server.url()), with(&log));
     wait_until("the trace", || running.handle.counts().incomplete == 1);
@@ -289,7 +278,7 @@ fn a_batch_that_comes_twice_is_handled_once() {
     let log = Log::default();
     let running = start(worker(&server.url()), with(&log));
     for part in [&records[..4], &records[1..4], &records[..4], &records[4..], &records[..]] {
-        part.iter().for_each(|(key, fields)| add(&mut connection, key, fields));
+        add_all(&mut connection, part);
     }
     wait_until("the trace", || {
         let counts = running.handle.counts();
@@ -308,12 +297,12 @@ fn a_trace_whose_publisher_is_gone_is_closed_and_never_opened_again() {
     for (_, value) in records.iter_mut().flat_map(|(_, fields)| fields) {
         *value = value.replace(&source, "gone");
     }
-    records[..3].iter().for_each(|(key, fields)| add(&mut connection, key, fields));
+    add_all(&mut connection, &records[..3]);
     let log = Log::default();
     let worker = worker(&server.url()).orphan_after(Duration::from_millis(200));
     let running = start(worker, with(&log));
     wait_until("the orphan", || running.handle.counts().orphans == 1);
-    records[3..].iter().for_each(|(key, fields)| add(&mut connection, key, fields));
+    add_all(&mut connection, &records[3..]);
     wait_until("the late ones", || running.handle.counts().late == 3);
     running.stop();
     let ends = log.root_ends();
