@@ -140,17 +140,23 @@ impl<I: Item, H> TraceQueue<I, H> {
         let position = self.end;
         self.end += 1;
         if part == Part::Token {
-            entry.previous = chain.last;
-            match self.at(chain.last) {
-                Some(last) => last.next = position,
-                None => chain.first = position,
-            }
-            chain.last = position;
+            entry.previous = self.link(position, chain);
         } else {
             chain.barrier = position;
         }
         self.mixed |= core::mem::replace(&mut self.last_seat, entry.seat) != entry.seat;
         self.entries.push_back(entry);
+    }
+
+    /// Appends the token at `position` to its run's chain. Returns the position of the one before.
+    #[inline]
+    fn link(&mut self, position: u64, chain: &mut Chain) -> u64 {
+        let previous = core::mem::replace(&mut chain.last, position);
+        match self.at(previous) {
+            Some(last) => last.next = position,
+            None => chain.first = position,
+        }
+        previous
     }
 
     /// Joins a token to the run's last token that accepts it. Returns it if there is none.
@@ -288,15 +294,10 @@ impl<I: Item, H> TraceQueue<I, H> {
             chain.barrier = position;
             return;
         }
-        let previous = chain.last;
-        match self.at(previous) {
-            Some(last) => last.next = position,
-            None => chain.first = position,
-        }
+        let previous = self.link(position, chain);
         if let Some(entry) = self.entries.get_mut(index) {
             (entry.previous, entry.next) = (previous, NONE);
         }
-        chain.last = position;
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,20 +1,10 @@
 //! Finding room for an event whose run has as many queued as it may.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::{LaneQueue, Lost, Push, Rare};
 use crate::handler::Overflow;
 use crate::queue::item::{Item, Part};
-
-/// How an event found room.
-pub(super) struct Found<I> {
-    pub(super) item: Option<I>,
-    pub(super) evicted: Option<I>,
-    pub(super) coalesced: bool,
-    /// The event is queued although the queue is full. Its emitter waits for room if it may wait.
-    pub(super) waits: bool,
-}
 
 impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
     /// Whether an event of the run finds no room. A run that is not there has none.
@@ -34,7 +24,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         wait: Option<impl FnOnce() -> Option<H>>,
     ) -> Push<I, H> {
         let mut rare = Box::<Rare<I, H>>::default();
-        let mut found = Found { item: Some(item), coalesced: false, evicted: None, waits: false };
+        let (mut item, mut waits) = (Some(item), false);
         let lost = if self.stuck && part.counts() {
             true
         } else {
@@ -43,14 +33,13 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 rare.released.extend(answer.take());
             }
             if self.is_full(seat, part) {
-                let waits = self.limits.waits && (wait.is_some() || answer.is_some());
-                self.find_room(seat, part, waits, &mut found, &mut rare.released);
+                let may_wait = self.limits.waits && (wait.is_some() || answer.is_some());
+                waits = self.find_room(seat, part, may_wait, &mut item, &mut rare);
             }
-            (rare.coalesced, rare.evicted) = (found.coalesced, found.evicted.take());
-            !found.coalesced && rare.evicted.is_none() && !found.waits && self.is_full(seat, part)
+            !rare.coalesced && rare.evicted.is_none() && !waits && self.is_full(seat, part)
         };
         // Without an item, it was joined to an earlier token.
-        let Some(item) = found.item else { return Push { ready: None, rare: Some(rare) } };
+        let Some(item) = item else { return Push { ready: None, rare: Some(rare) } };
         if lost {
             if let Some(run) = self.seats.get_mut(seat) {
                 run.dropped += 1;
@@ -58,7 +47,7 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
             rare.lost = Some(Lost { item, answer, stuck: self.stuck });
             return Push { ready: None, rare: Some(rare) };
         }
-        let holds = found.waits && self.limits.waits && answer.is_none();
+        let holds = waits && self.limits.waits && answer.is_none();
         let hold = wait.filter(|_| holds).and_then(|wait| wait());
         let ready = self.enqueue(seat, (item, part), (answer, due));
         // Only one emitter waits for room: the run has one event at a time.
@@ -69,29 +58,27 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
         Push { ready, rare: Some(rare) }
     }
 
-    /// Makes room for an event that finds its run's queue full, as the overflow says.
-    pub(super) fn find_room(
+    /// Makes room for an event that finds its run's queue full, as the overflow says. Takes the
+    /// event if it can be joined. Returns whether it is queued although the queue is full; then its
+    /// emitter waits for room if it may wait.
+    fn find_room(
         &mut self,
         seat: usize,
         part: Part,
-        waits: bool,
-        found: &mut Found<I>,
-        released: &mut Vec<H>,
-    ) {
-        let Some(run) = self.seats.get_mut(seat) else { return };
-        let Some(queue) = &mut self.traces[run.trace as usize].queue else { return };
+        may_wait: bool,
+        item: &mut Option<I>,
+        rare: &mut Rare<I, H>,
+    ) -> bool {
+        let Some(run) = self.seats.get_mut(seat) else { return false };
+        let Some(queue) = &mut self.traces[run.trace as usize].queue else { return false };
         let token = part == Part::Token;
         let overflow = self.limits.overflow;
         // An emitter that must not wait never loses text that can be joined.
-        if token && (overflow == Overflow::Coalesce || (overflow == Overflow::Wait && !waits)) {
-            if let Some(item) = found.item.take() {
-                match queue.coalesce(&run.chain, item, 1) {
-                    Ok(()) => found.coalesced = true,
-                    Err(item) => found.item = Some(item),
-                }
-            }
-            if found.coalesced {
-                return;
+        if token && (overflow == Overflow::Coalesce || (overflow == Overflow::Wait && !may_wait)) {
+            *item = item.take().and_then(|item| queue.coalesce(&run.chain, item, 1).err());
+            if item.is_none() {
+                rare.coalesced = true;
+                return false;
             }
         }
         match overflow {
@@ -99,29 +86,30 @@ impl<I: Item, S: Clone, H> LaneQueue<I, S, H> {
                 if let Some(epoch) = queue.coalesce_last(&mut run.chain) {
                     run.load -= 1;
                     run.open -= 1;
-                    self.epochs.close(epoch, 1, released);
-                    found.coalesced = true;
-                } else {
-                    found.waits = waits;
+                    self.epochs.close(epoch, 1, &mut rare.released);
+                    rare.coalesced = true;
+                    return false;
                 }
+                may_wait
             }
             // A text that can be joined to nothing goes in: at most one of each choice.
-            Overflow::Coalesce => found.waits = true,
+            Overflow::Coalesce => true,
             Overflow::DropOldest | Overflow::DropNewest
-                if (token && overflow == Overflow::DropOldest) || (!token && !waits) =>
+                if (token && overflow == Overflow::DropOldest) || (!token && !may_wait) =>
             {
                 if let Some((item, epoch, untold)) = queue.evict(&mut run.chain) {
                     run.load -= 1;
                     run.open -= 1;
                     run.dropped += untold;
-                    self.epochs.close(epoch, 1, released);
-                    found.evicted = Some(item);
+                    self.epochs.close(epoch, 1, &mut rare.released);
+                    rare.evicted = Some(item);
                     let trace = run.trace as usize;
                     self.compact(trace);
                 }
+                false
             }
-            Overflow::DropNewest if token => {}
-            _ => found.waits = waits,
+            Overflow::DropNewest if token => false,
+            _ => may_wait,
         }
     }
 
