@@ -273,8 +273,9 @@ impl Step {
     fn is(&self, event: &Event) -> bool {
         let kind = match &self.what {
             What::Kind(kind) => event.kind() == *kind,
-            What::End => event.kind().is_end() && error_of(event).is_none(),
-            What::Error(outcome) => error_of(event)
+            What::End => event.kind().is_end() && event.error().is_none(),
+            What::Error(outcome) => event
+                .error()
                 .is_some_and(|error| outcome.is_none() || *outcome == outcome_of(error)),
             What::Text(_) | What::Anything => false,
         };
@@ -304,16 +305,6 @@ fn lengths_of_text(text: &str, events: &[&Event]) -> Vec<usize> {
         }
     }
     lengths
-}
-
-fn error_of(event: &Event) -> Option<&RunError> {
-    match event {
-        Event::LlmError(error) => Some(&error.error),
-        Event::ChainError(error) => Some(&error.error),
-        Event::ToolError(error) => Some(&error.error),
-        Event::RetrieverError(error) => Some(&error.error),
-        _ => None,
-    }
 }
 
 fn outcome_of(error: &RunError) -> Option<Outcome> {

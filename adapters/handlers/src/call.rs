@@ -104,12 +104,5 @@ pub(crate) fn starts_and_ends() -> Interest {
 /// Whether a run of any kind fails with this event. A run that another process goes on with has not
 /// failed.
 pub(crate) fn is_failure(event: &Event) -> bool {
-    let error = match event {
-        Event::LlmError(end) => &end.error,
-        Event::ChainError(end) => &end.error,
-        Event::ToolError(end) => &end.error,
-        Event::RetrieverError(end) => &end.error,
-        _ => return false,
-    };
-    !matches!(error, RunError::HandedOver)
+    event.error().is_some_and(|error| !matches!(error, RunError::HandedOver))
 }

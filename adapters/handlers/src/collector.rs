@@ -309,13 +309,7 @@ impl CollectedRun {
     /// [`RunError::HandedOver`] is no failure: another process continues the run.
     #[must_use]
     pub fn error(&self) -> Option<&RunError> {
-        match self.end.as_ref()? {
-            Event::LlmError(end) => Some(&end.error),
-            Event::ChainError(end) => Some(&end.error),
-            Event::ToolError(end) => Some(&end.error),
-            Event::RetrieverError(end) => Some(&end.error),
-            _ => None,
-        }
+        self.end.as_ref()?.error()
     }
 
     /// Returns the result of a model, which is the partial result if the run failed.

@@ -254,7 +254,7 @@ impl Shared {
         let Open { mut span, started, first_token, model, measured, late, .. } = *open;
         let ended = cx.time().unwrap_or_else(now).max(started);
         let first_token = first_token.map(|at| at.saturating_sub(started));
-        let error = error(event);
+        let error = event.error();
         let is_handed_over = matches!(error, Some(RunError::HandedOver));
         // A run that another process goes on with has not failed.
         let error = error.filter(|_| !is_handed_over).map(|error| (error, error_type(error)));
@@ -336,16 +336,6 @@ impl Shared {
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn error(event: &Event) -> Option<&RunError> {
-    match event {
-        Event::LlmError(event) => Some(&event.error),
-        Event::ChainError(event) => Some(&event.error),
-        Event::ToolError(event) => Some(&event.error),
-        Event::RetrieverError(event) => Some(&event.error),
-        _ => None,
-    }
 }
 
 fn error_type(error: &RunError) -> &str {

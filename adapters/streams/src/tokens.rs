@@ -156,21 +156,10 @@ impl TokenStream {
                     return None;
                 }
                 self.is_over = true;
-                error_of(event).map(|error| Err(TokenError::Run(error.clone())))
+                event.error().map(|error| Err(TokenError::Run(error.clone())))
             }
             _ => None,
         }
-    }
-}
-
-/// The error of an event that ends a run.
-pub(crate) fn error_of(event: &Event) -> Option<&RunError> {
-    match event {
-        Event::LlmError(event) => Some(&event.error),
-        Event::ChainError(event) => Some(&event.error),
-        Event::ToolError(event) => Some(&event.error),
-        Event::RetrieverError(event) => Some(&event.error),
-        _ => None,
     }
 }
 

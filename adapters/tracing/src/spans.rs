@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rappel_core::{
     CallbackHandler, ChainStart, ChatModelStart, Event, EventContext, EventKind, HandlerResult,
-    Interest, LlmNewToken, LlmStart, Map, RetrieverStart, RunError, RunId, ToolStart, Value, json,
+    Interest, LlmNewToken, LlmStart, Map, RetrieverStart, RunId, ToolStart, Value, json,
 };
 use tracing::field::Empty;
 use tracing::{Level, Span};
@@ -149,14 +149,7 @@ impl Spans {
         if span.is_disabled() {
             return;
         }
-        let error: Option<&RunError> = match event {
-            Event::LlmError(event) => Some(&event.error),
-            Event::ChainError(event) => Some(&event.error),
-            Event::ToolError(event) => Some(&event.error),
-            Event::RetrieverError(event) => Some(&event.error),
-            _ => None,
-        };
-        if let Some(error) = error {
+        if let Some(error) = event.error() {
             record_error(&span, error);
         }
         let result = match event {

@@ -54,13 +54,7 @@ struct Watcher(watch::Sender<Runs>);
 
 impl AsyncCallbackHandler for Watcher {
     fn on_event<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a> {
-        let error = match event {
-            Event::ChainError(end) => Some(&end.error),
-            Event::LlmError(end) => Some(&end.error),
-            Event::ToolError(end) => Some(&end.error),
-            _ => None,
-        };
-        let how = match error {
+        let how = match event.error() {
             None => "success",
             Some(RunError::Cancelled) => "cancelled",
             Some(_) => "error",

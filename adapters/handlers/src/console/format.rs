@@ -45,7 +45,7 @@ pub(super) fn end(
     contents: Option<usize>,
     in_tree: bool,
 ) -> String {
-    let error = error(event);
+    let error = event.error();
     let (style, mark) = match error {
         None => (GOOD, "✓"),
         // A run that another process goes on with has not failed.
@@ -118,16 +118,6 @@ fn kind(kind: RunKind) -> &'static str {
         RunKind::Tool => "tool",
         RunKind::Retriever => "retriever",
         _ => "",
-    }
-}
-
-fn error(event: &Event) -> Option<&RunError> {
-    match event {
-        Event::LlmError(end) => Some(&end.error),
-        Event::ChainError(end) => Some(&end.error),
-        Event::ToolError(end) => Some(&end.error),
-        Event::RetrieverError(end) => Some(&end.error),
-        _ => None,
     }
 }
 

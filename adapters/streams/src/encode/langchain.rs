@@ -12,7 +12,6 @@ use super::parts::Texts;
 use super::{Encoder, Parts};
 use crate::buffer::Lagged;
 use crate::filter::type_name;
-use crate::tokens::error_of;
 
 /// Encodes LangChain's event stream, version 2.
 #[must_use]
@@ -92,7 +91,7 @@ impl LangChain {
             }
             event if event.kind().is_end() => {
                 let Some(open) = self.open.remove(&record.run) else { return };
-                if let Some(error) = error_of(event) {
+                if let Some(error) = event.error() {
                     return open.error(record.run, &error.to_string(), parts);
                 }
                 let data = json!({ "output": output(event, open.kind), "input": open.input });

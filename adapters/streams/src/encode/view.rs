@@ -11,7 +11,6 @@ use super::change::{Change, Changes, Outcome};
 use super::ids::Ids;
 use super::model::{BrokenCall, Model};
 use crate::buffer::Lagged;
-use crate::tokens::error_of;
 
 #[derive(Debug, Default)]
 pub(super) struct View {
@@ -89,7 +88,7 @@ impl View {
             _ => {}
         }
         if event.kind().is_end() && self.roots.remove(&record.run) {
-            self.outcome = Some(match error_of(event) {
+            self.outcome = Some(match event.error() {
                 None => Outcome::Finished(self.reason.clone()),
                 Some(RunError::Cancelled) => Outcome::Cancelled,
                 Some(RunError::HandedOver) => Outcome::HandedOver,

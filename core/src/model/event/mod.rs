@@ -58,6 +58,19 @@ macro_rules! event_enum {
 for_each_event!(event_enum);
 
 impl Event {
+    /// Returns the error of an event that ends a run, if the run did not end well.
+    /// [`RunError::HandedOver`] is no failure: another process continues the run.
+    #[must_use]
+    pub const fn error(&self) -> Option<&RunError> {
+        match self {
+            Self::LlmError(event) => Some(&event.error),
+            Self::ChainError(event) => Some(&event.error),
+            Self::ToolError(event) => Some(&event.error),
+            Self::RetrieverError(event) => Some(&event.error),
+            _ => None,
+        }
+    }
+
     /// Sets the number of open children on the end of a run that can have some.
     pub(crate) fn set_open_children(&mut self, open: usize) {
         match self {
