@@ -312,8 +312,8 @@ fn the_oldest_token_of_those_that_are_left_makes_room() {
 #[test]
 fn a_batch_says_whose_each_event_is() {
     let mut queue = queue(8, Overflow::Wait);
-    let runs = ["a", "b"].map(|name| queue.admit(1, false, name).expect("there is room"));
-    for (run, text) in [(0, "1"), (0, "2"), (1, "3"), (0, "4"), (1, "5"), (1, "6")] {
+    let runs = ["a", "b", "c"].map(|name| queue.admit(1, false, name).expect("there is room"));
+    for (run, text) in [(0, "1"), (0, "2"), (1, "3"), (2, "4"), (0, "5"), (0, "6")] {
         push(&mut queue, runs[run], Part::Other, text);
     }
     let trace = queue.next_trace().expect("the trace has something");
@@ -324,7 +324,7 @@ fn a_batch_says_whose_each_event_is() {
         run = taken.shared.or(run);
         whose.extend(run.map(|run| (run, taken.item.1)));
     }
-    let expected = [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"), ("b", "5"), ("b", "6")];
+    let expected = [("a", "1"), ("a", "2"), ("b", "3"), ("c", "4"), ("a", "5"), ("a", "6")];
     assert_eq!(whose, expected.map(|(run, text)| (run, text.to_string())));
     batch.clear();
     queue.finish(&mut batch, &mut released);
