@@ -57,7 +57,7 @@ impl WithRuns {
         }
         let mut open = self.open.remove(&record.run)?;
         let started = open.data["started"].as_f64();
-        let (result, error) = result_and_error(event);
+        let (result, error) = (result(event), event.error());
         let state = match error {
             None => "done",
             Some(RunError::Cancelled) => "cancelled",
@@ -108,14 +108,11 @@ impl Encoder for WithRuns {
     }
 }
 
-/// What the end of a run says.
-fn result_and_error(event: &Event) -> (Option<&LlmResult>, Option<&RunError>) {
+/// The result of a model's run, which is the partial result if it failed.
+fn result(event: &Event) -> Option<&LlmResult> {
     match event {
-        Event::LlmEnd(end) => (Some(&end.result), None),
-        Event::LlmError(end) => (Some(&end.partial), Some(&end.error)),
-        Event::ChainError(end) => (None, Some(&end.error)),
-        Event::ToolError(end) => (None, Some(&end.error)),
-        Event::RetrieverError(end) => (None, Some(&end.error)),
-        _ => (None, None),
+        Event::LlmEnd(end) => Some(&end.result),
+        Event::LlmError(end) => Some(&end.partial),
+        _ => None,
     }
 }

@@ -112,9 +112,9 @@ impl RedisAdmin {
         Ok((behind, oldest))
     }
 
-    /// Removes a group that has no workers any more, with its dead letters. The
-    /// streams are trimmed up to the lowest position of the other groups. If there is no other group, they
-    /// are not trimmed.
+    /// Removes a group that has no workers any more, with its dead letters. The streams are
+    /// trimmed up to the lowest position of the other groups. If there is no other group, they are not
+    /// trimmed.
     ///
     /// If workers of the group run, they lose their partitions. The group then begins again, with the
     /// oldest record that is still in the stream.
