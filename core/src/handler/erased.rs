@@ -21,7 +21,8 @@ pub(crate) trait ErasedAsyncHandler: Send + Sync {
     fn call<'a>(&'a self, event: &'a Event, cx: &'a EventContext) -> HandlerFuture<'a>;
 
     /// Makes a call in `place` and polls it once. A call that is pending stays in `place`, and the
-    /// others are dropped. An answer other than a handled event goes to `answer`.
+    /// others are dropped. If the drop panics, the answer is in `answer`, as any answer is other than
+    /// that of a handled event.
     ///
     /// It is one function, so that the future's type is known where it is made, polled and dropped.
     fn ask<'a>(
@@ -30,7 +31,7 @@ pub(crate) trait ErasedAsyncHandler: Send + Sync {
         cx: &'a EventContext,
         place: Pin<&mut Option<HandlerFuture<'a>>>,
         task: &mut Context<'_>,
-        answer: &mut Option<HandlerResult>,
+        answer: &mut FirstAnswer,
     ) -> FirstPoll;
 }
 
@@ -41,6 +42,23 @@ pub(crate) enum FirstPoll {
     /// Another answer.
     Answered,
     Pending,
+}
+
+/// The answer of a call's first poll, until it is taken.
+#[derive(Default)]
+pub(crate) struct FirstAnswer {
+    /// Most calls handle the event. This is quicker to write than a result.
+    handled: bool,
+    other: Option<HandlerResult>,
+}
+
+impl FirstAnswer {
+    pub(crate) fn take(&mut self) -> Option<HandlerResult> {
+        match core::mem::take(&mut self.handled) {
+            true => Some(Ok(())),
+            false => self.other.take(),
+        }
+    }
 }
 
 impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
@@ -63,7 +81,7 @@ impl<H: AsyncCallbackHandler> ErasedAsyncHandler for H {
         cx: &'a EventContext,
         place: Pin<&mut Option<HandlerFuture<'a>>>,
         task: &mut Context<'_>,
-        answer: &mut Option<HandlerResult>,
+        answer: &mut FirstAnswer,
     ) -> FirstPoll {
         match event {
             // Apart, so that the compiler sees that a token's call has one type.
@@ -81,7 +99,7 @@ impl FirstPoll {
         call: impl FnOnce() -> HandlerFuture<'a>,
         place: Pin<&mut Option<HandlerFuture<'a>>>,
         task: &mut Context<'_>,
-        answer: &mut Option<HandlerResult>,
+        answer: &mut FirstAnswer,
     ) -> Self {
         Self::of(call, place, task, answer)
     }
@@ -91,7 +109,7 @@ impl FirstPoll {
         call: impl FnOnce() -> HandlerFuture<'a>,
         mut place: Pin<&mut Option<HandlerFuture<'a>>>,
         task: &mut Context<'_>,
-        answer: &mut Option<HandlerResult>,
+        answer: &mut FirstAnswer,
     ) -> Self {
         if place.is_some() {
             place.set(None);
@@ -101,13 +119,13 @@ impl FirstPoll {
         match call.map_or(Poll::Pending, |call| call.poll(task)) {
             Poll::Ready(Ok(())) => {
                 // A panic of the future's drop does not change the answer.
-                *answer = Some(Ok(()));
+                answer.handled = true;
                 place.set(None);
-                *answer = None;
+                answer.handled = false;
                 FirstPoll::Handled
             }
             Poll::Ready(other) => {
-                *answer = Some(other);
+                answer.other = Some(other);
                 place.set(None);
                 FirstPoll::Answered
             }

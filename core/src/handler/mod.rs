@@ -11,7 +11,7 @@ mod sync;
 pub use asynchronous::{AsyncCallbackHandler, HandlerFuture};
 pub use closure::{AsyncEventFn, AsyncHandlerFn, HandlerFn, async_handler_fn, handler_fn};
 pub use erased::DynAsyncHandler;
-pub(crate) use erased::{ErasedAsyncHandler, FirstPoll};
+pub(crate) use erased::{ErasedAsyncHandler, FirstAnswer, FirstPoll};
 pub(crate) use options::Mode;
 pub use options::{Awaited, Background, Delivery, HandlerOptions, Overflow, Pipelined};
 pub use stats::{HandlerId, HandlerStats, ShutdownReport};

@@ -40,37 +40,56 @@ pub(super) struct Held {
     pub(super) after: Option<Box<After>>,
 }
 
-/// The state of a run, held for one poll.
-pub(super) struct Cell<'a> {
-    /// `None` once it is released.
-    locked: Option<Locked<'a, Held>>,
-    run: &'a Arc<Run>,
-}
-
 impl Run {
-    #[inline]
-    pub(super) fn try_cell(self: &Arc<Self>) -> Option<Cell<'_>> {
+    /// Holds the cell while `f` runs. `None` if the cell is taken.
+    pub(super) fn try_cell<O>(self: &Arc<Self>, f: impl FnOnce(&mut Held) -> O) -> Option<O> {
         let locked = self.cell.try_hold()?;
-        Some(Cell { locked: Some(locked), run: self })
+        Some(self.hold(locked, f))
     }
 
-    /// Takes the cell, or registers the task to be woken when it is released.
-    #[inline]
-    pub(super) fn cell_or_register(
+    /// Holds the cell while `f` runs. If the cell is taken, the task is woken when it is released.
+    #[inline(always)]
+    pub(super) fn cell_or_register<O>(
         self: &Arc<Self>,
         waker: &AtomicWaker,
         bit: usize,
         cx: &mut Context<'_>,
-    ) -> Option<Cell<'_>> {
+        f: impl FnOnce(&mut Held, &mut Context<'_>) -> O,
+    ) -> Option<O> {
         let locked = self.cell.hold_or_request(bit, || waker.register(cx.waker()))?;
-        Some(Cell { locked: Some(locked), run: self })
+        Some(self.hold(locked, |held| f(held, cx)))
     }
 
     /// Has the holder of the cell attend to `bits`, or does it here.
     pub(super) fn request(self: &Arc<Self>, bits: usize) {
         if let Some(locked) = self.cell.request(bits) {
-            // Dropping the cell attends to the word.
-            drop(Cell { locked: Some(locked), run: self });
+            self.hold(locked, |_| ());
+        }
+    }
+
+    /// Runs `f`, releases the cell, and attends to the word.
+    #[inline(always)]
+    fn hold<O>(self: &Arc<Self>, locked: Locked<'_, Held>, f: impl FnOnce(&mut Held) -> O) -> O {
+        // If `f` panics, the cell is released first, and then this attends to the word.
+        let attend = Attend(self);
+        let mut locked = locked;
+        let out = f(&mut locked);
+        core::mem::forget(attend);
+        let after = locked.after.take();
+        let bits = self.cell.release(locked);
+        if bits != 0 || after.is_some() {
+            self.finish_release(bits, after);
+        }
+        out
+    }
+
+    #[cold]
+    fn finish_release(self: &Arc<Self>, bits: usize, after: Option<Box<After>>) {
+        if let Some(after) = after {
+            self.run_after(*after);
+        }
+        if bits != 0 {
+            self.attend(bits);
         }
     }
 
@@ -194,46 +213,13 @@ impl Run {
     }
 }
 
-impl core::ops::Deref for Cell<'_> {
-    type Target = Held;
+/// Attends to the word when a panic has released the cell.
+struct Attend<'a>(&'a Arc<Run>);
 
-    #[inline]
-    fn deref(&self) -> &Held {
-        self.locked.as_ref().expect("it is released when it is dropped")
-    }
-}
-
-impl core::ops::DerefMut for Cell<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Held {
-        self.locked.as_mut().expect("it is released when it is dropped")
-    }
-}
-
-impl Cell<'_> {
-    /// Releases the cell and attends to the word, as dropping it does. This is inlined.
-    #[inline(always)]
-    pub(super) fn release(mut self) {
-        self.let_go();
-        // Nothing is left to drop.
-        core::mem::forget(self);
-    }
-
-    #[inline(always)]
-    fn let_go(&mut self) {
-        let Some(mut locked) = self.locked.take() else { return };
-        let after = locked.after.take();
-        let bits = self.run.cell.release(locked);
-        if bits != 0 || after.is_some() {
-            self.run.finish_release(bits, after);
-        }
-    }
-}
-
-impl Drop for Cell<'_> {
-    #[inline]
+impl Drop for Attend<'_> {
+    #[cold]
     fn drop(&mut self) {
-        self.let_go();
+        self.0.request(0);
     }
 }
 
@@ -257,17 +243,5 @@ impl Held {
     /// The state and what is to be done after the release.
     pub(super) fn parts(&mut self) -> (&mut State, &mut After) {
         (&mut self.state, self.after.get_or_insert_default())
-    }
-}
-
-impl Run {
-    #[cold]
-    fn finish_release(self: &Arc<Self>, bits: usize, after: Option<Box<After>>) {
-        if let Some(after) = after {
-            self.run_after(*after);
-        }
-        if bits != 0 {
-            self.attend(bits);
-        }
     }
 }

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::cell::After;
+use super::cell::{After, Held};
 use super::state::{CLOSE, Phase, Run, State, TAKE_OVER};
 use crate::dispatch::{Current, OpenRun, current};
 use crate::model::error::{EmitError, FailureCause, RunError};
@@ -59,14 +59,14 @@ impl OpenRun for Run {
         self.leave(|requests| {
             requests.close.get_or_insert((CloseRequest::Parent, None));
         });
-        match self.try_cell() {
-            Some(mut cell) => {
-                let (state, after) = cell.parts();
-                self.begin_close(state, after);
-                self.take_over(state, after);
-                more.append(&mut after.children);
-            }
-            None => self.request(CLOSE | TAKE_OVER),
+        let closed = self.try_cell(|cell| {
+            let (state, after) = cell.parts();
+            self.begin_close(state, after);
+            self.take_over(state, after);
+            more.append(&mut after.children);
+        });
+        if closed.is_none() {
+            self.request(CLOSE | TAKE_OVER);
         }
     }
 }
@@ -189,7 +189,10 @@ impl Run {
 
     /// The driver is gone before it was done, because its runtime is gone.
     pub(super) fn abandon(self: &Arc<Self>) {
-        let Some(mut cell) = self.try_cell() else { return };
+        self.try_cell(|cell| self.abandon_held(cell));
+    }
+
+    fn abandon_held(self: &Arc<Self>, cell: &mut Held) {
         let (state, after) = cell.parts();
         state.driven = false;
         after.wake_emitter = true;

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 use super::cell::Held;
 use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
@@ -64,16 +65,19 @@ impl Run {
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EmitError>> {
-        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-            if matches!(emit.stage, Stage::New { .. }) && is_handling(&self.node) {
-                // The cell is held until this call returns or is pending.
-                return Poll::Ready(self.send_to_inbox(emit));
-            }
-            return Poll::Pending;
-        };
-        let polled = self.poll_held(&mut cell, emit, remote, cx);
-        cell.release();
-        polled
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
+            self.poll_held(cell, emit, remote, cx)
+        });
+        polled.unwrap_or_else(|| self.poll_taken(emit))
+    }
+
+    /// The cell is held, perhaps until the call returns or is pending that this emitter is in.
+    #[cold]
+    fn poll_taken(self: &Arc<Self>, emit: &mut EmitState) -> Poll<Result<(), EmitError>> {
+        match emit.stage {
+            Stage::New { .. } if is_handling(&self.node) => Poll::Ready(self.send_to_inbox(emit)),
+            _ => Poll::Pending,
+        }
     }
 
     #[inline(always)]
@@ -248,9 +252,7 @@ impl Run {
         self.refresh_interest(state);
         let (kind, timed) = match &*event {
             PendingEvent::Token(token) => {
-                if state.keeps_partial {
-                    let limit =
-                        if state.keeps_result { usize::MAX } else { self.setup.partial_limit };
+                if let Some(limit) = state.partial_limit {
                     match &mut state.partial {
                         Some(partial) => partial.push(token, limit),
                         none => none.insert(Box::default()).push(token, limit),
@@ -269,9 +271,6 @@ impl Run {
         if state.kinds & kind.bit() == 0 {
             return Acceptance::Ignored;
         }
-        if let Some(rare) = &mut state.rare {
-            drop_quietly(rare.raised.take());
-        }
         let sequence = state.sequence;
         self.begin(state, event, timed, here);
         Acceptance::InFlight(sequence)
@@ -286,16 +285,14 @@ impl Run {
         timed: bool,
         here: Here,
     ) {
-        if state.carrier.is_none() {
+        if state.fan_out.is_none() {
             self.prepare(state);
         }
         let sequence = state.sequence;
         state.sequence += 1;
         let mut time = None;
-        if state.rare.is_some() && self.is_stamped(state) {
-            time = self.apply_stamp(state, event.kind());
-        } else if timed {
-            time = self.setup.engine.clock.now();
+        if timed || state.rare.is_some() {
+            time = self.time_of(state, event.kind(), timed);
         }
         if here.moved || state.inside.is_none() {
             self.move_emitter(state);
@@ -306,6 +303,18 @@ impl Run {
         let Some(fan_out) = &mut state.fan_out else { return };
         fan_out.load(event, sequence, time, here.in_call);
         state.in_flight = true;
+    }
+
+    /// The time of the run's next event. What the last event raised is over.
+    #[inline(never)]
+    fn time_of(&self, state: &mut State, kind: EventKind, timed: bool) -> Option<Duration> {
+        if let Some(rare) = &mut state.rare {
+            drop_quietly(rare.raised.take());
+            if self.is_stamped(state) {
+                return self.apply_stamp(state, kind);
+            }
+        }
+        if timed { self.setup.engine.clock.now() } else { None }
     }
 
     /// The emitter is somewhere else than at the run's last event.

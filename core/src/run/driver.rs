@@ -15,10 +15,8 @@ use crate::util::drop_quietly;
 impl Run {
     /// Drives the run until it is at rest or has ended. Returns what its last event came to.
     pub(super) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(mut cell) = self.cell_or_register(&self.driver, DRIVER, cx) else {
-            return Poll::Pending;
-        };
-        self.poll_drive_held(&mut cell, cx)
+        let drive = |cell: &mut Held, cx: &mut Context<'_>| self.poll_drive_held(cell, cx);
+        self.cell_or_register(&self.driver, DRIVER, cx, drive).unwrap_or(Poll::Pending)
     }
 
     pub(super) fn poll_drive_held(

@@ -111,51 +111,67 @@ impl End {
         Poll::Ready(outcome.map_err(|error| *error))
     }
 
-    /// Decides the end. Children are closed when the cell is released at the end of this function.
+    /// Decides the end. Children are closed when the cell is released.
     fn poll_decide(&mut self, remote: bool, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
-        let run = &self.run;
-        let Some(mut cell) = run.cell_or_register(&run.emitter, EMITTER, cx) else {
-            if !is_in_call() {
-                return Poll::Pending;
-            }
-            // The task that makes this call may hold the cell until it returns.
-            if let EndState::New(event, handle) =
-                core::mem::replace(&mut self.state, EndState::Done)
-            {
-                run.close(CloseRequest::Ended(event));
-                drop(handle);
-            }
-            return Poll::Ready(Ok(()));
-        };
-        let EndState::New(event, handle) = core::mem::replace(&mut self.state, EndState::Done)
-        else {
-            return Poll::Ready(Ok(()));
-        };
+        let (run, state) = (&self.run, &mut self.state);
+        let decided = run.cell_or_register(&run.emitter, EMITTER, cx, |cell, _| {
+            let new = core::mem::replace(state, EndState::Done);
+            let EndState::New(event, handle) = new else { return (Ok(()), None) };
+            let (decided, next) = run.decide(cell, event, remote);
+            *state = next;
+            // Dropped when the cell is released.
+            (decided, Some(handle))
+        });
+        if let Some((decided, handle)) = decided {
+            drop(handle);
+            return Poll::Ready(decided.map_err(|(error, event)| {
+                // An error in it is the user's.
+                drop_quietly(event);
+                error
+            }));
+        }
+        if !is_in_call() {
+            return Poll::Pending;
+        }
+        // The task that makes this call may hold the cell until it returns.
+        if let EndState::New(event, handle) = core::mem::replace(state, EndState::Done) {
+            run.close(CloseRequest::Ended(event));
+            drop(handle);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+type Refused = (EmitError, Box<Event>);
+
+impl Run {
+    /// Decides the end. Returns who drives the run then, or the event if the run is closed.
+    fn decide(
+        self: &Arc<Self>,
+        cell: &mut Held,
+        event: Box<Event>,
+        remote: bool,
+    ) -> (Result<(), Refused>, EndState) {
         let (state, after) = cell.parts();
         if state.phase != Phase::Open {
-            let error = state.closed.error();
-            drop(cell);
-            drop(handle);
-            // An error in it is the user's.
-            drop_quietly(event);
-            return Poll::Ready(Err(error));
+            return (Err((state.closed.error(), event)), EndState::Done);
         }
-        run.decide_end(state, after, event, current());
-        if run.ends_unheard(state) {
-            run.finish(state, after);
-        } else if is_in_call() && run.node.info.kind() != RunKind::None {
+        self.decide_end(state, after, event, current());
+        let next = if self.ends_unheard(state) {
+            self.finish(state, after);
+            EndState::Done
+        } else if is_in_call() && self.node.info.kind() != RunKind::None {
             // Waiting inside a call could be waiting for that call.
             after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
-        } else if state.driven || (remote && run.has_handlers_here()) {
+            EndState::Done
+        } else if state.driven || (remote && self.has_handlers_here()) {
             after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
-            self.state = EndState::Waiting;
+            EndState::Waiting
         } else {
             (state.driven, state.driven_by_end) = (true, true);
-            self.state = EndState::Driving;
-        }
-        drop(cell);
-        drop(handle);
-        Poll::Ready(Ok(()))
+            EndState::Driving
+        };
+        (Ok(()), next)
     }
 }
 
@@ -250,10 +266,8 @@ impl fmt::Debug for SendEvent {
 impl Run {
     /// Ready when the run has ended.
     pub(super) fn poll_closed(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-            return Poll::Pending;
-        };
-        self.poll_end_outcome(&mut cell, cx)
+        let outcome = |cell: &mut Held, cx: &mut Context<'_>| self.poll_end_outcome(cell, cx);
+        self.cell_or_register(&self.emitter, EMITTER, cx, outcome).unwrap_or(Poll::Pending)
     }
 
     fn poll_end_outcome(&self, cell: &mut Held, cx: &mut Context<'_>) -> Poll<Outcome> {
@@ -268,17 +282,17 @@ impl Run {
 
     /// Drives the run to its end, unless a task has taken over.
     fn poll_end(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-            return Poll::Pending;
-        };
-        if !cell.driven_by_end {
-            return self.poll_end_outcome(&mut cell, cx);
-        }
-        let poll = self.poll_drive_held(&mut cell, cx);
-        if poll.is_pending() {
-            // A task may take over from here on.
-            self.emitter.register(cx.waker());
-        }
-        poll
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
+            if !cell.driven_by_end {
+                return self.poll_end_outcome(cell, cx);
+            }
+            let poll = self.poll_drive_held(cell, cx);
+            if poll.is_pending() {
+                // A task may take over from here on.
+                self.emitter.register(cx.waker());
+            }
+            poll
+        });
+        polled.unwrap_or(Poll::Pending)
     }
 }

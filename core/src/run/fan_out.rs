@@ -241,9 +241,8 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
     if this.at.setup.has_lanes() {
         this.push_to_lanes();
     }
-    this.progress = Progress::Lanes;
     if !this.at.setup.in_place.is_empty() {
-        let FanOut { at, tally, .. } = &mut *this;
+        let FanOut { at, tally, progress, .. } = &mut *this;
         let at = &*at;
         let mut place = pin!(None);
         let pending = match at.kind {
@@ -252,17 +251,18 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
             _ => poll_fn(|task| Poll::Ready(at.ask_all(place.as_mut(), tally, task))).await,
         };
         if let Some(next) = pending {
+            *progress = Progress::Lanes;
             Box::pin(at.finish_pending(next, place.as_mut(), tally)).await;
             // A call whose time was up is dropped here, and its drop may panic.
             let _ = catch_unwind(|| place.set(None));
         }
     }
-    this.progress = Progress::Asked;
     if this.last {
         // The end has been handled in place and is queued in every lane: the parent may end.
         this.at.node.detach();
     }
     if this.at.setup.has_lanes() && !this.in_call {
+        this.progress = Progress::Asked;
         poll_fn(|cx| this.at.node.poll_answers(cx)).await;
     }
     this.progress = Progress::Idle;

@@ -167,12 +167,12 @@ impl RunHandle {
 impl Run {
     /// The run's result is what its tokens make together. It is kept whole.
     pub(crate) fn keep_result(self: &Arc<Self>) {
-        if let Some(mut cell) = self.try_cell() {
+        self.try_cell(|cell| {
             if cell.phase == Phase::Open && !cell.keeps_result {
                 cell.keeps_result = true;
-                self.rebuild_interest(&mut cell);
+                self.rebuild_interest(cell);
             }
-        }
+        });
     }
 }
 

@@ -11,36 +11,46 @@ use crate::model::result::LlmResult;
 pub(super) struct Partial {
     /// The text, while no token had a chunk.
     text: String,
-    result: Option<Box<LlmResult>>,
-    /// The size of the text.
-    bytes: usize,
+    /// All of it, from the first chunk on, and the size of its text.
+    result: Option<Box<(LlmResult, usize)>>,
 }
 
 impl Partial {
     /// Adds a token. Text beyond `limit` bytes is not kept.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, token: &LlmNewToken, limit: usize) {
+        match (&token.chunk, &self.result) {
+            (None, None) => {
+                let text = token.token.as_str();
+                if text.len() <= limit.saturating_sub(self.text.len()) {
+                    self.text.push_str(text);
+                }
+            }
+            _ => self.push_to_result(token, limit),
+        }
+    }
+
+    #[inline(never)]
+    fn push_to_result(&mut self, token: &LlmNewToken, limit: usize) {
         let text = token.token.as_str();
         let chunk = token.chunk.as_deref();
         let beside = chunk.map_or(0, |chunk| chunk.reasoning.len() + chunk.refusal.len());
-        let bytes = self.bytes.saturating_add(text.len() + beside);
+        let so_far = self.result.as_ref().map_or(self.text.len(), |result| result.1);
+        let bytes = so_far.saturating_add(text.len() + beside);
         if bytes > limit {
             return;
         }
-        self.bytes = bytes;
-        match (chunk, &mut self.result) {
-            (None, None) => self.text.push_str(text),
-            (None, Some(result)) => result.push_text(text),
-            (Some(chunk), result) => {
-                let result = result.get_or_insert_with(|| Box::new(to_result(&mut self.text)));
-                result.push_chunk(chunk);
-            }
+        let result = self.result.get_or_insert_with(|| Box::new((to_result(&mut self.text), 0)));
+        result.1 = bytes;
+        match chunk {
+            None => result.0.push_text(text),
+            Some(chunk) => result.0.push_chunk(chunk),
         }
     }
 
     pub(super) fn into_result(mut self) -> LlmResult {
         match self.result {
-            Some(result) => *result,
+            Some(result) => result.0,
             None => to_result(&mut self.text),
         }
     }

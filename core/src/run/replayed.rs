@@ -24,14 +24,11 @@ impl Run {
     pub(crate) async fn stamp(self: &Arc<Self>, sequence: Option<u64>, stamp: Stamp) {
         let mut stamp = Some(Box::new(stamp));
         poll_fn(|cx| {
-            let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-                return Poll::Pending;
-            };
-            cell.sequence = sequence.unwrap_or(cell.sequence);
-            let old = core::mem::replace(&mut cell.rare().stamp, stamp.take());
-            drop(cell);
-            drop_quietly(old);
-            Poll::Ready(())
+            let old = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, _| {
+                cell.sequence = sequence.unwrap_or(cell.sequence);
+                core::mem::replace(&mut cell.rare().stamp, stamp.take())
+            });
+            old.map_or(Poll::Pending, |old| Poll::Ready(drop_quietly(old)))
         })
         .await;
     }
@@ -46,7 +43,7 @@ impl Run {
     pub(crate) fn is_given_up(self: &Arc<Self>) -> bool {
         let closing = self.is_close_requested();
         self.node.info.is_replayed()
-            && (closing || self.try_cell().is_some_and(|cell| cell.phase != Phase::Open))
+            && (closing || self.try_cell(|cell| cell.phase != Phase::Open).unwrap_or(false))
     }
 
     /// Ready when the run has ended.

@@ -15,7 +15,7 @@ use super::setup::Setup;
 use crate::dispatch::{
     Answer, Asked, Call, HandlerMeta, Registered, RunNode, Target, Timeout, ask_async, count, go_on,
 };
-use crate::handler::{ErasedAsyncHandler, FirstPoll, HandlerFuture};
+use crate::handler::{ErasedAsyncHandler, FirstAnswer, FirstPoll, HandlerFuture};
 use crate::model::context::EventContext;
 use crate::model::error::{FailureCause, HandlerResult};
 use crate::model::event::{Event, EventKind};
@@ -77,100 +77,86 @@ enum Stop {
     Answered,
 }
 
-/// A round of first polls: each async handler once, one after the other, in one place.
-struct Round<'r, 'a, 'task> {
-    at: &'a Accepted,
-    place: Pin<&'r mut Option<HandlerFuture<'a>>>,
-    task: &'r mut Context<'task>,
-    tally: &'r mut Tally,
-    /// Every handler has handled events of this kind: they are counted for all at once.
-    known: bool,
-    /// Every handler asked so far has handled events of this kind.
-    all_known: bool,
-    /// The number of the handler that is asked.
-    next: usize,
-    answer: Option<HandlerResult>,
-}
-
-impl Round<'_, '_, '_> {
-    /// Polls the handlers from the next one on.
-    #[inline(always)]
-    fn ask(&mut self) -> Stop {
-        let Self { at, place, task, tally, all_known, next, answer, .. } = self;
-        let (at, all_are_known) = (*at, self.known);
-        for (number, handler) in at.setup.in_place.get(*next..).unwrap_or_default() {
-            let Target::Async { handler: target, .. } = &handler.target else { break };
-            // A kind that it has handled is wanted, and there is nothing to learn.
-            let known = all_are_known || handler.meta.has_handled(at.kind);
-            if known || handler.meta.wants(at.kind) {
-                match target.ask(&at.event, &at.cx, place.as_mut(), task, answer) {
-                    FirstPoll::Handled if known => {}
-                    FirstPoll::Handled | FirstPoll::Answered => return Stop::Answered,
-                    FirstPoll::Pending => return Stop::Pending,
-                }
-                if !all_are_known {
-                    tally.add(*number, true);
-                }
-            } else {
-                *all_known = false;
-            }
-            *next += 1;
-        }
-        Stop::Done
-    }
-}
-
 impl Accepted {
     /// Polls each async handler once, one after the other, in one place. Returns the number of the
     /// first one that has to wait.
     #[inline(always)]
     pub(super) fn ask_all<'a>(
         &'a self,
-        place: Pin<&mut Option<HandlerFuture<'a>>>,
+        mut place: Pin<&mut Option<HandlerFuture<'a>>>,
         tally: &mut Tally,
         task: &mut Context<'_>,
     ) -> Option<usize> {
-        let bit = self.kind.bit();
-        let known = tally.known & bit != 0;
-        let (all_known, next, answer) = (true, 0, None);
-        let mut round = Round { at: self, place, task, tally, known, all_known, next, answer };
-        let mut begun = 0;
+        let known = tally.known & self.kind.bit() != 0;
+        let (mut next, mut answer) = (0, FirstAnswer::default());
         loop {
+            let begun = next;
+            let asked = (&mut next, place.as_mut(), &mut *task, &mut answer);
             // Panics are caught for all handlers at once, and the round goes on after one.
-            let stop = catch_unwind(|| self.cx.within_emitter(|| round.ask()));
-            if let (Ok(Stop::Done), 0) = (&stop, begun) {
-                match known {
-                    true => round.tally.by_all += 1,
-                    false if round.all_known => round.tally.known |= bit,
-                    false => {}
-                }
-                return None;
-            }
-            let Round { next, answer, tally, place, .. } = &mut round;
-            if known {
-                self.add_all(begun..*next, tally);
+            let stop = catch_unwind(move || {
+                let (next, place, task, answer) = asked;
+                self.cx.within_emitter(|| self.ask_from(next, known, place, task, answer))
+            });
+            match stop {
+                Ok(Stop::Done) if known && begun == 0 => tally.by_all += 1,
+                _ => self.add_all(begun..next, tally),
             }
             match stop {
                 Ok(Stop::Done) => return None,
-                Ok(Stop::Pending) => return Some(*next),
-                Ok(Stop::Answered) => self.learn(*next, Ok(answer.take().unwrap_or(Ok(()))), tally),
+                Ok(Stop::Pending) => return Some(next),
+                Ok(Stop::Answered) => self.learn(next, Ok(answer.take().unwrap_or(Ok(()))), tally),
                 Err(message) => {
                     let answer = answer.take().ok_or(FailureCause::Panicked(message));
-                    self.learn(*next, answer, tally);
+                    self.learn(next, answer, tally);
                     // It is there if the call's future has panicked when it was dropped.
                     let _ = catch_unwind(|| place.set(None));
                 }
             }
-            *next += 1;
-            begun = *next;
+            next += 1;
         }
     }
 
-    /// Counts an event for some of the handlers.
-    #[cold]
+    /// Polls the handlers from number `next` of them on. `known` says that each of them has handled
+    /// events of this kind.
+    #[inline(always)]
+    fn ask_from<'a>(
+        &'a self,
+        next: &mut usize,
+        known: bool,
+        mut place: Pin<&mut Option<HandlerFuture<'a>>>,
+        task: &mut Context<'_>,
+        answer: &mut FirstAnswer,
+    ) -> Stop {
+        while let Some((_, handler)) = self.setup.in_place.get(*next) {
+            let Target::Async { handler: target, .. } = &handler.target else { break };
+            // A kind that it has handled is wanted, and there is nothing to learn.
+            let known = known || handler.meta.has_handled(self.kind);
+            if known || handler.meta.wants(self.kind) {
+                match target.ask(&self.event, &self.cx, place.as_mut(), task, answer) {
+                    FirstPoll::Handled if known => {}
+                    FirstPoll::Handled | FirstPoll::Answered => return Stop::Answered,
+                    FirstPoll::Pending => return Stop::Pending,
+                }
+            }
+            *next += 1;
+        }
+        Stop::Done
+    }
+
+    /// Counts an event for those of these handlers that have handled it: each that has handled its
+    /// kind before.
+    #[inline(never)]
     fn add_all(&self, handlers: Range<usize>, tally: &mut Tally) {
-        for (number, _) in self.setup.in_place.get(handlers).unwrap_or_default() {
-            tally.add(*number, true);
+        let bit = self.kind.bit();
+        let all = handlers == (0..self.setup.in_place.len());
+        let mut known = all;
+        for (number, handler) in self.setup.in_place.get(handlers).unwrap_or_default() {
+            let handled = handler.meta.has_handled(self.kind);
+            tally.add(*number, handled);
+            known &= handled;
+        }
+        if known {
+            tally.known |= bit;
         }
     }
 

@@ -54,9 +54,7 @@ impl<R> Start<R> {
             let Some((event, _)) = &self.0.new else { return self };
             let stamp = Stamp { kind: event.kind(), time, recorded: None };
             // Nothing else has the run yet, so the cell is free.
-            if let Some(mut cell) = handle.run().try_cell() {
-                cell.rare().stamp = Some(Box::new(stamp));
-            }
+            handle.run().try_cell(|cell| cell.rare().stamp = Some(Box::new(stamp)));
         }
         self
     }
@@ -157,7 +155,7 @@ impl Run {
 
     /// Closes the run, because its start was refused.
     fn refuse(self: &Arc<Self>, error: &EmitError) {
-        if let Some(mut cell) = self.try_cell() {
+        self.try_cell(|cell| {
             if cell.phase == Phase::NotStarted {
                 cell.phase = Phase::Closed;
                 cell.closed = match error {
@@ -165,7 +163,7 @@ impl Run {
                     _ => super::close::Closed::Owner,
                 };
             }
-        }
+        });
         self.enable_all();
     }
 
@@ -187,33 +185,33 @@ impl Run {
         }
         self.open(entry)?;
         if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
-            if let Some(mut cell) = self.try_cell() {
-                cell.rare().tool_call_id = Some(id.clone());
-            }
+            self.try_cell(|cell| cell.rare().tool_call_id = Some(id.clone()));
         }
         Ok(())
     }
 
     /// Opens the run. Nothing else has it yet.
     pub(super) fn open(self: &Arc<Self>, entry: Option<Entry>) -> Result<(), EmitError> {
-        let Some(mut cell) = self.try_cell() else { return Err(EmitError::RunClosed) };
-        if cell.phase != Phase::NotStarted {
-            return Err(EmitError::RunClosed);
-        }
-        cell.phase = Phase::Open;
-        cell.started = self.node.info.kind() == RunKind::None;
-        cell.entry = match entry {
-            Some(entry) => Some(entry),
-            None if self.node.info.kind() == RunKind::None => {
-                Some(self.setup.engine.register_run(self, true, None)?)
+        let opened = self.try_cell(|cell| {
+            if cell.phase != Phase::NotStarted {
+                return Err(EmitError::RunClosed);
             }
-            None => None,
-        };
-        if self.setup.has_handlers() {
-            self.rebuild_interest(&mut cell);
-        }
+            cell.phase = Phase::Open;
+            cell.started = self.node.info.kind() == RunKind::None;
+            cell.entry = match entry {
+                Some(entry) => Some(entry),
+                None if self.node.info.kind() == RunKind::None => {
+                    Some(self.setup.engine.register_run(self, true, None)?)
+                }
+                None => None,
+            };
+            if self.setup.has_handlers() {
+                self.rebuild_interest(cell);
+            }
+            Ok(())
+        });
+        opened.unwrap_or(Err(EmitError::RunClosed))?;
         // A parent or a shutdown may have asked for the close meanwhile.
-        drop(cell);
         if self.is_close_requested() {
             self.request(super::state::CLOSE);
         }

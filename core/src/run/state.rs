@@ -162,8 +162,8 @@ pub(super) struct State {
     /// The kinds that handlers want, and whether tokens carry their time.
     pub(super) kinds: u32,
     pub(super) token_times: bool,
-    /// Whether tokens are added to the partial result.
-    pub(super) keeps_partial: bool,
+    /// How many bytes of text the partial result may have. `None` if tokens are not added to it.
+    pub(super) partial_limit: Option<usize>,
     /// The interest changes that `kinds` knows of.
     changes: usize,
     /// Flushes wait for the event in flight.
@@ -272,7 +272,7 @@ impl Run {
                     entry: None,
                     kinds: 0,
                     token_times: false,
-                    keeps_partial: false,
+                    partial_limit: None,
                     changes: 0,
                     flushed: false,
                     ticks: Ticks::default(),
@@ -329,7 +329,10 @@ impl Run {
         let kinds = self.setup.wanted_kinds();
         state.kinds = kinds;
         state.token_times = self.setup.wants_token_times();
-        state.keeps_partial = kinds & EventKind::LlmError.bit() != 0 || state.keeps_result;
+        state.partial_limit = match state.keeps_result {
+            true => Some(usize::MAX),
+            false => (kinds & EventKind::LlmError.bit() != 0).then_some(self.setup.partial_limit),
+        };
         let mut mask = kinds;
         let keeps_partial = kinds & EventKind::LlmError.bit() != 0
             || (state.keeps_result && kinds & EventKind::LlmEnd.bit() != 0);
