@@ -19,7 +19,9 @@ pub mod prelude {
 /// # Blocking
 ///
 /// [`wait()`](Emit::wait) blocks its thread, so it returns [`EmitError::WouldBlock`] in tasks and in
-/// futures that `task::block_on` polls.
+/// futures that `task::block_on` polls. Sync handlers are called on a thread of the pool of
+/// `task::spawn_blocking`. If jobs of that pool wait on all its threads (500 by default), none is
+/// left, and they wait forever. Wait on threads of your own if so many may wait at a time.
 #[derive(Debug, Clone)]
 pub struct AsyncStd {
     /// The start of this timer's time.

@@ -24,6 +24,10 @@ pub mod prelude {
 /// [`wait()`](Emit::wait) blocks its thread. With the [global](Self::global) executor, it returns
 /// [`EmitError::WouldBlock`] on the threads of that executor, which are known by their names. The
 /// threads that run an executor of yours are not known: do not block them.
+///
+/// Sync handlers are called on a thread of the pool of `smol::unblock`, which has 500 threads
+/// (`BLOCKING_MAX_THREADS`). If jobs in `unblock` wait on all of them, none is left, and they wait
+/// forever. Wait on threads of your own if so many may wait at a time.
 #[derive(Clone)]
 pub struct Smol {
     backend: Backend,

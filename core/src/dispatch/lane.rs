@@ -308,6 +308,11 @@ impl Lane {
         drop(done);
     }
 
+    /// Whether `runtime` makes the calls.
+    pub(crate) fn is_on(&self, runtime: &Arc<dyn Runtime>) -> bool {
+        Arc::ptr_eq(&self.runtime, runtime)
+    }
+
     /// Keeps `guard` until nothing is queued and no call is out.
     pub(crate) fn drain(&self, guard: WaitGuard) {
         let done = self.state.with(|state| match &mut state.queue {

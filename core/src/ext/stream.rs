@@ -131,8 +131,9 @@ pub trait WithCallbacks: Stream + Sized {
     }
 
     /// The same stream as the output of a chain. It is polled inside `run`, and ends it. The
-    /// chain's outputs are the items: texts are joined, other items are a list, which is kept until
-    /// the end.
+    /// chain's outputs are the items. Texts that follow each other are joined. If all items are
+    /// texts, the output is one text, and else a list. If a handler wants the chain's end, the
+    /// items are kept until then.
     fn with_chain_callbacks<T, E>(self, run: ChainRun) -> CallbackStream<Self, T>
     where
         Self: Stream<Item = Result<T, E>>,
@@ -200,6 +201,8 @@ impl<C> Emitter<C> {
                     handle.start_send(EventKind::LlmNewToken, || token(item));
                 }
             }
+            // They are kept for the end.
+            Self::Outputs(..) if !work.run().is_enabled(EventKind::ChainEnd) => {}
             Self::Outputs(output, outputs) => match (outputs.last_mut(), output(item)) {
                 (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
                 (_, output) => outputs.push(output),

@@ -195,7 +195,7 @@ impl CallbackManager {
 
     fn register(&mut self, handler: Arc<Registered>, inherit: bool) -> HandlerId {
         let id = handler.meta.id;
-        self.setup.engine.register_handler(&handler);
+        self.setup.engine.register_handlers(core::iter::once(&handler));
         self.change().push_handler(Inheritable { item: handler, inherit });
         id
     }
@@ -219,12 +219,15 @@ impl CallbackManager {
     /// A handler that both have stays once, in this manager's place. It is inherited if either
     /// manager lets it be. A tag that both have stays in this manager's place. For a metadata key
     /// that both have, the value of `other` counts. The parent stays this manager's.
+    ///
+    /// [`flush`](Self::flush) and [`shutdown`](Self::shutdown) of this manager wait for the handlers
+    /// of `other`, too. A shutdown of `other` does not close the runs of this manager.
     #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
         let theirs = &other.setup;
         let setup = self.change();
         setup.run_on(theirs);
-        setup.merge_handlers(theirs.inheritable_handlers(), false);
+        setup.merge_handlers(theirs, false);
         for tag in &theirs.tags {
             match setup.tags.iter_mut().find(|known| known.item == tag.item) {
                 Some(known) => known.inherit |= tag.inherit,
@@ -332,7 +335,8 @@ impl CallbackManager {
     /// call says, and the component's own, which are local to it.
     ///
     /// Handlers come in this order. One that is in both comes once, as the call's. If both have a
-    /// runtime of their own, the call's is used.
+    /// runtime of their own, the call's is used. Then a flush and a shutdown of the call's manager
+    /// wait for the component's handlers, too, as after [`merge`](Self::merge).
     #[cfg(feature = "std")]
     #[must_use]
     pub fn configure(call: Option<&Self>, component: Option<&Self>) -> Self {
@@ -345,7 +349,7 @@ impl CallbackManager {
         };
         let setup = manager.change();
         setup.run_on(&component.setup);
-        setup.merge_handlers(component.setup.inheritable_handlers(), true);
+        setup.merge_handlers(&component.setup, true);
         for tag in &component.setup.tags {
             setup.add_tag(tag.item.clone(), false);
         }

@@ -107,12 +107,17 @@ impl Run {
 
     /// Begins to close an open run as requested.
     pub(super) fn begin_close(self: &Arc<Self>, state: &mut State, after: &mut After) {
-        if state.phase != Phase::Open {
+        if state.phase == Phase::NotStarted {
             return;
         }
         let Some((request, place)) = self.take_left(|requests| &mut requests.close) else {
             return;
         };
+        if state.phase != Phase::Open {
+            // The owner that is dropped by its own end, mostly.
+            after.unused.close = Some((request, place));
+            return;
+        }
         let kind = self.node.info.kind();
         let stopped =
             |state: &mut State| match state.rare.as_mut().and_then(|rare| rare.raised.take()) {
@@ -180,7 +185,8 @@ impl Run {
         state.phase = Phase::Closed;
         (state.driven, state.driven_by_end) = (false, false);
         state.put_away(after);
-        state.seats.leave(&self.setup);
+        after.unused.mailbox = state.seats.leave(&self.setup);
+        after.unused.end = state.rare.as_mut().and_then(|rare| rare.end.take());
         after.entry = state.entry.take();
         after.finished = true;
         after.wake_emitter = true;

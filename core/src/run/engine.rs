@@ -13,6 +13,7 @@ use slab::Slab;
 
 use super::Run;
 use crate::dispatch::{Lane, Registered, Target, Workers};
+use crate::handler::HandlerId;
 use crate::model::error::EmitError;
 use crate::model::run_info::RunId;
 use crate::runtime::{Clock, Entropy, Runtime};
@@ -37,7 +38,10 @@ struct Registry {
     runs: Slab<Weak<Run>>,
     /// The ids of open runs that callers have chosen, with the keys of the runs.
     chosen_ids: BTreeMap<RunId, usize>,
-    handlers: Vec<Weak<Registered>>,
+    /// In the order of registration.
+    handlers: BTreeMap<HandlerId, Weak<Registered>>,
+    /// So many of them lived when the others were last removed.
+    handlers_known: usize,
     /// Wait until no run is open.
     waiting: WakerSet,
     closed_runs: usize,
@@ -76,7 +80,8 @@ impl Engine {
                 phase: Phase::Running,
                 runs: Slab::new(),
                 chosen_ids: BTreeMap::new(),
-                handlers: Vec::new(),
+                handlers: BTreeMap::new(),
+                handlers_known: 0,
                 waiting: WakerSet::new(),
                 closed_runs: 0,
                 shutdown_works: Vec::new(),
@@ -97,19 +102,26 @@ impl Engine {
         RunId::v7(self.clock.now().unwrap_or_default(), random)
     }
 
-    pub(crate) fn register_handler(&self, handler: &Arc<Registered>) {
+    /// A flush and a shutdown concern these handlers from here on, too. They may be registered with
+    /// another engine.
+    pub(crate) fn register_handlers<'a>(
+        &self,
+        handlers: impl Iterator<Item = &'a Arc<Registered>>,
+    ) {
         self.registry.with(|registry| {
-            let handlers = &mut registry.handlers;
-            if handlers.len() == handlers.capacity() {
-                handlers.retain(|handler| handler.strong_count() > 0);
+            let known = &mut registry.handlers;
+            known.extend(handlers.map(|handler| (handler.meta.id, Arc::downgrade(handler))));
+            if known.len() > 2 * registry.handlers_known {
+                known.retain(|_, handler| handler.strong_count() > 0);
+                registry.handlers_known = known.len();
             }
-            handlers.push(Arc::downgrade(handler));
         });
     }
 
     /// The handlers that are registered with a manager or an open run.
     pub(crate) fn handlers(&self) -> Vec<Arc<Registered>> {
-        self.registry.with(|registry| registry.handlers.iter().filter_map(Weak::upgrade).collect())
+        self.registry
+            .with(|registry| registry.handlers.values().filter_map(Weak::upgrade).collect())
     }
 
     pub(crate) fn open_runs(&self) -> Vec<Arc<Run>> {
@@ -220,13 +232,16 @@ impl Engine {
         group
     }
 
-    /// A group that is empty when nothing waits in any lane, also if a call has timed out and has
-    /// not returned.
+    /// A group that is empty when nothing waits in any lane of this engine, also if a call has timed
+    /// out and has not returned. A lane of another engine may never be empty.
     pub(crate) fn drained(&self) -> Arc<WaitGroup> {
         let group = Arc::new(WaitGroup::new());
         for handler in self.handlers() {
-            if let Target::Lane(lane) = &handler.target {
-                lane.drain(WaitGuard::new(&group));
+            match &handler.target {
+                Target::Lane(lane) if lane.is_on(&self.runtime) => {
+                    lane.drain(WaitGuard::new(&group));
+                }
+                _ => {}
             }
         }
         group

@@ -209,7 +209,7 @@ impl Drop for FanOut {
     /// reached.
     fn drop(&mut self) {
         let Self { at: Accepted { node, setup, kind, .. }, seats, progress, .. } = self;
-        seats.leave(setup);
+        drop_quietly(seats.leave(setup));
         let kind = *kind;
         let report = |handler: &Registered| {
             if handler.meta.wants(kind) {

@@ -28,7 +28,9 @@ impl Run {
                 cell.sequence = sequence.unwrap_or(cell.sequence);
                 core::mem::replace(&mut cell.rare().stamp, stamp.take())
             });
-            old.map_or(Poll::Pending, |old| Poll::Ready(drop_quietly(old)))
+            let Some(old) = old else { return Poll::Pending };
+            drop_quietly(old);
+            Poll::Ready(())
         })
         .await;
     }

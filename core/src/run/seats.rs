@@ -36,10 +36,13 @@ impl Seats {
         self.lanes.iter().any(LaneSeat::is_taken)
     }
 
-    /// No more events will come.
-    pub(super) fn leave(&mut self, setup: &Setup) {
+    /// No more events will come. Returns what the events shared: its emitter's place may keep other
+    /// runs.
+    #[must_use = "its drop may be user code"]
+    pub(super) fn leave(&mut self, setup: &Setup) -> Option<Arc<Mailbox>> {
         for (lane, seat) in setup.lanes().zip(&mut self.lanes) {
             lane.leave(seat, None);
         }
+        self.mailbox.take()
     }
 }

@@ -96,10 +96,6 @@ impl Setup {
         self.handlers.iter().map(|handler| &handler.item)
     }
 
-    pub(crate) fn inheritable_handlers(&self) -> &[Inheritable<Arc<Registered>>] {
-        &self.handlers
-    }
-
     #[inline]
     pub(crate) fn handler(&self, number: usize) -> Option<&Arc<Registered>> {
         self.handlers.get(number).map(|handler| &handler.item)
@@ -137,12 +133,16 @@ impl Setup {
         self.handlers.push(handler);
     }
 
-    /// Adds handlers that may be there already. Those stay in their place.
-    pub(crate) fn merge_handlers(&mut self, others: &[Inheritable<Arc<Registered>>], local: bool) {
+    /// Adds handlers that may be there already. Those stay in their place. A flush of this engine
+    /// waits for all of them, whichever engine they were registered with.
+    pub(crate) fn merge_handlers(&mut self, other: &Self, local: bool) {
+        if !Arc::ptr_eq(&self.engine, &other.engine) {
+            self.engine.register_handlers(other.handlers());
+        }
         let known = self.handlers.iter().enumerate();
         let mut places: alloc::collections::BTreeMap<_, _> =
             known.map(|(number, handler)| (handler.item.meta.id, number)).collect();
-        for other in others {
+        for other in &other.handlers {
             let inherit = other.inherit && !local;
             match places.get(&other.item.meta.id) {
                 Some(&number) => self.handlers[number].inherit |= inherit,

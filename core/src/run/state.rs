@@ -210,16 +210,16 @@ impl State {
         self.rare.as_ref().is_some_and(|rare| !rare.deferred.is_empty())
     }
 
-    /// Puts away what carries events, and forgets where the emitter was. The counts are added to
-    /// those of the handlers.
+    /// Puts away what carries events and where the emitter was. Adds the counts to the handlers'.
     pub(super) fn put_away(&mut self, after: &mut After) {
         if let Some(fan_out) = &mut self.fan_out {
             fan_out.add_counts();
             self.seats = core::mem::take(&mut fan_out.seats);
         }
         if self.fan_out.is_some() || self.carrier.is_some() {
-            let carried = (self.fan_out.take(), self.carrier.take());
-            after.unused = Some((carried, self.emitter.take(), self.inside.take()));
+            after.unused.fan_out = self.fan_out.take();
+            after.unused.carrier = self.carrier.take();
+            after.unused.places = (self.emitter.take(), self.inside.take());
         }
     }
 
@@ -390,7 +390,7 @@ impl Drop for Run {
         drop_quietly(rest);
         drop_quietly(requests);
         drop_quietly(fan_out);
-        seats.leave(&self.setup);
+        drop_quietly(seats.leave(&self.setup));
         drop_quietly(places);
         self.node.detach();
         if let Some(entry) = entry {

@@ -2,6 +2,7 @@
 //! is counted and reported to its handler, and nothing grows with the number of finished runs.
 
 mod counted;
+mod ended_runs;
 mod growth;
 mod idle_runs;
 mod mailboxes;

@@ -108,6 +108,34 @@ on_every_runtime! {
         assert_eq!(log.lines().len(), 4);
     }
 
+    /// So does a flush of a manager that got its handler from another one. Its shutdown waits for
+    /// that handler, too, and reports it.
+    async fn a_flush_covers_the_handlers_of_merged_managers(rt: with_blocking_threads) {
+        for merge in [
+            |own: CallbackManager, other: &CallbackManager| own.merge(other),
+            |own: CallbackManager, other: &CallbackManager| {
+                CallbackManager::configure(Some(&own), Some(other))
+            },
+        ] {
+            let ((first, mut grip), log) = (held(), Log::new());
+            let other = rt.callbacks().with_handler_options(first, queued());
+            let other = other.with_handler_options(sync(log.clone()), queued());
+            let callbacks = merge(rt.callbacks(), &other);
+            let run = chain(&callbacks, "run").await;
+            grip.entered().await;
+            let mut flush = Box::pin(callbacks.flush());
+            assert!(poll_once(&mut flush).await.is_none(), "the first handler is in its call");
+            grip.let_go();
+            drop(grip);
+            flush.await.unwrap();
+            assert_eq!(log.lines(), ["run: chain_start: 0"]);
+            run.end(json!(1)).await.unwrap();
+            let report = callbacks.shutdown(Duration::from_secs(60)).await.unwrap();
+            assert_eq!(log.lines().len(), 2);
+            assert_eq!(report.handlers.iter().map(|handler| handler.handled).collect::<Vec<_>>(), [2, 2]);
+        }
+    }
+
     /// The wait of an emit, an end and a flush blocks this thread, while the runtime goes on.
     async fn what_is_waited_for_on_a_thread_is_handled(rt) {
         let watched = Watched::new(&rt);
