@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::util::setters;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -112,18 +113,11 @@ impl Message {
         Self { tool_call_id: Some(call_id.into()), ..Self::new(Role::Tool, content) }
     }
 
-    /// Sets the author's name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets what the provider needs back with the next turn.
-    #[must_use]
-    pub fn with_extra(mut self, extra: Map<String, Value>) -> Self {
-        self.extra = extra;
-        self
+    setters! {
+        /// Sets the author's name.
+        with_name(name: impl Into<String>) { self.name = Some(name.into()) }
+        /// Sets what the provider needs back with the next turn.
+        with_extra(extra: Map<String, Value>) { self.extra = extra }
     }
 
     /// Adds tool calls that the model asks for.

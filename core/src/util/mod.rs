@@ -4,6 +4,7 @@
 pub(crate) mod block_on;
 pub(crate) mod catch_unwind;
 pub(crate) mod mutex;
+pub(crate) mod setters;
 pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod turn;
@@ -16,6 +17,7 @@ pub(crate) use catch_unwind::{CatchUnwind, catch_unwind, drop_quietly};
 #[cfg(feature = "std")]
 pub(crate) use mutex::Condvar;
 pub(crate) use mutex::Mutex;
+pub(crate) use setters::setters;
 pub(crate) use task::{wake, yield_now};
 pub(crate) use turn::{Locked, Turn};
 pub(crate) use wait_group::{WaitGroup, WaitGuard};

@@ -9,6 +9,7 @@ use super::{FinishReason, TokenLogprob, TokenUsage};
 #[cfg(feature = "serde")]
 use crate::model::event::is_default;
 use crate::model::token::Token;
+use crate::util::setters;
 
 /// A piece of a streamed result.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -88,25 +89,15 @@ impl LlmChunk {
         self
     }
 
-    /// Sets why the choice ended.
-    #[must_use]
-    pub fn with_finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
-        self.finish_reason = Some(reason.into());
-        self
-    }
-
-    /// Sets the usage.
-    #[must_use]
-    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
-        self.usage = Some(usage);
-        self
-    }
-
-    /// Sets the model's name.
-    #[must_use]
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
+    setters! {
+        /// Sets why the choice ended.
+        with_finish_reason(reason: impl Into<FinishReason>) {
+            self.finish_reason = Some(reason.into())
+        }
+        /// Sets the usage.
+        with_usage(usage: TokenUsage) { self.usage = Some(usage) }
+        /// Sets the model's name.
+        with_model_name(name: impl Into<String>) { self.model_name = Some(name.into()) }
     }
 
     /// Joins a later chunk of the same choice to this one. Adding the joined chunk to a result has
@@ -184,18 +175,11 @@ impl ToolCallChunk {
         Self { index, arguments: arguments.into(), ..Self::default() }
     }
 
-    /// Sets the call's id.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Sets the tool's name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
+    setters! {
+        /// Sets the call's id.
+        with_id(id: impl Into<String>) { self.id = Some(id.into()) }
+        /// Sets the tool's name.
+        with_name(name: impl Into<String>) { self.name = Some(name.into()) }
     }
 
     /// Returns `true` if `newer` has nothing but more of this call's arguments.

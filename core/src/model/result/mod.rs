@@ -11,6 +11,7 @@ mod chunk;
 mod logprob;
 mod usage;
 
+use crate::util::setters;
 use chunk::join_extra;
 pub use chunk::{LlmChunk, ToolCallChunk};
 pub use logprob::{TokenLogprob, TopLogprob};
@@ -56,25 +57,13 @@ impl LlmResult {
         self
     }
 
-    /// Sets the usage.
-    #[must_use]
-    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
-        self.usage = Some(usage);
-        self
-    }
-
-    /// Sets the model's name.
-    #[must_use]
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
-    }
-
-    /// Sets the other fields of the provider.
-    #[must_use]
-    pub fn with_llm_output(mut self, output: Value) -> Self {
-        self.llm_output = Some(output);
-        self
+    setters! {
+        /// Sets the usage.
+        with_usage(usage: TokenUsage) { self.usage = Some(usage) }
+        /// Sets the model's name.
+        with_model_name(name: impl Into<String>) { self.model_name = Some(name.into()) }
+        /// Sets the other fields of the provider.
+        with_llm_output(output: Value) { self.llm_output = Some(output) }
     }
 
     /// Returns the text of the first generation, or an empty text if there is none.

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::util::setters;
 use serde_json::{Map, Value};
 
 /// Why a generation ended.
@@ -107,24 +108,12 @@ impl TokenUsage {
         }
     }
 
-    /// Sets the tokens of the prompt that came from the provider's cache.
-    #[must_use]
-    pub fn with_cached_tokens(mut self, tokens: u64) -> Self {
-        self.cached_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the tokens of the prompt that were written to the provider's cache.
-    #[must_use]
-    pub fn with_cache_write_tokens(mut self, tokens: u64) -> Self {
-        self.cache_write_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the tokens of the completion that the model spent on reasoning.
-    #[must_use]
-    pub fn with_reasoning_tokens(mut self, tokens: u64) -> Self {
-        self.reasoning_tokens = Some(tokens);
-        self
+    setters! {
+        /// Sets the tokens of the prompt that came from the provider's cache.
+        with_cached_tokens(tokens: u64) { self.cached_tokens = Some(tokens) }
+        /// Sets the tokens of the prompt that were written to the provider's cache.
+        with_cache_write_tokens(tokens: u64) { self.cache_write_tokens = Some(tokens) }
+        /// Sets the tokens of the completion that the model spent on reasoning.
+        with_reasoning_tokens(tokens: u64) { self.reasoning_tokens = Some(tokens) }
     }
 }
