@@ -17,7 +17,7 @@ use crate::model::error::RunError;
 use crate::model::message::{Conversation, Message};
 use crate::model::result::{LlmChunk, LlmResult};
 use crate::model::run_info::RunId;
-use crate::util::setters;
+use crate::util::{conversions, setters};
 
 /// The chunks of a model's answer, as they arrive. Dropping the stream cancels the generation.
 pub type LlmStream = Pin<Box<dyn Stream<Item = Result<LlmChunk, RunError>> + Send>>;
@@ -242,14 +242,7 @@ impl fmt::Debug for CallOptions {
     }
 }
 
-impl From<CallbackManager> for CallOptions {
-    fn from(callbacks: CallbackManager) -> Self {
-        Self::new().callbacks(callbacks)
-    }
-}
-
-impl From<&CallbackManager> for CallOptions {
-    fn from(callbacks: &CallbackManager) -> Self {
-        Self::new().callbacks(callbacks)
-    }
+conversions! {
+    impl From<CallbackManager> for CallOptions = |manager| Self::new().callbacks(manager);
+    impl From<&CallbackManager> for CallOptions = |manager| Self::new().callbacks(manager);
 }

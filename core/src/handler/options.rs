@@ -1,5 +1,6 @@
 //! How a handler is registered.
 
+use crate::util::conversions;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -147,22 +148,10 @@ const fn at_least_one(count: usize) -> usize {
     if count == 0 { 1 } else { count }
 }
 
-impl From<Awaited> for Delivery {
-    fn from(delivery: Awaited) -> Self {
-        Self::Awaited(delivery)
-    }
-}
-
-impl From<Pipelined> for Delivery {
-    fn from(delivery: Pipelined) -> Self {
-        Self::Pipelined(delivery)
-    }
-}
-
-impl From<Background> for Delivery {
-    fn from(delivery: Background) -> Self {
-        Self::Background(delivery)
-    }
+conversions! {
+    impl From<Awaited> for Delivery = Self::Awaited;
+    impl From<Pipelined> for Delivery = Self::Pipelined;
+    impl From<Background> for Delivery = Self::Background;
 }
 
 /// What happens to a run's tokens when the run's queue is full.
@@ -368,13 +357,9 @@ impl Default for HandlerOptions {
     }
 }
 
-macro_rules! from_delivery {
-    ($($delivery:ident),+) => {$(
-        impl From<$delivery> for HandlerOptions {
-            fn from(delivery: $delivery) -> Self {
-                Self::new().delivery(delivery)
-            }
-        }
-    )+};
+conversions! {
+    impl From<Delivery> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Awaited> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Pipelined> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Background> for HandlerOptions = |delivery| Self::new().delivery(delivery);
 }
-from_delivery!(Delivery, Awaited, Pipelined, Background);

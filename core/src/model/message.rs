@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::util::setters;
+use crate::util::{conversions, setters};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -185,22 +185,10 @@ impl Default for Content {
     }
 }
 
-impl From<&str> for Content {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Content {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<ContentPart>> for Content {
-    fn from(parts: Vec<ContentPart>) -> Self {
-        Self::Parts(parts)
-    }
+conversions! {
+    impl From<&str> for Content = |text: &str| Self::Text(text.into());
+    impl From<String> for Content = Self::Text;
+    impl From<Vec<ContentPart>> for Content = Self::Parts;
 }
 
 /// A part of a message.
@@ -323,28 +311,11 @@ impl Conversation {
     }
 }
 
-impl From<&str> for Conversation {
-    fn from(question: &str) -> Self {
-        Message::human(question).into()
-    }
-}
-
-impl From<String> for Conversation {
-    fn from(question: String) -> Self {
-        Message::human(question).into()
-    }
-}
-
-impl From<Message> for Conversation {
-    fn from(message: Message) -> Self {
-        Self(Vec::from([message]))
-    }
-}
-
-impl From<Vec<Message>> for Conversation {
-    fn from(messages: Vec<Message>) -> Self {
-        Self(messages)
-    }
+conversions! {
+    impl From<&str> for Conversation = |question| Message::human(question).into();
+    impl From<String> for Conversation = |question| Message::human(question).into();
+    impl From<Message> for Conversation = |message| Self(Vec::from([message]));
+    impl From<Vec<Message>> for Conversation = Self;
 }
 
 impl<const N: usize> From<[Message; N]> for Conversation {

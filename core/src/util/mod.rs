@@ -3,6 +3,7 @@
 #[cfg(feature = "std")]
 pub(crate) mod block_on;
 pub(crate) mod catch_unwind;
+pub(crate) mod conversions;
 pub(crate) mod mutex;
 pub(crate) mod setters;
 pub(crate) mod sync;
@@ -14,6 +15,7 @@ pub(crate) mod waker_set;
 #[cfg(feature = "std")]
 pub(crate) use block_on::block_on;
 pub(crate) use catch_unwind::{CatchUnwind, catch_unwind, drop_quietly};
+pub(crate) use conversions::conversions;
 #[cfg(feature = "std")]
 pub(crate) use mutex::Condvar;
 pub(crate) use mutex::Mutex;

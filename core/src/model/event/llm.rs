@@ -15,6 +15,7 @@ use crate::model::message::{Message, buffer_string};
 use crate::model::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::model::run_info::RunId;
 use crate::model::token::Token;
+use crate::util::conversions;
 
 start_setters!(LlmStart, ChatModelStart);
 
@@ -247,25 +248,10 @@ impl LlmNewToken {
     }
 }
 
-impl From<&str> for LlmNewToken {
-    #[inline]
-    fn from(token: &str) -> Self {
-        Self::new(token)
-    }
-}
-
-impl From<String> for LlmNewToken {
-    #[inline]
-    fn from(token: String) -> Self {
-        Self::new(token)
-    }
-}
-
-impl From<Token> for LlmNewToken {
-    #[inline]
-    fn from(token: Token) -> Self {
-        Self::new(token)
-    }
+conversions! {
+    impl From<&str> for LlmNewToken = Self::new;
+    impl From<String> for LlmNewToken = Self::new;
+    impl From<Token> for LlmNewToken = Self::new;
 }
 
 impl From<LlmChunk> for LlmNewToken {

@@ -15,6 +15,7 @@ use super::start::{StartOrigin, start_setters};
 use crate::model::document::Document;
 use crate::model::error::{RunError, SharedError};
 use crate::model::run_info::RunId;
+use crate::util::conversions;
 
 start_setters!(ChainStart, RetrieverStart);
 
@@ -208,18 +209,9 @@ impl Text {
     }
 }
 
-impl From<&str> for Text {
-    #[inline]
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for Text {
-    #[inline]
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
+conversions! {
+    impl From<&str> for Text = Self::new;
+    impl From<String> for Text = Self::new;
 }
 
 /// An attempt failed and will be repeated.

@@ -9,7 +9,7 @@ use super::{FinishReason, TokenLogprob, TokenUsage};
 #[cfg(feature = "serde")]
 use crate::model::event::is_default;
 use crate::model::token::Token;
-use crate::util::setters;
+use crate::util::{conversions, setters};
 
 /// A piece of a streamed result.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -136,16 +136,9 @@ impl LlmChunk {
     }
 }
 
-impl From<&str> for LlmChunk {
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for LlmChunk {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
+conversions! {
+    impl From<&str> for LlmChunk = Self::new;
+    impl From<String> for LlmChunk = Self::new;
 }
 
 /// A piece of a tool call. The first piece of a call has its id and name. Every piece may have some

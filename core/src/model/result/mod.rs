@@ -11,7 +11,7 @@ mod chunk;
 mod logprob;
 mod usage;
 
-use crate::util::setters;
+use crate::util::{conversions, setters};
 use chunk::join_extra;
 pub use chunk::{LlmChunk, ToolCallChunk};
 pub use logprob::{TokenLogprob, TopLogprob};
@@ -156,16 +156,9 @@ impl FromIterator<LlmChunk> for LlmResult {
     }
 }
 
-impl From<&str> for LlmResult {
-    fn from(text: &str) -> Self {
-        Self::from_text(text)
-    }
-}
-
-impl From<String> for LlmResult {
-    fn from(text: String) -> Self {
-        Self::from_text(text)
-    }
+conversions! {
+    impl From<&str> for LlmResult = Self::from_text;
+    impl From<String> for LlmResult = Self::from_text;
 }
 
 /// One answer of a model.
