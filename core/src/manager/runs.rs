@@ -21,9 +21,9 @@ macro_rules! starts {
     ($($(#[$doc:meta])* $start:ident($event:ident) -> $run:ident of $kind:ident;)+) => {$(
         $(#[$doc])*
         pub fn $start(&self, start: $event) -> Start<$run> {
-            let run = self.open(RunKind::$kind, &start.name, start.run_id, start.origin.as_deref());
-            let chosen_id = start.run_id;
-            let time = start.origin.as_ref().and_then(|origin| origin.time);
+            let run = self.open(RunKind::$kind, &start.name, &start.origin);
+            let chosen_id = start.origin.run_id;
+            let time = start.origin.rare.as_ref().and_then(|origin| origin.time);
             Start::new(run, start.into(), chosen_id).at(time)
         }
     )+};
@@ -127,17 +127,11 @@ impl CallbackManager {
         SendEvent::new(run, event.into())
     }
 
-    fn open(
-        &self,
-        kind: RunKind,
-        name: &Arc<str>,
-        id: Option<RunId>,
-        origin: Option<&StartOrigin>,
-    ) -> Arc<Run> {
+    fn open(&self, kind: RunKind, name: &Arc<str>, origin: &StartOrigin) -> Arc<Run> {
         let setup = &self.setup;
-        let id = id.unwrap_or_else(|| setup.engine.new_run_id());
+        let id = origin.run_id.unwrap_or_else(|| setup.engine.new_run_id());
         let mut info = self.info(kind, name, id);
-        if let Some(origin) = origin {
+        if let Some(origin) = &origin.rare {
             if let Some((parent, root)) = origin.remote_parent {
                 (info.parent_id, info.root_id) = (Some(parent), root);
                 let above_parent = (parent != root).then(|| Arc::from([root]));

@@ -86,9 +86,7 @@ pub struct LlmStart {
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub server_port: Option<u16>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl LlmStart {
@@ -102,8 +100,7 @@ impl LlmStart {
             provider: None,
             server_address: None,
             server_port: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 }
@@ -135,9 +132,7 @@ pub struct ChatModelStart {
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub server_port: Option<u16>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl ChatModelStart {
@@ -151,8 +146,7 @@ impl ChatModelStart {
             provider: None,
             server_address: None,
             server_port: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 
@@ -168,8 +162,7 @@ impl ChatModelStart {
             provider: self.provider.clone(),
             server_address: self.server_address.clone(),
             server_port: self.server_port,
-            run_id: self.run_id,
-            origin: None,
+            origin: StartOrigin { run_id: self.origin.run_id, rare: None },
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The payloads of the events of tools.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 
@@ -40,9 +39,7 @@ pub struct ToolStart {
     )]
     pub tool_type: Option<String>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl ToolStart {
@@ -55,8 +52,7 @@ impl ToolStart {
             description: None,
             tool_call_id: None,
             tool_type: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 
