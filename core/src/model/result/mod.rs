@@ -99,18 +99,10 @@ impl LlmResult {
     /// because indices come from the provider and must not let memory grow.
     pub fn push_chunk(&mut self, chunk: &LlmChunk) {
         const MOST_CHOICES: usize = 128;
-        if let Some(usage) = &chunk.usage {
-            self.usage = Some(usage.clone());
-        }
-        if let Some(name) = &chunk.model_name {
-            self.model_name = Some(name.clone());
-        }
-        if let Some(id) = &chunk.response_id {
-            self.response_id = Some(id.clone());
-        }
-        if let Some(id) = &chunk.request_id {
-            self.request_id = Some(id.clone());
-        }
+        keep_latest(&mut self.usage, &chunk.usage);
+        keep_latest(&mut self.model_name, &chunk.model_name);
+        keep_latest(&mut self.response_id, &chunk.response_id);
+        keep_latest(&mut self.request_id, &chunk.request_id);
         self.push_output(&chunk.llm_output);
         if chunk.is_bare() {
             return;
@@ -207,9 +199,7 @@ impl Generation {
         self.reasoning.push_str(&chunk.reasoning);
         self.refusal.push_str(&chunk.refusal);
         self.logprobs.extend_from_slice(&chunk.logprobs);
-        if let Some(reason) = &chunk.finish_reason {
-            self.finish_reason = Some(reason.clone());
-        }
+        keep_latest(&mut self.finish_reason, &chunk.finish_reason);
         for call in &chunk.tool_calls {
             self.push_tool_call(call);
         }
@@ -223,14 +213,19 @@ impl Generation {
             self.tool_calls.resize_with(index + 1, || ToolCall::new("", ""));
         }
         let call = &mut self.tool_calls[index];
-        if let Some(id) = &chunk.id {
-            call.id = Some(id.clone());
-        }
+        keep_latest(&mut call.id, &chunk.id);
         if let Some(name) = &chunk.name {
             call.name.push_str(name);
         }
         call.arguments.push_str(&chunk.arguments);
         join_extra(&mut call.extra, &chunk.extra);
+    }
+}
+
+/// Replaces a value if there is a newer one.
+fn keep_latest<T: Clone>(known: &mut Option<T>, newer: &Option<T>) {
+    if newer.is_some() {
+        known.clone_from(newer);
     }
 }
 

@@ -101,10 +101,7 @@ impl TokenUsage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            cached_tokens: None,
-            cache_write_tokens: None,
-            reasoning_tokens: None,
-            extra: Map::new(),
+            ..Self::default()
         }
     }
 
