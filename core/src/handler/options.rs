@@ -1,8 +1,9 @@
 //! How a handler is registered.
 
-use crate::util::conversions;
 use alloc::sync::Arc;
 use core::time::Duration;
+
+use crate::util::conversions;
 
 /// How events get to a handler, and who waits for it.
 ///
@@ -232,10 +233,7 @@ impl Delivery {
 
     /// Whether an event that finds the queue full may make its emitter wait.
     pub(crate) const fn waits_for_room(self) -> bool {
-        match self {
-            Self::Awaited(_) | Self::Pipelined(_) => true,
-            Self::Background(delivery) => matches!(delivery.overflow, Overflow::Wait),
-        }
+        !matches!(self, Self::Background(_)) || matches!(self.overflow(), Overflow::Wait)
     }
 
     const fn with_overflow(self, overflow: Overflow) -> Self {
