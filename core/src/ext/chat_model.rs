@@ -163,6 +163,12 @@ impl CallOptions {
         max_tokens(tokens: u32) { self.max_tokens = Some(tokens) }
         /// Sets the maximum number of tokens in an answer, including those of its reasoning.
         max_completion_tokens(tokens: u32) { self.max_completion_tokens = Some(tokens) }
+        /// Sets the seed of the sampling.
+        seed(seed: i64) { self.seed = Some(seed) }
+        /// Sets whether the model calls a tool.
+        tool_choice(choice: impl Into<Value>) { self.tool_choice = Some(choice.into()) }
+        /// Sets the format of the answer.
+        response_format(format: impl Into<Value>) { self.response_format = Some(format.into()) }
     }
 
     /// Sets the texts that stop an answer.
@@ -172,25 +178,11 @@ impl CallOptions {
         self
     }
 
-    /// Sets the seed of the sampling.
-    #[must_use]
-    pub fn seed(mut self, seed: i64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
     /// Sets the tools that the model may call. An empty list takes the model's own tools away.
     #[must_use]
     pub fn tools<T: Into<Value>>(mut self, tools: impl IntoIterator<Item = T>) -> Self {
         self.tools = Some(tools.into_iter().map(Into::into).collect());
         self
-    }
-
-    setters! {
-        /// Sets whether the model calls a tool.
-        tool_choice(choice: impl Into<Value>) { self.tool_choice = Some(choice.into()) }
-        /// Sets the format of the answer.
-        response_format(format: impl Into<Value>) { self.response_format = Some(format.into()) }
     }
 
     /// Adds any other field of the request.

@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 
-use crate::util::setters;
 use serde_json::{Map, Value};
+
+use crate::util::setters;
 
 /// A document that a retriever found.
 #[derive(Debug, Clone, PartialEq, Default)]

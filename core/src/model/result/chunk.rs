@@ -75,13 +75,6 @@ impl LlmChunk {
         Self { refusal: text.into(), ..Self::default() }
     }
 
-    /// Sets the index of the choice.
-    #[must_use]
-    pub fn with_index(mut self, index: u32) -> Self {
-        self.index = index;
-        self
-    }
-
     /// Adds pieces of tool calls.
     #[must_use]
     pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCallChunk>) -> Self {
@@ -90,6 +83,8 @@ impl LlmChunk {
     }
 
     setters! {
+        /// Sets the index of the choice.
+        with_index(index: u32) { self.index = index }
         /// Sets why the choice ended.
         with_finish_reason(reason: impl Into<FinishReason>) {
             self.finish_reason = Some(reason.into())

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use crate::model::message::{Message, ToolCall};
+use crate::util::{conversions, setters};
 
 mod chunk;
 mod logprob;
 mod usage;
 
-use crate::util::{conversions, setters};
 use chunk::join_extra;
 pub use chunk::{LlmChunk, ToolCallChunk};
 pub use logprob::{TokenLogprob, TopLogprob};

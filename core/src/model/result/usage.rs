@@ -3,8 +3,9 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::util::setters;
 use serde_json::{Map, Value};
+
+use crate::util::setters;
 
 /// Why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
