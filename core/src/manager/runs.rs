@@ -117,14 +117,7 @@ impl CallbackManager {
             Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
         });
         (info.parent_id, info.root_id) = (None, id);
-        let nested = is_in_call();
-        let reporter = self.setup.reporter.clone();
-        let node = match parent {
-            Some(parent) if !nested => RunNode::under(parent, Arc::new(info), reporter),
-            _ => RunNode::detached(Arc::new(info), reporter, nested),
-        };
-        let run = Run::new(self.answered(node), self.setup.clone());
-        SendEvent::new(run, event.into())
+        SendEvent::new(self.make_run(parent, info), event.into())
     }
 
     fn open(&self, kind: RunKind, name: &Arc<str>, origin: &StartOrigin) -> Arc<Run> {
@@ -142,26 +135,21 @@ impl CallbackManager {
                 info.more().traceparent = origin.traceparent;
             }
         }
-        self.open_run(info)
+        let attached = !setup.detached && !info.has_remote_parent();
+        let parent = setup.parent.as_ref().filter(|parent| attached && !parent.has_ended());
+        self.make_run(parent, info)
     }
 
-    fn open_run(&self, info: RunInfo) -> Arc<Run> {
+    /// Makes a run under `parent`. Without one, and inside a handler's call, it is detached.
+    fn make_run(&self, parent: Option<&Arc<RunNode>>, info: RunInfo) -> Arc<Run> {
         let setup = &self.setup;
-        let remote = info.has_remote_parent();
-        let info = Arc::new(info);
-        let nested = is_in_call();
-        let reporter = setup.reporter.clone();
-        let node = match &setup.parent {
-            Some(parent) if !setup.detached && !remote && !nested && !parent.has_ended() => {
-                RunNode::under(parent, info, reporter)
-            }
+        let (info, reporter, nested) = (Arc::new(info), setup.reporter.clone(), is_in_call());
+        let node = match parent {
+            Some(parent) if !nested => RunNode::under(parent, info, reporter),
             _ => RunNode::detached(info, reporter, nested),
         };
-        Run::new(self.answered(node), setup.clone())
-    }
-
-    fn answered(&self, node: RunNode) -> RunNode {
-        if self.setup.has_lanes() { node.with_answers() } else { node }
+        let node = if setup.has_lanes() { node.with_answers() } else { node };
+        Run::new(node, setup.clone())
     }
 
     fn info(&self, kind: RunKind, name: &Arc<str>, id: RunId) -> RunInfo {
