@@ -8,13 +8,13 @@ import re
 import sys
 
 LAYERS = ["util", "model", "runtime", "handler", "queue", "dispatch", "run", "manager", "ext"]
-MOST_LINES = 400  # of a file, without unit tests
+MOST_LINES = 400  # of a file, without unit tests. A file `tests.rs` has only unit tests
 
 root = sys.argv[1]
 wrong, lines_of_core, lines_of_code = [], 0, 0
 for folder, _, files in os.walk(root):
     for name in files:
-        if not name.endswith(".rs"):
+        if not name.endswith(".rs") or name == "tests.rs":
             continue
         path = os.path.relpath(os.path.join(folder, name), root)
         text = open(os.path.join(folder, name), encoding="utf-8").read()

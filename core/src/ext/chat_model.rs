@@ -17,6 +17,7 @@ use crate::model::error::RunError;
 use crate::model::message::{Conversation, Message};
 use crate::model::result::{LlmChunk, LlmResult};
 use crate::model::run_info::RunId;
+use crate::util::{conversions, setters};
 
 /// The chunks of a model's answer, as they arrive. Dropping the stream cancels the generation.
 pub type LlmStream = Pin<Box<dyn Stream<Item = Result<LlmChunk, RunError>> + Send>>;
@@ -145,60 +146,29 @@ impl CallOptions {
         Self::default()
     }
 
-    /// Sets the callbacks of this call.
-    #[must_use]
-    pub fn callbacks(mut self, callbacks: impl Into<CallbackManager>) -> Self {
-        self.callbacks = Some(callbacks.into());
-        self
-    }
-
-    /// Sets the name of the run.
-    #[must_use]
-    pub fn run_name(mut self, name: impl Into<String>) -> Self {
-        self.run_name = Some(name.into());
-        self
-    }
-
-    /// Sets the id of the run. With several conversations it is the id of the first run.
-    #[must_use]
-    pub fn run_id(mut self, id: RunId) -> Self {
-        self.run_id = Some(id);
-        self
-    }
-
-    /// Sets the model's name on the server.
-    #[must_use]
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    /// Sets the sampling temperature.
-    #[must_use]
-    pub fn temperature(mut self, temperature: f64) -> Self {
-        self.temperature = Some(temperature);
-        self
-    }
-
-    /// Sets the probability mass to sample from.
-    #[must_use]
-    pub fn top_p(mut self, top_p: f64) -> Self {
-        self.top_p = Some(top_p);
-        self
-    }
-
-    /// Sets the maximum number of tokens in an answer.
-    #[must_use]
-    pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.max_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the maximum number of tokens in an answer, including those of its reasoning.
-    #[must_use]
-    pub fn max_completion_tokens(mut self, tokens: u32) -> Self {
-        self.max_completion_tokens = Some(tokens);
-        self
+    setters! {
+        /// Sets the callbacks of this call.
+        callbacks(callbacks: impl Into<CallbackManager>) { self.callbacks = Some(callbacks.into()) }
+        /// Sets the name of the run.
+        run_name(name: impl Into<String>) { self.run_name = Some(name.into()) }
+        /// Sets the id of the run. With several conversations it is the id of the first run.
+        run_id(id: RunId) { self.run_id = Some(id) }
+        /// Sets the model's name on the server.
+        model(model: impl Into<String>) { self.model = Some(model.into()) }
+        /// Sets the sampling temperature.
+        temperature(temperature: f64) { self.temperature = Some(temperature) }
+        /// Sets the probability mass to sample from.
+        top_p(top_p: f64) { self.top_p = Some(top_p) }
+        /// Sets the maximum number of tokens in an answer.
+        max_tokens(tokens: u32) { self.max_tokens = Some(tokens) }
+        /// Sets the maximum number of tokens in an answer, including those of its reasoning.
+        max_completion_tokens(tokens: u32) { self.max_completion_tokens = Some(tokens) }
+        /// Sets the seed of the sampling.
+        seed(seed: i64) { self.seed = Some(seed) }
+        /// Sets whether the model calls a tool.
+        tool_choice(choice: impl Into<Value>) { self.tool_choice = Some(choice.into()) }
+        /// Sets the format of the answer.
+        response_format(format: impl Into<Value>) { self.response_format = Some(format.into()) }
     }
 
     /// Sets the texts that stop an answer.
@@ -208,31 +178,10 @@ impl CallOptions {
         self
     }
 
-    /// Sets the seed of the sampling.
-    #[must_use]
-    pub fn seed(mut self, seed: i64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
     /// Sets the tools that the model may call. An empty list takes the model's own tools away.
     #[must_use]
     pub fn tools<T: Into<Value>>(mut self, tools: impl IntoIterator<Item = T>) -> Self {
         self.tools = Some(tools.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Sets whether the model calls a tool.
-    #[must_use]
-    pub fn tool_choice(mut self, choice: impl Into<Value>) -> Self {
-        self.tool_choice = Some(choice.into());
-        self
-    }
-
-    /// Sets the format of the answer.
-    #[must_use]
-    pub fn response_format(mut self, format: impl Into<Value>) -> Self {
-        self.response_format = Some(format.into());
         self
     }
 
@@ -250,25 +199,13 @@ impl CallOptions {
         self
     }
 
-    /// Sets the limit until the response begins.
-    #[must_use]
-    pub fn first_byte_timeout(mut self, limit: Duration) -> Self {
-        self.first_byte_timeout = Some(limit);
-        self
-    }
-
-    /// Sets the limit between two packets of the response.
-    #[must_use]
-    pub fn chunk_timeout(mut self, limit: Duration) -> Self {
-        self.chunk_timeout = Some(limit);
-        self
-    }
-
-    /// Sets the limit for the whole call.
-    #[must_use]
-    pub fn total_timeout(mut self, limit: Duration) -> Self {
-        self.total_timeout = Some(limit);
-        self
+    setters! {
+        /// Sets the limit until the response begins.
+        first_byte_timeout(limit: Duration) { self.first_byte_timeout = Some(limit) }
+        /// Sets the limit between two packets of the response.
+        chunk_timeout(limit: Duration) { self.chunk_timeout = Some(limit) }
+        /// Sets the limit for the whole call.
+        total_timeout(limit: Duration) { self.total_timeout = Some(limit) }
     }
 }
 
@@ -297,14 +234,7 @@ impl fmt::Debug for CallOptions {
     }
 }
 
-impl From<CallbackManager> for CallOptions {
-    fn from(callbacks: CallbackManager) -> Self {
-        Self::new().callbacks(callbacks)
-    }
-}
-
-impl From<&CallbackManager> for CallOptions {
-    fn from(callbacks: &CallbackManager) -> Self {
-        Self::new().callbacks(callbacks)
-    }
+conversions! {
+    impl From<CallbackManager> for CallOptions = |manager| Self::new().callbacks(manager);
+    impl From<&CallbackManager> for CallOptions = |manager| Self::new().callbacks(manager);
 }

@@ -62,14 +62,6 @@ struct Queue {
     has_handle: bool,
 }
 
-/// The work of one poll.
-struct Work {
-    tasks: Vec<BoxFuture<'static, ()>>,
-    job: Option<BoxJob>,
-    has_more_jobs: bool,
-    has_handle: bool,
-}
-
 impl Paired {
     /// Makes a runtime and its driver.
     pub fn new() -> (Self, Driver) {
@@ -83,15 +75,16 @@ impl Paired {
     /// Queues a task or a job, if the driver still exists.
     fn push<T>(&self, work: T, push: fn(&mut Queue, T)) -> Result<(), SpawnError> {
         let Handle(shared) = &*self.0;
-        let mut work = Some(work);
-        shared.queue.with(|queue| {
-            if queue.has_driver {
-                work.take().into_iter().for_each(|work| push(queue, work));
+        let refused = shared.queue.with(|queue| {
+            if !queue.has_driver {
+                return Some(work);
             }
+            push(queue, work);
+            None
         });
-        if work.is_some() {
+        if refused.is_some() {
             // Outside the lock, because the drop of a task runs user code.
-            drop_quietly(work);
+            drop_quietly(refused);
             return Err(SpawnError::shutdown());
         }
         shared.wake_driver();
@@ -134,15 +127,6 @@ impl Shared {
         // A waker is user code, and this may run in a `Drop`.
         let _ = catch_unwind(|| self.driver.wake());
     }
-
-    fn take_work(&self) -> Work {
-        self.queue.with(|queue| Work {
-            tasks: core::mem::take(&mut queue.tasks),
-            job: queue.jobs.pop_front(),
-            has_more_jobs: !queue.jobs.is_empty(),
-            has_handle: queue.has_handle,
-        })
-    }
 }
 
 impl Future for Driver {
@@ -153,7 +137,10 @@ impl Future for Driver {
         self.shared.driver.register(cx.waker());
         #[cfg(feature = "std")]
         let _current = CurrentRuntime::enter(&*self.shared);
-        let Work { tasks, job, has_more_jobs, has_handle } = self.shared.take_work();
+        let (tasks, job, has_more_jobs, has_handle) = self.shared.queue.with(|queue| {
+            let (tasks, job) = (core::mem::take(&mut queue.tasks), queue.jobs.pop_front());
+            (tasks, job, !queue.jobs.is_empty(), queue.has_handle)
+        });
         self.tasks.extend(tasks.into_iter().map(CatchUnwind::new));
         let had_job = job.is_some();
         if let Some(job) = job {
@@ -161,14 +148,8 @@ impl Future for Driver {
             // as wakers, which must not end the work of others.
             let _ = catch_unwind(job);
         }
-        let is_idle = loop {
-            match self.tasks.poll_next_unpin(cx) {
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => break true,
-                Poll::Pending => break false,
-            }
-        };
-        if !has_handle && is_idle && !has_more_jobs && !had_job {
+        while let Poll::Ready(Some(_)) = self.tasks.poll_next_unpin(cx) {}
+        if !has_handle && self.tasks.is_empty() && !has_more_jobs && !had_job {
             return Poll::Ready(());
         }
         if has_more_jobs || had_job {

@@ -146,7 +146,7 @@ pub trait InRun: Future + Sized {
 
 impl<F: Future> InRun for F {}
 
-fn json(output: &impl Serialize) -> Value {
+pub(super) fn json(output: &impl Serialize) -> Value {
     serde_json::to_value(output).unwrap_or_default()
 }
 

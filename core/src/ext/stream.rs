@@ -14,13 +14,13 @@ use pin_project_lite::pin_project;
 use serde_core::Serialize;
 use serde_json::Value;
 
-use super::instrument::Work;
+use super::instrument::{Work, json};
 use super::require_last::RequireLast;
 use crate::model::error::RunError;
 use crate::model::event::{ChainEnd, Event, EventKind, LlmEnd, LlmNewToken, error_event};
 use crate::model::result::LlmChunk;
 use crate::model::token::Token;
-use crate::run::{ChainRun, End, LlmRun};
+use crate::run::{ChainRun, End, LlmRun, RunHandle};
 use crate::util::drop_quietly;
 
 /// An item of a model's stream: the text of a token, and perhaps more.
@@ -94,12 +94,7 @@ pub trait WithCallbacks: Stream + Sized {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         run.run().keep_result();
-        CallbackStream {
-            stream: Some(self),
-            stage: Stage::Open(Work::new(run.into())),
-            emitter: Emitter::Tokens(C::to_token),
-            next: None,
-        }
+        CallbackStream::new(self, run.into(), Emitter::Tokens(C::to_token))
     }
 
     /// The same stream. It fails if it ends and `is_last` has been true for none of its items.
@@ -140,13 +135,7 @@ pub trait WithCallbacks: Stream + Sized {
         T: Serialize,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let output = |item: &T| serde_json::to_value(item).unwrap_or_default();
-        CallbackStream {
-            stream: Some(self),
-            stage: Stage::Open(Work::new(run.into())),
-            emitter: Emitter::Outputs(output, Vec::new()),
-            next: None,
-        }
+        CallbackStream::new(self, run.into(), Emitter::Outputs(json, Vec::new()))
     }
 }
 
@@ -175,6 +164,12 @@ pin_project! {
                 _ => stream.set(None),
             }
         }
+    }
+}
+
+impl<S, C> CallbackStream<S, C> {
+    fn new(stream: S, run: RunHandle, emitter: Emitter<C>) -> Self {
+        Self { stream: Some(stream), stage: Stage::Open(Work::new(run)), emitter, next: None }
     }
 }
 

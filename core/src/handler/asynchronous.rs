@@ -10,11 +10,7 @@ use stackfuture::StackFuture;
 
 use crate::model::context::EventContext;
 use crate::model::error::{HandlerError, HandlerResult};
-use crate::model::event::{
-    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event,
-    Interest, LlmEnd, LlmError, LlmNewToken, LlmStart, RetrieverEnd, RetrieverError,
-    RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart, for_each_event,
-};
+use crate::model::event::{self, Event, Interest, for_each_event};
 
 /// Size of a handler's future that needs no box, in bytes. Most are small, and every call copies the
 /// whole slot.
@@ -111,7 +107,7 @@ macro_rules! async_handler {
                 /// Any error of the handler. The default is [`HandlerError::unhandled`].
                 fn $method(
                     &self,
-                    event: &$variant,
+                    event: &event::$variant,
                     cx: &EventContext,
                 ) -> impl Future<Output = HandlerResult> + Send {
                     let _ = (event, cx);

@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use crate::util::conversions;
+
 /// How events get to a handler, and who waits for it.
 ///
 /// Each delivery has its own options, so that an option cannot be combined with a delivery that it
@@ -147,22 +149,10 @@ const fn at_least_one(count: usize) -> usize {
     if count == 0 { 1 } else { count }
 }
 
-impl From<Awaited> for Delivery {
-    fn from(delivery: Awaited) -> Self {
-        Self::Awaited(delivery)
-    }
-}
-
-impl From<Pipelined> for Delivery {
-    fn from(delivery: Pipelined) -> Self {
-        Self::Pipelined(delivery)
-    }
-}
-
-impl From<Background> for Delivery {
-    fn from(delivery: Background) -> Self {
-        Self::Background(delivery)
-    }
+conversions! {
+    impl From<Awaited> for Delivery = Self::Awaited;
+    impl From<Pipelined> for Delivery = Self::Pipelined;
+    impl From<Background> for Delivery = Self::Background;
 }
 
 /// What happens to a run's tokens when the run's queue is full.
@@ -243,10 +233,7 @@ impl Delivery {
 
     /// Whether an event that finds the queue full may make its emitter wait.
     pub(crate) const fn waits_for_room(self) -> bool {
-        match self {
-            Self::Awaited(_) | Self::Pipelined(_) => true,
-            Self::Background(delivery) => matches!(delivery.overflow, Overflow::Wait),
-        }
+        !matches!(self, Self::Background(_)) || matches!(self.overflow(), Overflow::Wait)
     }
 
     const fn with_overflow(self, overflow: Overflow) -> Self {
@@ -368,13 +355,9 @@ impl Default for HandlerOptions {
     }
 }
 
-macro_rules! from_delivery {
-    ($($delivery:ident),+) => {$(
-        impl From<$delivery> for HandlerOptions {
-            fn from(delivery: $delivery) -> Self {
-                Self::new().delivery(delivery)
-            }
-        }
-    )+};
+conversions! {
+    impl From<Delivery> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Awaited> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Pipelined> for HandlerOptions = |delivery| Self::new().delivery(delivery);
+    impl From<Background> for HandlerOptions = |delivery| Self::new().delivery(delivery);
 }
-from_delivery!(Delivery, Awaited, Pipelined, Background);

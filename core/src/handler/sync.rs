@@ -4,11 +4,7 @@ use alloc::boxed::Box;
 
 use crate::model::context::EventContext;
 use crate::model::error::{HandlerError, HandlerResult};
-use crate::model::event::{
-    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event,
-    Interest, LlmEnd, LlmError, LlmNewToken, LlmStart, RetrieverEnd, RetrieverError,
-    RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart, for_each_event,
-};
+use crate::model::event::{self, Event, Interest, for_each_event};
 
 /// A boxed sync handler, for lists of handlers of several types.
 pub type BoxHandler = Box<dyn CallbackHandler + Send>;
@@ -83,7 +79,7 @@ macro_rules! sync_handler {
                 ///
                 /// # Errors
                 /// Any error of the handler. The default is [`HandlerError::unhandled`].
-                fn $method(&mut self, event: &$variant, cx: &EventContext) -> HandlerResult {
+                fn $method(&mut self, event: &event::$variant, cx: &EventContext) -> HandlerResult {
                     let _ = (event, cx);
                     Err(HandlerError::unhandled())
                 }

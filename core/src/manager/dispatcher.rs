@@ -5,13 +5,9 @@ use core::fmt;
 
 use super::CallbackManager;
 use crate::run::{Engine, Setup};
+use crate::runtime::{BlockingExecutor, Clock, Entropy, Spawner, TimedBy, Timer};
 #[cfg(feature = "std")]
-use crate::runtime::NoRuntime;
-use crate::runtime::{
-    BlockingExecutor, Clock, Entropy, Runtime, Spawner, Timer, WithTimer, WithoutTimer,
-};
-#[cfg(feature = "std")]
-use crate::runtime::{SystemClock, SystemEntropy};
+use crate::runtime::{SpawnError, SystemClock, SystemEntropy, blocking_fn, spawn_fn};
 
 /// Delivers events on a runtime. All managers that it makes share its open runs, and its flush and
 /// shutdown.
@@ -56,7 +52,7 @@ impl<R: Spawner + BlockingExecutor> Dispatcher<R> {
         R: Timer,
     {
         let runtime = Arc::new(runtime);
-        Self::build(runtime.clone(), Arc::new(WithTimer(runtime)), (clock, entropy), true)
+        Self::build(runtime.clone(), Some(runtime), (clock, entropy), true)
     }
 
     /// A dispatcher without a timer, with its own clock and source of random bytes.
@@ -65,16 +61,16 @@ impl<R: Spawner + BlockingExecutor> Dispatcher<R> {
         clock: impl Clock,
         entropy: impl Entropy,
     ) -> Self {
-        let runtime = Arc::new(runtime);
-        Self::build(runtime.clone(), Arc::new(WithoutTimer(runtime)), (clock, entropy), true)
+        Self::build(Arc::new(runtime), None, (clock, entropy), true)
     }
 
     fn build(
         runtime: Arc<R>,
-        erased: Arc<dyn Runtime>,
+        timer: Option<Arc<dyn Timer>>,
         (clock, entropy): (impl Clock, impl Entropy),
         real: bool,
     ) -> Self {
+        let erased = Arc::new(TimedBy { runtime: runtime.clone(), timer });
         let engine = Engine::new(erased, Arc::new(clock), Arc::new(entropy), real);
         Self { runtime, engine }
     }
@@ -92,13 +88,16 @@ impl<R: Spawner + BlockingExecutor> Dispatcher<R> {
     }
 }
 
+/// A manager without handlers and without a runtime: what a component has if its user sets no
+/// callbacks. Handlers that are added to it cannot be called, and are reported.
 #[cfg(feature = "std")]
-impl Dispatcher<NoRuntime> {
-    /// A dispatcher without a runtime.
-    pub(super) fn none() -> Self {
-        let runtime = Arc::new(NoRuntime);
-        let erased = Arc::new(WithoutTimer(runtime.clone()));
-        Self::build(runtime, erased, (SystemClock, SystemEntropy), false)
+impl Default for CallbackManager {
+    fn default() -> Self {
+        fn refuse<T>(_: T) -> Result<(), SpawnError> {
+            Err(SpawnError::shutdown())
+        }
+        let runtime = Arc::new((spawn_fn(refuse), blocking_fn(refuse)));
+        Dispatcher::build(runtime, None, (SystemClock, SystemEntropy), false).manager()
     }
 }
 

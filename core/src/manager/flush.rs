@@ -33,7 +33,11 @@ impl CallbackManager {
     pub fn flush(&self) -> Flush {
         let inside = is_in_call();
         let group = (!inside).then(|| self.setup.engine.flush());
-        Flush { engine: self.setup.engine.clone(), group }
+        Flush {
+            #[cfg(feature = "std")]
+            engine: self.setup.engine.clone(),
+            group,
+        }
     }
 
     /// Ends all work of every manager that came of the same [`new`](Self::new).
@@ -65,17 +69,19 @@ impl CallbackManager {
         } else {
             Ok(Box::pin(shut_down(engine.clone(), deadline)) as BoxFuture<'static, _>)
         };
-        Shutdown { engine, future }
+        Shutdown {
+            #[cfg(feature = "std")]
+            engine,
+            future,
+        }
     }
 }
 
 /// Waits until all that was emitted before is handled: see [`CallbackManager::flush`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Flush {
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "only waiting on a thread needs it")
-    )]
+    /// Only waiting on a thread needs it.
+    #[cfg(feature = "std")]
     engine: Arc<Engine>,
     /// Absent inside a handler's call.
     group: Option<Arc<WaitGroup>>,
@@ -86,9 +92,8 @@ impl Future for Flush {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.group {
-            Some(_) if is_in_call() => Poll::Ready(Err(EmitError::InsideCall)),
-            Some(group) => group.poll(cx).map(Ok),
-            None => Poll::Ready(Err(EmitError::InsideCall)),
+            Some(group) if !is_in_call() => group.poll(cx).map(Ok),
+            _ => Poll::Ready(Err(EmitError::InsideCall)),
         }
     }
 }
@@ -110,10 +115,8 @@ impl fmt::Debug for Flush {
 /// Ends all work: see [`CallbackManager::shutdown`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Shutdown {
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "only waiting on a thread needs it")
-    )]
+    /// Only waiting on a thread needs it.
+    #[cfg(feature = "std")]
     engine: Arc<Engine>,
     future: Result<BoxFuture<'static, ShutdownReport>, EmitError>,
 }

@@ -364,15 +364,6 @@ impl CallbackManager {
     }
 }
 
-/// A manager without handlers and without a runtime: what a component has if its user sets no
-/// callbacks. Handlers that are added to it cannot be called, and are reported.
-#[cfg(feature = "std")]
-impl Default for CallbackManager {
-    fn default() -> Self {
-        Dispatcher::none().manager()
-    }
-}
-
 impl From<&CallbackManager> for CallbackManager {
     fn from(manager: &CallbackManager) -> Self {
         manager.clone()

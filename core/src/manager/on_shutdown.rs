@@ -45,11 +45,8 @@ pub(super) async fn work(engine: &Engine, deadline: Duration) -> Vec<String> {
                 Arc::new(Mutex::new(Err(String::from("it was not done, or did not end in time"))));
             let (result, guard) = (outcome.clone(), WaitGuard::new(&group));
             let job = Box::new(move || {
-                let done = match catch_unwind(|| work(deadline).map_err(|error| error.to_string()))
-                {
-                    Ok(done) => done,
-                    Err(message) => Err(alloc::format!("it panicked: {message}")),
-                };
+                let done = catch_unwind(|| work(deadline).map_err(|error| error.to_string()));
+                let done = done.unwrap_or_else(|panic| Err(alloc::format!("it panicked: {panic}")));
                 result.with(|result| *result = done);
                 drop(guard);
             });

@@ -21,9 +21,9 @@ macro_rules! starts {
     ($($(#[$doc:meta])* $start:ident($event:ident) -> $run:ident of $kind:ident;)+) => {$(
         $(#[$doc])*
         pub fn $start(&self, start: $event) -> Start<$run> {
-            let run = self.open(RunKind::$kind, &start.name, start.run_id, start.origin.as_deref());
-            let chosen_id = start.run_id;
-            let time = start.origin.as_ref().and_then(|origin| origin.time);
+            let run = self.open(RunKind::$kind, &start.name, &start.origin);
+            let chosen_id = start.origin.run_id;
+            let time = start.origin.rare.as_ref().and_then(|origin| origin.time);
             Start::new(run, start.into(), chosen_id).at(time)
         }
     )+};
@@ -117,27 +117,14 @@ impl CallbackManager {
             Box::new(MoreInfo { above_parent: Some(above), ..MoreInfo::default() })
         });
         (info.parent_id, info.root_id) = (None, id);
-        let nested = is_in_call();
-        let reporter = self.setup.reporter.clone();
-        let node = match parent {
-            Some(parent) if !nested => RunNode::under(parent, Arc::new(info), reporter),
-            _ => RunNode::detached(Arc::new(info), reporter, nested),
-        };
-        let run = Run::new(self.answered(node), self.setup.clone());
-        SendEvent::new(run, event.into())
+        SendEvent::new(self.make_run(parent, info), event.into())
     }
 
-    fn open(
-        &self,
-        kind: RunKind,
-        name: &Arc<str>,
-        id: Option<RunId>,
-        origin: Option<&StartOrigin>,
-    ) -> Arc<Run> {
+    fn open(&self, kind: RunKind, name: &Arc<str>, origin: &StartOrigin) -> Arc<Run> {
         let setup = &self.setup;
-        let id = id.unwrap_or_else(|| setup.engine.new_run_id());
+        let id = origin.run_id.unwrap_or_else(|| setup.engine.new_run_id());
         let mut info = self.info(kind, name, id);
-        if let Some(origin) = origin {
+        if let Some(origin) = &origin.rare {
             if let Some((parent, root)) = origin.remote_parent {
                 (info.parent_id, info.root_id) = (Some(parent), root);
                 let above_parent = (parent != root).then(|| Arc::from([root]));
@@ -148,26 +135,21 @@ impl CallbackManager {
                 info.more().traceparent = origin.traceparent;
             }
         }
-        self.open_run(info)
+        let attached = !setup.detached && !info.has_remote_parent();
+        let parent = setup.parent.as_ref().filter(|parent| attached && !parent.has_ended());
+        self.make_run(parent, info)
     }
 
-    fn open_run(&self, info: RunInfo) -> Arc<Run> {
+    /// Makes a run under `parent`. Without one, and inside a handler's call, it is detached.
+    fn make_run(&self, parent: Option<&Arc<RunNode>>, info: RunInfo) -> Arc<Run> {
         let setup = &self.setup;
-        let remote = info.has_remote_parent();
-        let info = Arc::new(info);
-        let nested = is_in_call();
-        let reporter = setup.reporter.clone();
-        let node = match &setup.parent {
-            Some(parent) if !setup.detached && !remote && !nested && !parent.has_ended() => {
-                RunNode::under(parent, info, reporter)
-            }
+        let (info, reporter, nested) = (Arc::new(info), setup.reporter.clone(), is_in_call());
+        let node = match parent {
+            Some(parent) if !nested => RunNode::under(parent, info, reporter),
             _ => RunNode::detached(info, reporter, nested),
         };
-        Run::new(self.answered(node), setup.clone())
-    }
-
-    fn answered(&self, node: RunNode) -> RunNode {
-        if self.setup.has_lanes() { node.with_answers() } else { node }
+        let node = if setup.has_lanes() { node.with_answers() } else { node };
+        Run::new(node, setup.clone())
     }
 
     fn info(&self, kind: RunKind, name: &Arc<str>, id: RunId) -> RunInfo {

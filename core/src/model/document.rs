@@ -4,6 +4,8 @@ use alloc::string::String;
 
 use serde_json::{Map, Value};
 
+use crate::util::setters;
+
 /// A document that a retriever found.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
@@ -26,24 +28,12 @@ impl Document {
         Self { page_content: page_content.into(), ..Self::default() }
     }
 
-    /// Sets the metadata.
-    #[must_use]
-    pub fn with_metadata(mut self, metadata: Map<String, Value>) -> Self {
-        self.metadata = metadata;
-        self
-    }
-
-    /// Sets its id in the store.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Sets how well it matches the query.
-    #[must_use]
-    pub fn with_score(mut self, score: f64) -> Self {
-        self.score = Some(score);
-        self
+    setters! {
+        /// Sets the metadata.
+        with_metadata(metadata: Map<String, Value>) { self.metadata = metadata }
+        /// Sets its id in the store.
+        with_id(id: impl Into<String>) { self.id = Some(id.into()) }
+        /// Sets how well it matches the query.
+        with_score(score: f64) { self.score = Some(score) }
     }
 }

@@ -111,44 +111,25 @@ impl HandlerFailure {
 }
 
 /// How a handler failed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailureCause {
     /// It returned an error.
+    #[error(transparent)]
     Error(SharedError),
     /// It panicked, with this message. Panics are caught with `std` and `panic = "unwind"` only.
+    #[error("panicked: {0}")]
     Panicked(Arc<str>),
     /// It took longer than this time-out. An async call was dropped. A sync call goes on, and its
     /// result is ignored.
+    #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// It was not called, because an earlier call that timed out has not returned yet.
+    #[error("not called: a call that timed out has not returned yet")]
     Busy,
     /// It was not called, because the runtime was shut down before.
+    #[error("not called: the runtime was shut down before the call")]
     RuntimeGone,
-}
-
-impl fmt::Display for FailureCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error(error) => fmt::Display::fmt(error, f),
-            Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
-            Self::Busy => f.write_str("not called: a call that timed out has not returned yet"),
-            Self::RuntimeGone => {
-                f.write_str("not called: the runtime was shut down before the call")
-            }
-        }
-    }
-}
-
-impl Error for FailureCause {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            // `Display` shows the error itself, so the chain continues behind it.
-            Self::Error(error) => error.source(),
-            Self::Panicked(_) | Self::TimedOut(_) | Self::Busy | Self::RuntimeGone => None,
-        }
-    }
 }
 
 /// Why an event was not delivered as asked, or why the emitter should stop.
@@ -190,14 +171,7 @@ impl EmitError {
     pub fn failure(&self) -> Option<&HandlerFailure> {
         match self {
             Self::Raised(failure) | Self::RuntimeGone(failure) => Some(failure),
-            Self::RunClosed
-            | Self::TooDeep
-            | Self::RunBusy
-            | Self::WouldBlock
-            | Self::ShutDown
-            | Self::InsideCall
-            | Self::NoTimer
-            | Self::DuplicateRunId => None,
+            _ => None,
         }
     }
 }
@@ -298,16 +272,10 @@ impl RunError {
     /// Returns the error of the run's code, if it is an `E`.
     #[must_use]
     pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
-        match self {
-            Self::Failed(cause) => match cause.downcast_ref::<Typed>() {
-                Some(typed) => typed.cause.downcast_ref(),
-                None => cause.downcast_ref(),
-            },
-            Self::Cancelled
-            | Self::Panicked(_)
-            | Self::Stopped(_)
-            | Self::TimedOut
-            | Self::HandedOver => None,
+        let Self::Failed(cause) = self else { return None };
+        match cause.downcast_ref::<Typed>() {
+            Some(typed) => typed.cause.downcast_ref(),
+            None => cause.downcast_ref(),
         }
     }
 }

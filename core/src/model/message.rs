@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::util::{conversions, setters};
+
 /// The author of a message.
 ///
 /// With the feature `serde` it is written as `system`, `user`, `assistant` or `tool`. LangChain's
@@ -112,18 +114,11 @@ impl Message {
         Self { tool_call_id: Some(call_id.into()), ..Self::new(Role::Tool, content) }
     }
 
-    /// Sets the author's name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets what the provider needs back with the next turn.
-    #[must_use]
-    pub fn with_extra(mut self, extra: Map<String, Value>) -> Self {
-        self.extra = extra;
-        self
+    setters! {
+        /// Sets the author's name.
+        with_name(name: impl Into<String>) { self.name = Some(name.into()) }
+        /// Sets what the provider needs back with the next turn.
+        with_extra(extra: Map<String, Value>) { self.extra = extra }
     }
 
     /// Adds tool calls that the model asks for.
@@ -191,22 +186,10 @@ impl Default for Content {
     }
 }
 
-impl From<&str> for Content {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Content {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<ContentPart>> for Content {
-    fn from(parts: Vec<ContentPart>) -> Self {
-        Self::Parts(parts)
-    }
+conversions! {
+    impl From<&str> for Content = |text: &str| Self::Text(text.into());
+    impl From<String> for Content = Self::Text;
+    impl From<Vec<ContentPart>> for Content = Self::Parts;
 }
 
 /// A part of a message.
@@ -329,28 +312,11 @@ impl Conversation {
     }
 }
 
-impl From<&str> for Conversation {
-    fn from(question: &str) -> Self {
-        Message::human(question).into()
-    }
-}
-
-impl From<String> for Conversation {
-    fn from(question: String) -> Self {
-        Message::human(question).into()
-    }
-}
-
-impl From<Message> for Conversation {
-    fn from(message: Message) -> Self {
-        Self(Vec::from([message]))
-    }
-}
-
-impl From<Vec<Message>> for Conversation {
-    fn from(messages: Vec<Message>) -> Self {
-        Self(messages)
-    }
+conversions! {
+    impl From<&str> for Conversation = |question| Message::human(question).into();
+    impl From<String> for Conversation = |question| Message::human(question).into();
+    impl From<Message> for Conversation = |message| Self(Vec::from([message]));
+    impl From<Vec<Message>> for Conversation = Self;
 }
 
 impl<const N: usize> From<[Message; N]> for Conversation {

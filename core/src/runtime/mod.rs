@@ -16,9 +16,7 @@ pub(crate) mod here;
 mod traits;
 
 pub use adapt::{BlockingFn, FromFuturesSpawn, SpawnFn, blocking_fn, spawn_fn};
-#[cfg(feature = "std")]
-pub(crate) use erased::NoRuntime;
-pub(crate) use erased::{Runtime, WithTimer, WithoutTimer};
+pub(crate) use erased::{Runtime, TimedBy};
 pub use futures_core::future::BoxFuture;
 pub use traits::{BlockingExecutor, BoxJob, Clock, Entropy, SpawnError, Spawner, Timer};
 #[cfg(feature = "std")]

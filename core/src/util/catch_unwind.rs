@@ -31,13 +31,9 @@ pub(crate) fn catch_unwind<T>(f: impl FnOnce() -> T) -> Result<T, Arc<str>> {
 #[cfg(feature = "std")]
 #[cold]
 fn message_of(payload: alloc::boxed::Box<dyn core::any::Any + Send>) -> Arc<str> {
-    let message = if let Some(message) = payload.downcast_ref::<&str>() {
-        Arc::from(*message)
-    } else if let Some(message) = payload.downcast_ref::<alloc::string::String>() {
-        Arc::from(message.as_str())
-    } else {
-        Arc::from("a panic without a message")
-    };
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|text| &**text));
+    let message = Arc::from(text.unwrap_or("a panic without a message"));
     drop_quietly(payload);
     message
 }

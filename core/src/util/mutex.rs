@@ -10,6 +10,8 @@ use core::cell::RefCell;
 #[cfg(feature = "std")]
 use core::time::Duration;
 #[cfg(feature = "std")]
+pub(crate) use std::sync::Condvar;
+#[cfg(feature = "std")]
 use std::sync::PoisonError;
 #[cfg(feature = "std")]
 use std::time::Instant;
@@ -37,25 +39,7 @@ impl<T> Mutex<T> {
     pub(crate) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Blocks threads of the blocking executor until the value of a [`Mutex`] changes.
-#[cfg(feature = "std")]
-pub(crate) struct Condvar(std::sync::Condvar);
-
-#[cfg(feature = "std")]
-impl Condvar {
-    pub(crate) fn new() -> Self {
-        Self(std::sync::Condvar::new())
-    }
-
-    pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
-    }
-}
-
-#[cfg(feature = "std")]
-impl<T> Mutex<T> {
     /// Blocks the thread until `look` returns `Some`, at most for `timeout`.
     ///
     /// The second argument of `look` is `true` on the last call, when the time is over.
@@ -73,7 +57,7 @@ impl<T> Mutex<T> {
             if found.is_some() || left.is_zero() {
                 return found;
             }
-            let woken = condvar.0.wait_timeout(value, left);
+            let woken = condvar.wait_timeout(value, left);
             value = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

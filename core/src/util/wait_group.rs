@@ -47,18 +47,10 @@ impl WaitGroup {
     pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
     }
-}
 
-impl WaitGroup {
     /// Forgets the task that waits.
     pub(crate) fn forget_waiter(&self) {
         drop_quietly(self.waiter.take());
-    }
-}
-
-impl Default for WaitGroup {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -70,9 +62,7 @@ impl WaitGuard {
         group.add();
         Self(group.clone())
     }
-}
 
-impl WaitGuard {
     /// One more guard of the same group.
     pub(crate) fn again(&self) -> Self {
         Self::new(&self.0)

@@ -8,24 +8,21 @@ use serde_json::Value;
 
 use crate::model::context::RecordedAt;
 use crate::model::event::{
-    ChainStart, ChatModelStart, Event, EventKind, LlmStart, RetrieverStart, ToolStart,
+    ChainStart, ChatModelStart, Event, EventGroup, EventKind, LlmStart, RetrieverStart, ToolStart,
 };
 use crate::model::record::{About, EventRecord};
 use crate::model::run_info::{MoreInfo, RemoteDelivery, RunInfo, RunKind};
 
 /// Whether a run of that kind may have an event of that kind.
 pub(super) fn fits(event: EventKind, run: RunKind) -> bool {
-    let model = matches!(run, RunKind::Llm | RunKind::ChatModel);
-    match event {
-        EventKind::LlmStart | EventKind::ChatModelStart | EventKind::LlmNewToken => model,
-        EventKind::LlmEnd | EventKind::LlmError => model,
-        EventKind::ChainStart | EventKind::ChainEnd | EventKind::ChainError => {
-            run == RunKind::Chain
+    match event.group() {
+        EventGroup::Llm | EventGroup::ChatModel => {
+            matches!(run, RunKind::Llm | RunKind::ChatModel)
         }
-        EventKind::ToolStart | EventKind::ToolEnd | EventKind::ToolError => run == RunKind::Tool,
-        EventKind::RetrieverStart | EventKind::RetrieverEnd | EventKind::RetrieverError => {
-            run == RunKind::Retriever
-        }
+        EventGroup::Chain => run == RunKind::Chain,
+        EventGroup::Retriever => run == RunKind::Retriever,
+        // An agent's own events fit any run.
+        EventGroup::Agent if event.is_start() || event.is_end() => run == RunKind::Tool,
         _ => true,
     }
 }
@@ -41,17 +38,16 @@ pub(super) fn info_of(record: &EventRecord, delivery: Option<RemoteDelivery>) ->
     let about = record.about.as_ref().unwrap_or(&nothing);
     // The last of the parents is the parent.
     let above = about.parents.split_last().map_or(&[][..], |(_, above)| above);
+    // With a custom event inside a run, the name is that of the event.
+    let is_custom = record.kind == EventKind::CustomEvent.method();
+    let of_event = is_custom && record.run_kind != RunKind::None;
+    let name = if of_event { Arc::default() } else { about.name.clone() };
     RunInfo {
         id: record.run,
         parent_id: record.parent,
         root_id: record.root,
         kind: record.run_kind,
-        name: match record.run_kind {
-            // The name is that of the event.
-            RunKind::None => about.name.clone(),
-            _ if record.kind == EventKind::CustomEvent.method() => Arc::from(""),
-            _ => about.name.clone(),
-        },
+        name,
         tags: about.tags.clone().into(),
         metadata: about.metadata.clone(),
         more: Some(Box::new(MoreInfo {

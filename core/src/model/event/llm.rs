@@ -15,6 +15,7 @@ use crate::model::message::{Message, buffer_string};
 use crate::model::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::model::run_info::RunId;
 use crate::model::token::Token;
+use crate::util::conversions;
 
 start_setters!(LlmStart, ChatModelStart);
 
@@ -85,9 +86,7 @@ pub struct LlmStart {
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub server_port: Option<u16>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl LlmStart {
@@ -101,8 +100,7 @@ impl LlmStart {
             provider: None,
             server_address: None,
             server_port: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 }
@@ -134,9 +132,7 @@ pub struct ChatModelStart {
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub server_port: Option<u16>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl ChatModelStart {
@@ -150,8 +146,7 @@ impl ChatModelStart {
             provider: None,
             server_address: None,
             server_port: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 
@@ -167,8 +162,7 @@ impl ChatModelStart {
             provider: self.provider.clone(),
             server_address: self.server_address.clone(),
             server_port: self.server_port,
-            run_id: self.run_id,
-            origin: None,
+            origin: StartOrigin { run_id: self.origin.run_id, rare: None },
         }
     }
 }
@@ -247,25 +241,10 @@ impl LlmNewToken {
     }
 }
 
-impl From<&str> for LlmNewToken {
-    #[inline]
-    fn from(token: &str) -> Self {
-        Self::new(token)
-    }
-}
-
-impl From<String> for LlmNewToken {
-    #[inline]
-    fn from(token: String) -> Self {
-        Self::new(token)
-    }
-}
-
-impl From<Token> for LlmNewToken {
-    #[inline]
-    fn from(token: Token) -> Self {
-        Self::new(token)
-    }
+conversions! {
+    impl From<&str> for LlmNewToken = Self::new;
+    impl From<String> for LlmNewToken = Self::new;
+    impl From<Token> for LlmNewToken = Self::new;
 }
 
 impl From<LlmChunk> for LlmNewToken {

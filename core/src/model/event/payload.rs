@@ -15,6 +15,7 @@ use super::start::{StartOrigin, start_setters};
 use crate::model::document::Document;
 use crate::model::error::{RunError, SharedError};
 use crate::model::run_info::RunId;
+use crate::util::conversions;
 
 start_setters!(ChainStart, RetrieverStart);
 
@@ -32,15 +33,18 @@ pub struct ChainStart {
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_default"))]
     pub agent: bool,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl ChainStart {
     /// Makes the start of the chain `name`.
     pub fn new(name: impl Into<Arc<str>>, inputs: impl Into<Value>) -> Self {
-        Self { name: name.into(), inputs: inputs.into(), agent: false, run_id: None, origin: None }
+        Self {
+            name: name.into(),
+            inputs: inputs.into(),
+            agent: false,
+            origin: StartOrigin::default(),
+        }
     }
 
     /// Makes the start of the agent `name`, without inputs. An agent is a chain whose steps a model
@@ -101,15 +105,13 @@ pub struct RetrieverStart {
     /// The query.
     pub query: String,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl RetrieverStart {
     /// Makes the start of the retriever `name`.
     pub fn new(name: impl Into<Arc<str>>, query: impl Into<String>) -> Self {
-        Self { name: name.into(), query: query.into(), run_id: None, origin: None }
+        Self { name: name.into(), query: query.into(), origin: StartOrigin::default() }
     }
 }
 
@@ -208,18 +210,9 @@ impl Text {
     }
 }
 
-impl From<&str> for Text {
-    #[inline]
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for Text {
-    #[inline]
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
+conversions! {
+    impl From<&str> for Text = Self::new;
+    impl From<String> for Text = Self::new;
 }
 
 /// An attempt failed and will be repeated.

@@ -1,13 +1,21 @@
 //! What a start can be given about its place: its id, its time, and a parent in another process.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::model::run_info::RunId;
 use crate::model::traceparent::TraceParent;
 
-/// What a start was given beside its id.
+/// What a start was given about its place.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StartOrigin {
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) rare: Option<Box<RareOrigin>>,
+}
+
+/// What few starts are given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RareOrigin {
     pub(crate) time: Option<Duration>,
     /// The parent in another process, and the outermost run there.
     pub(crate) remote_parent: Option<(RunId, RunId)>,
@@ -23,14 +31,14 @@ macro_rules! start_setters {
             /// if an open run was given the same id at its start.
             #[must_use]
             pub fn with_run_id(mut self, id: RunId) -> Self {
-                self.run_id = Some(id);
+                self.origin.run_id = Some(id);
                 self
             }
 
             /// Sets when the run started, as the time since 1970. Without it the clock is read.
             #[must_use]
             pub fn with_time(mut self, time: core::time::Duration) -> Self {
-                self.origin.get_or_insert_default().time = Some(time);
+                self.origin.rare.get_or_insert_default().time = Some(time);
                 self
             }
 
@@ -41,7 +49,7 @@ macro_rules! start_setters {
             /// own parent.
             #[must_use]
             pub fn with_remote_parent(mut self, parent: RunId, root: RunId) -> Self {
-                self.origin.get_or_insert_default().remote_parent = Some((parent, root));
+                self.origin.rare.get_or_insert_default().remote_parent = Some((parent, root));
                 self
             }
 
@@ -49,7 +57,7 @@ macro_rules! start_setters {
             /// [`RunInfo::traceparent`](crate::RunInfo::traceparent).
             #[must_use]
             pub fn with_traceparent(mut self, traceparent: crate::TraceParent) -> Self {
-                self.origin.get_or_insert_default().traceparent = Some(traceparent);
+                self.origin.rare.get_or_insert_default().traceparent = Some(traceparent);
                 self
             }
         }

@@ -1,6 +1,5 @@
 //! The payloads of the events of tools.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::is_default;
 use super::start::{StartOrigin, start_setters};
 use crate::model::error::RunError;
 use crate::model::run_info::RunId;
+use crate::util::setters;
 
 start_setters!(ToolStart);
 
@@ -39,9 +39,7 @@ pub struct ToolStart {
     )]
     pub tool_type: Option<String>,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) run_id: Option<RunId>,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(crate) origin: Option<Box<StartOrigin>>,
+    pub(crate) origin: StartOrigin,
 }
 
 impl ToolStart {
@@ -54,37 +52,21 @@ impl ToolStart {
             description: None,
             tool_call_id: None,
             tool_type: None,
-            run_id: None,
-            origin: None,
+            origin: StartOrigin::default(),
         }
     }
 
-    /// Sets the input as JSON.
-    #[must_use]
-    pub fn with_inputs(mut self, inputs: impl Into<Value>) -> Self {
-        self.inputs = Some(inputs.into());
-        self
-    }
-
-    /// Sets the description.
-    #[must_use]
-    pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
-        self
-    }
-
-    /// Sets the id of the model's tool call.
-    #[must_use]
-    pub fn with_tool_call_id(mut self, id: impl Into<String>) -> Self {
-        self.tool_call_id = Some(id.into());
-        self
-    }
-
-    /// Sets the type of the tool: `function`, `extension` or `datastore`.
-    #[must_use]
-    pub fn with_tool_type(mut self, tool_type: impl Into<String>) -> Self {
-        self.tool_type = Some(tool_type.into());
-        self
+    setters! {
+        /// Sets the input as JSON.
+        with_inputs(inputs: impl Into<Value>) { self.inputs = Some(inputs.into()) }
+        /// Sets the description.
+        with_description(description: impl Into<String>) {
+            self.description = Some(description.into())
+        }
+        /// Sets the id of the model's tool call.
+        with_tool_call_id(id: impl Into<String>) { self.tool_call_id = Some(id.into()) }
+        /// Sets the type of the tool: `function`, `extension` or `datastore`.
+        with_tool_type(tool_type: impl Into<String>) { self.tool_type = Some(tool_type.into()) }
     }
 }
 

@@ -135,10 +135,7 @@ impl EventRecordRef<'_> {
     pub fn to_record(&self) -> EventRecord {
         let cx = self.cx;
         let about = has_about(self.event.kind()).then(|| About {
-            name: match self.event {
-                Event::CustomEvent(event) => event.name.clone(),
-                _ => cx.name.clone(),
-            },
+            name: self.name().clone(),
             tags: cx.tags().to_vec(),
             metadata: cx.metadata().clone(),
             parents: cx.parents().collect(),
@@ -158,6 +155,14 @@ impl EventRecordRef<'_> {
             lost: self.losses,
             about,
             event: Some(self.event.clone()),
+        }
+    }
+
+    /// The name of a custom event is its own.
+    fn name(&self) -> &Arc<str> {
+        match self.event {
+            Event::CustomEvent(event) => &event.name,
+            _ => &self.cx.name,
         }
     }
 
@@ -234,10 +239,7 @@ impl Serialize for EventRecordRef<'_> {
             source: &self.source,
             time: cx.time(),
             lost: self.losses,
-            name: match self.event {
-                Event::CustomEvent(event) => &event.name,
-                _ => cx.name(),
-            },
+            name: self.name(),
             tags: cx.tags(),
             metadata: cx.metadata(),
             parents: cx.parents(),
@@ -287,18 +289,14 @@ struct Read {
     kind: String,
     run_kind: String,
     run: RunId,
-    #[serde(default)]
     parent: Option<RunId>,
     root: RunId,
-    #[serde(default)]
     seq: Option<u64>,
     tseq: u64,
     source: Arc<str>,
-    #[serde(default)]
     time: Option<u64>,
     #[serde(default)]
     lost: Losses,
-    #[serde(default)]
     name: Option<Arc<str>>,
     #[serde(default)]
     tags: Vec<String>,
@@ -306,7 +304,6 @@ struct Read {
     metadata: Map<String, Value>,
     #[serde(default)]
     parents: Vec<RunId>,
-    #[serde(default)]
     traceparent: Option<TraceParent>,
     #[serde(default)]
     remote_parent: bool,

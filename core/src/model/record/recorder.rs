@@ -68,17 +68,12 @@ impl Recorder {
         event: &'a Event,
         cx: &'a EventContext,
     ) -> Option<EventRecordRef<'a>> {
-        if let Some(recorded) = cx.recorded() {
-            let losses = recorded.losses.plus(cx.losses());
-            let (source, tseq) = (recorded.source.clone(), recorded.tseq);
-            return Some(EventRecordRef { source, tseq, losses, event, cx });
-        }
-        if cx.is_made_up() {
-            return None;
-        }
-        let tseq = self.number(event, cx);
-        let losses = cx.losses();
-        Some(EventRecordRef { source: self.source.clone(), tseq, losses, event, cx })
+        let (source, tseq, losses) = match cx.recorded() {
+            Some(at) => (at.source.clone(), at.tseq, at.losses.plus(cx.losses())),
+            None if cx.is_made_up() => return None,
+            None => (self.source.clone(), self.number(event, cx), cx.losses()),
+        };
+        Some(EventRecordRef { source, tseq, losses, event, cx })
     }
 
     fn number(&mut self, event: &Event, cx: &EventContext) -> u64 {

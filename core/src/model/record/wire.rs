@@ -8,11 +8,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::model::event::{
-    AgentAction, AgentFinish, ChainEnd, ChainError, ChainStart, ChatModelStart, CustomEvent, Event,
-    EventKind, LlmEnd, LlmError, LlmNewToken, LlmStart, RetrieverEnd, RetrieverError,
-    RetrieverStart, Retry, Text, ToolEnd, ToolError, ToolStart, for_each_event,
-};
+use crate::model::event::{self, Event, EventKind, for_each_event};
 
 /// Written as the name of the handler method: `on_llm_start`, for example.
 impl Serialize for EventKind {
@@ -51,7 +47,7 @@ macro_rules! payloads {
                 serde_json::from_value(data)
             }
             Ok(match kind {
-                $(EventKind::$variant => Event::$variant(read::<$variant>(data)?),)+
+                $(EventKind::$variant => Event::$variant(read::<event::$variant>(data)?),)+
             })
         }
     };

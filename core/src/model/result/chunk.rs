@@ -9,6 +9,7 @@ use super::{FinishReason, TokenLogprob, TokenUsage};
 #[cfg(feature = "serde")]
 use crate::model::event::is_default;
 use crate::model::token::Token;
+use crate::util::{conversions, setters};
 
 /// A piece of a streamed result.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -74,13 +75,6 @@ impl LlmChunk {
         Self { refusal: text.into(), ..Self::default() }
     }
 
-    /// Sets the index of the choice.
-    #[must_use]
-    pub fn with_index(mut self, index: u32) -> Self {
-        self.index = index;
-        self
-    }
-
     /// Adds pieces of tool calls.
     #[must_use]
     pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCallChunk>) -> Self {
@@ -88,25 +82,17 @@ impl LlmChunk {
         self
     }
 
-    /// Sets why the choice ended.
-    #[must_use]
-    pub fn with_finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
-        self.finish_reason = Some(reason.into());
-        self
-    }
-
-    /// Sets the usage.
-    #[must_use]
-    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
-        self.usage = Some(usage);
-        self
-    }
-
-    /// Sets the model's name.
-    #[must_use]
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
+    setters! {
+        /// Sets the index of the choice.
+        with_index(index: u32) { self.index = index }
+        /// Sets why the choice ended.
+        with_finish_reason(reason: impl Into<FinishReason>) {
+            self.finish_reason = Some(reason.into())
+        }
+        /// Sets the usage.
+        with_usage(usage: TokenUsage) { self.usage = Some(usage) }
+        /// Sets the model's name.
+        with_model_name(name: impl Into<String>) { self.model_name = Some(name.into()) }
     }
 
     /// Joins a later chunk of the same choice to this one. Adding the joined chunk to a result has
@@ -145,16 +131,9 @@ impl LlmChunk {
     }
 }
 
-impl From<&str> for LlmChunk {
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for LlmChunk {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
+conversions! {
+    impl From<&str> for LlmChunk = Self::new;
+    impl From<String> for LlmChunk = Self::new;
 }
 
 /// A piece of a tool call. The first piece of a call has its id and name. Every piece may have some
@@ -184,18 +163,11 @@ impl ToolCallChunk {
         Self { index, arguments: arguments.into(), ..Self::default() }
     }
 
-    /// Sets the call's id.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Sets the tool's name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
+    setters! {
+        /// Sets the call's id.
+        with_id(id: impl Into<String>) { self.id = Some(id.into()) }
+        /// Sets the tool's name.
+        with_name(name: impl Into<String>) { self.name = Some(name.into()) }
     }
 
     /// Returns `true` if `newer` has nothing but more of this call's arguments.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use crate::model::message::{Message, ToolCall};
+use crate::util::{conversions, setters};
 
 mod chunk;
 mod logprob;
@@ -56,25 +57,13 @@ impl LlmResult {
         self
     }
 
-    /// Sets the usage.
-    #[must_use]
-    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
-        self.usage = Some(usage);
-        self
-    }
-
-    /// Sets the model's name.
-    #[must_use]
-    pub fn with_model_name(mut self, name: impl Into<String>) -> Self {
-        self.model_name = Some(name.into());
-        self
-    }
-
-    /// Sets the other fields of the provider.
-    #[must_use]
-    pub fn with_llm_output(mut self, output: Value) -> Self {
-        self.llm_output = Some(output);
-        self
+    setters! {
+        /// Sets the usage.
+        with_usage(usage: TokenUsage) { self.usage = Some(usage) }
+        /// Sets the model's name.
+        with_model_name(name: impl Into<String>) { self.model_name = Some(name.into()) }
+        /// Sets the other fields of the provider.
+        with_llm_output(output: Value) { self.llm_output = Some(output) }
     }
 
     /// Returns the text of the first generation, or an empty text if there is none.
@@ -110,18 +99,10 @@ impl LlmResult {
     /// because indices come from the provider and must not let memory grow.
     pub fn push_chunk(&mut self, chunk: &LlmChunk) {
         const MOST_CHOICES: usize = 128;
-        if let Some(usage) = &chunk.usage {
-            self.usage = Some(usage.clone());
-        }
-        if let Some(name) = &chunk.model_name {
-            self.model_name = Some(name.clone());
-        }
-        if let Some(id) = &chunk.response_id {
-            self.response_id = Some(id.clone());
-        }
-        if let Some(id) = &chunk.request_id {
-            self.request_id = Some(id.clone());
-        }
+        keep_latest(&mut self.usage, &chunk.usage);
+        keep_latest(&mut self.model_name, &chunk.model_name);
+        keep_latest(&mut self.response_id, &chunk.response_id);
+        keep_latest(&mut self.request_id, &chunk.request_id);
         self.push_output(&chunk.llm_output);
         if chunk.is_bare() {
             return;
@@ -167,16 +148,9 @@ impl FromIterator<LlmChunk> for LlmResult {
     }
 }
 
-impl From<&str> for LlmResult {
-    fn from(text: &str) -> Self {
-        Self::from_text(text)
-    }
-}
-
-impl From<String> for LlmResult {
-    fn from(text: String) -> Self {
-        Self::from_text(text)
-    }
+conversions! {
+    impl From<&str> for LlmResult = Self::from_text;
+    impl From<String> for LlmResult = Self::from_text;
 }
 
 /// One answer of a model.
@@ -225,9 +199,7 @@ impl Generation {
         self.reasoning.push_str(&chunk.reasoning);
         self.refusal.push_str(&chunk.refusal);
         self.logprobs.extend_from_slice(&chunk.logprobs);
-        if let Some(reason) = &chunk.finish_reason {
-            self.finish_reason = Some(reason.clone());
-        }
+        keep_latest(&mut self.finish_reason, &chunk.finish_reason);
         for call in &chunk.tool_calls {
             self.push_tool_call(call);
         }
@@ -241,14 +213,19 @@ impl Generation {
             self.tool_calls.resize_with(index + 1, || ToolCall::new("", ""));
         }
         let call = &mut self.tool_calls[index];
-        if let Some(id) = &chunk.id {
-            call.id = Some(id.clone());
-        }
+        keep_latest(&mut call.id, &chunk.id);
         if let Some(name) = &chunk.name {
             call.name.push_str(name);
         }
         call.arguments.push_str(&chunk.arguments);
         join_extra(&mut call.extra, &chunk.extra);
+    }
+}
+
+/// Replaces a value if there is a newer one.
+fn keep_latest<T: Clone>(known: &mut Option<T>, newer: &Option<T>) {
+    if newer.is_some() {
+        known.clone_from(newer);
     }
 }
 

@@ -5,6 +5,8 @@ use core::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::util::setters;
+
 /// Why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(
@@ -100,31 +102,16 @@ impl TokenUsage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            cached_tokens: None,
-            cache_write_tokens: None,
-            reasoning_tokens: None,
-            extra: Map::new(),
+            ..Self::default()
         }
     }
 
-    /// Sets the tokens of the prompt that came from the provider's cache.
-    #[must_use]
-    pub fn with_cached_tokens(mut self, tokens: u64) -> Self {
-        self.cached_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the tokens of the prompt that were written to the provider's cache.
-    #[must_use]
-    pub fn with_cache_write_tokens(mut self, tokens: u64) -> Self {
-        self.cache_write_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the tokens of the completion that the model spent on reasoning.
-    #[must_use]
-    pub fn with_reasoning_tokens(mut self, tokens: u64) -> Self {
-        self.reasoning_tokens = Some(tokens);
-        self
+    setters! {
+        /// Sets the tokens of the prompt that came from the provider's cache.
+        with_cached_tokens(tokens: u64) { self.cached_tokens = Some(tokens) }
+        /// Sets the tokens of the prompt that were written to the provider's cache.
+        with_cache_write_tokens(tokens: u64) { self.cache_write_tokens = Some(tokens) }
+        /// Sets the tokens of the completion that the model spent on reasoning.
+        with_reasoning_tokens(tokens: u64) { self.reasoning_tokens = Some(tokens) }
     }
 }
