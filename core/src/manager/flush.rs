@@ -25,8 +25,9 @@ impl CallbackManager {
     ///
     /// It covers every manager that came of the same [`new`](Self::new). It blocks no thread.
     /// Dropping it has no effect. It does not wait for an end that is kept because a call has timed
-    /// out and has not returned. It waits for an event whose [`Emit`](crate::Emit) was leaked until
-    /// the run's next event or its end.
+    /// out and has not returned. It waits for an event whose [`Emit`](crate::Emit) or
+    /// [`Start`](crate::Start) was leaked until the run's next event or its end. A leaked start has
+    /// neither before a shutdown.
     ///
     /// # Errors
     /// [`EmitError::InsideCall`] inside a handler's call: it would wait for that call.

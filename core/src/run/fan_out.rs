@@ -24,7 +24,7 @@ use crate::model::emitter::Captured;
 use crate::model::error::FailureCause;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
-use crate::util::{WakerKey, catch_unwind, drop_quietly};
+use crate::util::{WakerKey, WithContext, catch_unwind, drop_quietly};
 
 /// A run's event in flight, or the room for it.
 pub(crate) struct FanOut {
@@ -248,7 +248,9 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
         let pending = match at.kind {
             // It may have to be asked twice.
             EventKind::ChatModelStart => Some(0),
-            _ => poll_fn(|task| Poll::Ready(at.ask_all(place.as_mut(), tally, task))).await,
+            _ => {
+                WithContext(|task: &mut Context<'_>| at.ask_all(place.as_mut(), tally, task)).await
+            }
         };
         if let Some(next) = pending {
             *progress = Progress::Lanes;

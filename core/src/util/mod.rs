@@ -20,7 +20,7 @@ pub(crate) use conversions::conversions;
 pub(crate) use mutex::Condvar;
 pub(crate) use mutex::Mutex;
 pub(crate) use setters::setters;
-pub(crate) use task::{wake, yield_now};
+pub(crate) use task::{WithContext, wake, yield_now};
 pub(crate) use turn::{Locked, Turn};
 pub(crate) use wait_group::{WaitGroup, WaitGuard};
 pub(crate) use waker_set::{WakerKey, WakerSet, wake_all};

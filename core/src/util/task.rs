@@ -1,7 +1,8 @@
 //! Waking tasks, and giving them turns.
 
-use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 use super::catch_unwind::catch_unwind;
 
@@ -21,4 +22,17 @@ pub(crate) async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Calls a closure with the context of the task that it is awaited in.
+pub(crate) struct WithContext<F>(pub(crate) F);
+
+impl<O, F: FnMut(&mut Context<'_>) -> O + Unpin> Future for WithContext<F> {
+    type Output = O;
+
+    // Each token comes by here, and `poll_fn` may be a call of its own.
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        Poll::Ready((self.0)(cx))
+    }
 }
