@@ -31,7 +31,7 @@ pub(crate) trait Serve: Send + Sync + 'static {
 }
 
 /// How many calls a worker makes before it goes to the end of the executor's queue.
-const MOST_CALLS: usize = 1024;
+const MOST_CALLS: usize = 4096;
 
 /// How long it makes them.
 const MOST_TIME: Duration = Duration::from_millis(10);
