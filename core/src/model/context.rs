@@ -32,6 +32,9 @@ pub struct RecordedAt {
     pub source: Arc<str>,
     /// The event's number in that source, within its trace.
     pub tseq: u64,
+    /// The number of a custom event without a run, among those of that source.
+    #[cfg(feature = "serde")]
+    pub(crate) custom_seq: Option<u64>,
     /// What that recorder did not get before this event.
     pub losses: Losses,
     /// What the record says about the run, if its start was made up without that.

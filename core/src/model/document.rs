@@ -17,8 +17,8 @@ pub struct Document {
     pub metadata: Map<String, Value>,
     /// Its id in the store.
     pub id: Option<String>,
-    /// How well it matches the query, in the retriever's own scale.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    /// How well it matches the query, in the retriever's own scale. A score that is not finite is not written.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_no_number"))]
     pub score: Option<f64>,
 }
 
@@ -36,4 +36,9 @@ impl Document {
         /// Sets how well it matches the query.
         with_score(score: f64) { self.score = Some(score) }
     }
+}
+
+#[cfg(feature = "serde")]
+fn is_no_number(score: &Option<f64>) -> bool {
+    !score.is_some_and(f64::is_finite)
 }

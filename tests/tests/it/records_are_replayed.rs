@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rappel_core::prelude::*;
 use rappel_core::record::{EventRecord, Recorder, ReplayError, Replayer};
-use rappel_core::result::ToolCallChunk;
+use rappel_core::result::{TokenLogprob, ToolCallChunk, TopLogprob};
 use rappel_core::{HandlerFuture, Map, TraceParent, Value, json};
 use rappel_tests::on_every_runtime;
 use rappel_tests::record::Log;
@@ -372,6 +372,162 @@ on_every_runtime! {
         callbacks.flush().await.unwrap();
         assert!(logs.iter().all(|log| log.lines().is_empty()));
     }
+
+    async fn runs_that_are_each_others_parents_are_refused_and_no_run_stays_open(rt) {
+        for (ring, way) in [1, 2, 3].into_iter().flat_map(|ring| [(ring, "closed"), (ring, "dropped")]) {
+            let callbacks = rt.callbacks();
+            let log = Log::new();
+            let callbacks = callbacks.with_handler(Lines::new("there", &log));
+            let mut replayer = Replayer::new(&callbacks);
+            // Each run names the next one as its parent, and the last one names the first.
+            let start = |run: u8| chain(run, Some(run % ring + 1), 0, "start", json!({}));
+            for run in 1..ring {
+                replayer.replay(read(&start(run))).await.unwrap();
+            }
+            let error = replayer.replay(read(&start(ring))).await.unwrap_err();
+            assert!(
+                matches!(error, ReplayError::ParentUnderRun(run, parent)
+                    if (run, parent) == (id(ring), id(1))),
+                "{error}"
+            );
+            // So are the run's other records, and no others.
+            let text = chain(ring, Some(1), 1, "end", Value::Null);
+            assert!(replayer.replay(read(&text)).await.is_err());
+            replayer.replay(read(&chain(9, None, 0, "start", json!({})))).await.unwrap();
+            assert_eq!(replayer.open_runs().count(), usize::from(ring));
+            if way == "closed" {
+                replayer.close_open(RunError::TimedOut).await;
+                assert_eq!(replayer.open_runs().count(), 0);
+            }
+            drop(replayer);
+            let report = callbacks.shutdown(Duration::from_secs(10)).await.unwrap();
+            assert!(report.is_clean(), "{way} {ring}: {report:?}");
+            assert_eq!(log.lines().len(), usize::from(ring), "the starts");
+        }
+        // A parent that comes after its child is not refused, nor one that has ended.
+        let callbacks = rt.callbacks();
+        let mut replayer = Replayer::new(&callbacks);
+        for line in [
+            chain(2, Some(1), 0, "start", json!({})),
+            chain(1, Some(3), 0, "start", json!({})),
+            chain(3, None, 0, "start", json!({})),
+            chain(2, Some(1), 1, "end", Value::Null),
+            chain(4, Some(2), 0, "start", json!({})),
+        ] {
+            replayer.replay(read(&line)).await.unwrap();
+        }
+        replayer.close_open(RunError::TimedOut).await;
+        assert_eq!(replayer.open_runs().count(), 0);
+    }
+
+    async fn an_event_that_does_not_fit_its_run_is_refused(rt) {
+        let (callbacks, logs) = watched(&rt, "there");
+        let mut replayer = Replayer::new(&callbacks);
+        let none = |kind: &str, data: Value, seq: Value| {
+            let mut record: Value =
+                serde_json::from_str(&chain(1, None, 0, "start", json!({}))).unwrap();
+            (record["run_kind"], record["kind"]) = (json!("none"), json!(kind));
+            (record["seq"], record["data"]) = (seq, data);
+            read(&record.to_string())
+        };
+        for (kind, data) in [
+            ("on_chain_start", json!({ "name": "c", "inputs": {} })),
+            ("on_chain_end", json!({ "outputs": {} })),
+            ("on_text", json!({ "text": "t" })),
+            ("on_llm_new_token", json!({ "token": "t" })),
+        ] {
+            for seq in [json!(0), Value::Null] {
+                let error = replayer.replay(none(kind, data.clone(), seq)).await.unwrap_err();
+                assert!(matches!(error, ReplayError::WrongKind(..)), "{kind}: {error}");
+            }
+        }
+        callbacks.flush().await.unwrap();
+        assert!(logs.iter().all(|log| log.lines().is_empty()));
+        // The run is of another kind than its record says.
+        let start = chain(1, None, 0, "start", json!({}));
+        replayer.replay(read(&start)).await.unwrap();
+        let end = chain(1, None, 1, "end", Value::Null).replace("chain", "tool");
+        let end = end.replace("outputs", "output");
+        let error = replayer.replay(read(&end)).await.unwrap_err();
+        assert!(matches!(error, ReplayError::WrongKind(..)), "{error}");
+        assert_eq!(replayer.open_runs().count(), 1);
+    }
+
+    async fn custom_events_after_the_end_of_their_run_are_replayed_once(rt) {
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_handler(Lines::new("here", &log));
+        let run = callbacks.on_chain_start(ChainStart::new("c", json!({}))).await.unwrap();
+        let child = run.child();
+        let custom = |data: i32| child.on_custom_event(CustomEvent::new("late", json!(data)));
+        custom(0).await.unwrap();
+        custom(1).await.unwrap();
+        run.end(json!(1)).await.unwrap();
+        for data in 0..3 {
+            custom(data).await.unwrap();
+        }
+        // Another run under the same root.
+        let tool = child.on_tool_start(ToolStart::new("clock", "{}")).await.unwrap();
+        custom(0).await.unwrap();
+        tool.child().on_custom_event(CustomEvent::new("inside", json!(1))).await.unwrap();
+        tool.end(json!(1)).await.unwrap();
+        custom(0).await.unwrap();
+        callbacks.flush().await.unwrap();
+        let lines = log.lines();
+        assert_eq!(lines.len(), 12);
+        assert_gives(&rt, &lines, &lines).await;
+        for to in 0..=lines.len() {
+            assert_gives(&rt, lines[..to].iter().chain(&lines), &lines).await;
+        }
+        // A record without that number is never taken for another.
+        let old: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let mut record: Value = serde_json::from_str(line).unwrap();
+                record.as_object_mut().unwrap().remove("custom_seq");
+                serde_json::to_string(&read(&record.to_string())).unwrap()
+            })
+            .collect();
+        assert_gives(&rt, &old, &old).await;
+    }
+
+    async fn a_log_probability_that_is_no_number_does_not_lose_the_end(rt) {
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_handler(Lines::new("here", &log));
+        let mut model = callbacks.on_llm_start(LlmStart::new("m", "Hi")).await.unwrap();
+        let mut chunk = LlmChunk::new("No");
+        for number in [f64::NEG_INFINITY, f64::NAN, f64::INFINITY] {
+            let token = TokenLogprob::new("No", number);
+            chunk.logprobs.push(token.with_top_logprobs([TopLogprob::new("No", number)]));
+        }
+        model.on_llm_new_token(chunk.clone()).await.unwrap();
+        model.end([chunk].into_iter().collect::<LlmResult>()).await.unwrap();
+        let rag =
+            callbacks.on_retriever_start(RetrieverStart::new("r", "q")).await.unwrap();
+        rag.end([Document::new("d").with_score(f64::NAN)]).await.unwrap();
+        callbacks.flush().await.unwrap();
+        let lines = log.lines();
+        assert!(lines[2].contains(r#""logprob":null"#), "{}", lines[2]);
+        assert_gives(&rt, &lines, &lines).await;
+        let Some(Event::LlmEnd(end)) = read(&lines[2]).event else { panic!("{}", lines[2]) };
+        let token = &end.result.generations[0].logprobs[0];
+        assert_eq!((token.logprob, token.top_logprobs[0].logprob), (f64::NEG_INFINITY, f64::NEG_INFINITY));
+    }
+}
+
+fn id(number: u8) -> RunId {
+    RunId::from_bytes([number; 16])
+}
+
+/// The record of a chain's start or end.
+fn chain(run: u8, parent: Option<u8>, seq: u64, what: &str, inputs: Value) -> String {
+    let parents: Vec<RunId> = parent.map(id).into_iter().collect();
+    json!({
+        "v": 1, "kind": format!("on_chain_{what}"), "run_kind": "chain", "run": id(run),
+        "parent": parent.map(id), "root": id(1), "seq": seq, "tseq": 0, "source": "here",
+        "time": 1, "name": "c", "tags": [], "metadata": {}, "parents": parents,
+        "data": { "name": "c", "inputs": inputs, "outputs": Value::Null },
+    })
+    .to_string()
 }
 
 #[test]

@@ -289,6 +289,30 @@ fn a_batch_that_comes_twice_is_handled_once() {
 }
 
 #[test]
+fn custom_events_after_the_end_of_their_trace_are_all_handed_out() {
+    let Some(server) = Server::start(&[]) else { return };
+    let (here, there) = (Log::default(), Log::default());
+    let callbacks = publisher(&server.url()).with_handler(here.handler());
+    let chain = callbacks.on_chain_start(ChainStart::new("answer", json!(1))).wait().unwrap();
+    let child = chain.child();
+    let custom = |number: i32| {
+        child.on_custom_event(CustomEvent::new("late", json!(number))).wait().unwrap();
+    };
+    custom(0);
+    chain.end(json!(2)).wait().unwrap();
+    (1..4).for_each(custom);
+    let tool = child.on_tool_start(ToolStart::new("clock", "{}")).wait().unwrap();
+    custom(4);
+    tool.end(json!("noon")).wait().unwrap();
+    assert!(callbacks.shutdown(10 * SECOND).wait().unwrap().is_clean());
+    let running = start(worker(&server.url()), with(&there));
+    wait_until("all records", || running.handle.counts().records == 9);
+    let counts = running.stop();
+    assert_eq!((counts.repeated, counts.incomplete), (0, 0));
+    assert_eq!(there.by_run(), here.by_run());
+}
+
+#[test]
 fn a_trace_whose_publisher_is_gone_is_closed_and_never_opened_again() {
     let Some(server) = Server::start(&[]) else { return };
     let (mut connection, mut records) = taken_out(&server);

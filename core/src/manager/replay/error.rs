@@ -29,7 +29,18 @@ pub enum ReplayError {
     /// The record has no `seq`, or one of more than 63 bits, and its event belongs to a run. It was not replayed.
     #[error("a record of run {0} has no usable `seq`: write the number of the event")]
     NoSequence(RunId),
-    /// The run is not of a kind that starts or ends with such an event. It was not replayed.
-    #[error("a record of run {0} is `{1}`, which does not fit its `run_kind`")]
+    /// Such an event does not fit the `run_kind` of the record, or the kind of the open run. It was not
+    /// replayed.
+    #[error(
+        "a record of run {0} is `{1}`, which does not fit its `run_kind` or the run's start: write the \
+         kind of the run"
+    )]
     WrongKind(RunId, EventKind),
+    /// The first run has the second as its parent, which is the run itself or an open run under it. It
+    /// was not replayed.
+    #[error(
+        "a record of run {0} has the `parent` {1}, which is that run or inside it: write the run \
+         that it is inside, or null"
+    )]
+    ParentUnderRun(RunId, RunId),
 }

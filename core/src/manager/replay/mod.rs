@@ -2,26 +2,28 @@
 
 mod error;
 mod known;
+mod open;
+mod order;
 mod rebuild;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::time::Duration;
 
 use super::CallbackManager;
 use crate::dispatch::{RunNode, Trace};
 use crate::model::error::{EmitError, RunError};
-use crate::model::event::{Event, error_event};
+use crate::model::event::{Event, EventKind, error_event};
 use crate::model::record::EventRecord;
 use crate::model::run_info::{RemoteDelivery, RunId, RunInfo, RunKind};
 use crate::run::{Run, RunHandle, SendEvent, Setup, Stamp, Start};
 use crate::util::yield_now;
 pub use error::{ReplayCounts, ReplayError};
 use known::Known;
+use open::{OpenReplay, OpenRuns};
 use rebuild::{fits, info_of, made_up_start, recorded_at};
 
 /// Feeds records of events into the handlers of a manager.
@@ -37,7 +39,9 @@ use rebuild::{fits, info_of, made_up_start, recorded_at};
 ///   ([`EventContext::is_made_up`](crate::EventContext::is_made_up)) without inputs.
 /// - A trace may end in the middle. [`close_open`](Self::close_open) ends its open runs.
 /// - A trace may come twice, as a whole or in part. What was replayed is skipped, by run and
-///   sequence number. See [`remember`](Self::remember).
+///   sequence number. A custom event without a run is skipped by its
+///   [`custom_seq`](EventRecord::custom_seq), and is never skipped if it has none. See
+///   [`remember`](Self::remember).
 /// - A replay may be given up and begun again: with [`give_up`](Self::give_up), or with another
 ///   replayer after this one was dropped. Runs that are open then end as
 ///   [`RunError::Cancelled`]. Before another replayer begins,
@@ -58,28 +62,15 @@ use rebuild::{fits, info_of, made_up_start, recorded_at};
 /// }
 /// ```
 pub struct Replayer {
+    /// When it is dropped, they end as cancelled, deepest first. It is dropped before the manager.
+    open: OpenRuns,
     manager: CallbackManager,
     /// All runs are of one trace, so that queued handlers get events in the order of the records.
     trace: Arc<Trace>,
-    open: BTreeMap<RunId, OpenReplay>,
     known: Known,
     opened: u64,
     counts: ReplayCounts,
     delivery: Option<RemoteDelivery>,
-}
-
-/// An open run of a replay.
-struct OpenReplay {
-    handle: RunHandle,
-    root: RunId,
-    /// The number that the next event has at least.
-    next: u64,
-    /// The latest time of its events.
-    time: Option<Duration>,
-    /// Whether the start was made up.
-    made_up: bool,
-    /// How many runs were opened before.
-    position: u64,
 }
 
 /// So that numbers do not overflow.
@@ -95,7 +86,7 @@ impl Replayer {
         Self {
             manager,
             trace: Arc::new(Trace::new()),
-            open: BTreeMap::new(),
+            open: OpenRuns::default(),
             known: Known::new(),
             opened: 0,
             counts: ReplayCounts::default(),
@@ -127,7 +118,7 @@ impl Replayer {
 
     /// Returns the ids of the open runs.
     pub fn open_runs(&self) -> impl Iterator<Item = RunId> + '_ {
-        self.open.keys().copied()
+        self.open.ids()
     }
 
     /// Replays one record. Ready when all awaited handlers have handled its event.
@@ -145,20 +136,29 @@ impl Replayer {
             self.counts.unknown += 1;
             return Ok(());
         };
-        if record.run_kind == RunKind::None {
+        let (kind, no_run) = (event.kind(), record.run_kind == RunKind::None);
+        let open = self.open.get(record.run);
+        if no_run && kind != EventKind::CustomEvent
+            || !fits(kind, record.run_kind)
+            || open.is_some_and(|open| !fits(kind, open.info().kind()))
+        {
+            return Err(ReplayError::WrongKind(record.run, kind));
+        }
+        if no_run {
             return self.replay_custom(record, event).await;
         }
         let Some(seq) = record.seq.filter(|seq| *seq < LARGEST) else {
             return Err(ReplayError::NoSequence(record.run));
         };
-        if !fits(event.kind(), record.run_kind) {
-            return Err(ReplayError::WrongKind(record.run, event.kind()));
-        }
         if self.is_repeated(&record, seq) {
             self.counts.repeated += 1;
             return Ok(());
         }
-        let raised = match (self.open.contains_key(&record.run), event.kind().is_start()) {
+        if let Some(parent) = record.parent.filter(|parent| self.open.is_under(*parent, record.run))
+        {
+            return Err(ReplayError::ParentUnderRun(record.run, parent));
+        }
+        let raised = match (self.open.contains(record.run), event.kind().is_start()) {
             (false, true) => {
                 self.counts.replayed += 1;
                 return self.start(&record, event, Some(seq)).await;
@@ -181,57 +181,30 @@ impl Replayer {
     ///
     /// These ends stand in no record ([`EventContext::is_made_up`](crate::EventContext::is_made_up)).
     pub async fn close_open(&mut self, reason: RunError) {
-        let runs: BTreeSet<RunId> = self.open.keys().copied().collect();
+        let runs = self.open.ids().collect();
         self.close(&runs, &reason).await;
     }
 
     /// Gives up the runs under `root`, and forgets what was replayed of them, so that the trace can
     /// begin again. Its open runs end as [`RunError::Cancelled`].
     pub async fn give_up(&mut self, root: RunId) {
-        let of_root = self.open.iter().filter(|(_, open)| open.root == root);
-        let runs: BTreeSet<RunId> = of_root.map(|(id, _)| *id).collect();
-        self.close(&runs, &RunError::Cancelled).await;
+        self.close(&self.open.of_root(root), &RunError::Cancelled).await;
         self.known.forget(root);
     }
 
     async fn close(&mut self, runs: &BTreeSet<RunId>, reason: &RunError) {
-        // Deepest first: a run whose children are closed, the latest of them first.
-        let mut children: BTreeMap<RunId, usize> = BTreeMap::new();
-        let mut ready = BTreeMap::new();
-        for id in runs {
-            let parent = self.open.get(id).and_then(|open| open.info().parent_id());
-            *children.entry(parent.unwrap_or(*id)).or_default() += usize::from(parent.is_some());
-        }
-        for id in runs {
-            if let Some(open) = self.open.get(id) {
-                if children.get(id).is_none_or(|children| *children == 0) {
-                    ready.insert(open.position, *id);
-                }
-            }
-        }
-        while let Some((_, id)) = ready.pop_last() {
+        for id in self.open.deepest_first(runs) {
             let Some(open) = self.take(id) else { continue };
-            let parent = open.info().parent_id();
             let event = error_event(open.info().kind(), reason.clone());
             let stamp = Stamp { kind: event.kind(), time: open.time, recorded: None };
             open.handle.run().stamp(Some(open.next), stamp).await;
             // What handlers raise has been reported, and nothing is there that could stop.
             let _ = open.handle.end(event).await;
-            let Some(parent) = parent else { continue };
-            let left = children.get_mut(&parent).map(|left| {
-                *left = left.saturating_sub(1);
-                *left
-            });
-            if let (Some(0), Some(open)) = (left, self.open.get(&parent)) {
-                if runs.contains(&parent) {
-                    ready.insert(open.position, parent);
-                }
-            }
         }
     }
 
     fn is_repeated(&self, record: &EventRecord, seq: u64) -> bool {
-        match self.open.get(&record.run) {
+        match self.open.get(record.run) {
             Some(open) => seq < open.next,
             None => self.known.has_ended(record.root, record.run),
         }
@@ -280,7 +253,7 @@ impl Replayer {
         seq: u64,
         event: Event,
     ) -> Result<(), ReplayError> {
-        let Some(open) = self.open.get_mut(&record.run) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(record.run) else { return Ok(()) };
         self.counts.replayed += 1;
         open.next = seq + 1;
         open.time = record.time.or(open.time);
@@ -303,7 +276,11 @@ impl Replayer {
         record: EventRecord,
         event: Event,
     ) -> Result<(), ReplayError> {
-        if self.known.is_repeated(record.root, record.run, &record.source, record.tseq) {
+        let known = &mut self.known;
+        let repeated = record.custom_seq.is_some_and(|number| {
+            known.is_repeated(record.root, record.run, &record.source, number)
+        });
+        if repeated {
             self.counts.repeated += 1;
             return Ok(());
         }
@@ -320,7 +297,7 @@ impl Replayer {
 
     /// Makes a run, with the handlers that `parent` hands down.
     fn make_run(&self, info: RunInfo, parent: Option<RunId>) -> Arc<Run> {
-        let parent = parent.and_then(|parent| self.open.get(&parent)).map(|open| open.handle.run());
+        let parent = parent.and_then(|parent| self.open.get(parent)).map(|open| open.handle.run());
         let setup: Arc<Setup> = match parent {
             Some(parent) => Arc::new(parent.setup.inherited(parent.node.clone())),
             None => self.manager.setup.clone(),
@@ -351,27 +328,9 @@ impl Replayer {
 
     /// Takes an open run that ends.
     fn take(&mut self, id: RunId) -> Option<OpenReplay> {
-        let open = self.open.remove(&id)?;
+        let open = self.open.remove(id)?;
         self.known.end(open.root, id);
         Some(open)
-    }
-}
-
-/// Its open runs end as cancelled, deepest first.
-impl Drop for Replayer {
-    fn drop(&mut self) {
-        for open in self.open.values() {
-            let parent = open.info().parent_id().and_then(|parent| self.open.get(&parent));
-            if let Some(parent) = parent {
-                open.handle.run().attach_late(parent.handle.run());
-            }
-        }
-        // First the runs without an open parent, so that they close those under them.
-        let (tops, rest): (Vec<_>, Vec<_>) = core::mem::take(&mut self.open)
-            .into_values()
-            .partition(|open| open.handle.run().node.is_top());
-        drop(tops);
-        drop(rest);
     }
 }
 
@@ -382,11 +341,5 @@ impl fmt::Debug for Replayer {
             .field("open_runs", &open)
             .field("counts", &self.counts)
             .finish_non_exhaustive()
-    }
-}
-
-impl OpenReplay {
-    fn info(&self) -> &RunInfo {
-        &self.handle.run().node.info
     }
 }

@@ -28,8 +28,9 @@ pub(super) fn fits(event: EventKind, run: RunKind) -> bool {
 }
 
 pub(super) fn recorded_at(record: &EventRecord, run: Option<Arc<RunInfo>>) -> Arc<RecordedAt> {
-    let EventRecord { source, tseq, lost, .. } = record;
-    Arc::new(RecordedAt { source: source.clone(), tseq: *tseq, losses: *lost, run })
+    let EventRecord { source, tseq, custom_seq, lost, .. } = record;
+    let (source, custom_seq) = (source.clone(), *custom_seq);
+    Arc::new(RecordedAt { source, tseq: *tseq, custom_seq, losses: *lost, run })
 }
 
 /// What the record says about its run, and how it came to this process.

@@ -54,6 +54,9 @@ pub struct EventRecord {
     pub seq: Option<u64>,
     /// The record's number within its trace and source, from 0.
     pub tseq: u64,
+    /// The number of a custom event that was emitted on a manager, among all those of its source,
+    /// from 0. `None` for other events.
+    pub custom_seq: Option<u64>,
     /// The recorder that made the record.
     pub source: Arc<str>,
     /// When the event was emitted, as the time since 1970, in whole microseconds. `None` if the
@@ -92,6 +95,7 @@ pub struct About {
 pub struct EventRecordRef<'a> {
     source: Arc<str>,
     tseq: u64,
+    custom_seq: Option<u64>,
     losses: Losses,
     event: &'a Event,
     cx: &'a EventContext,
@@ -150,6 +154,7 @@ impl EventRecordRef<'_> {
             root: self.root(),
             seq: cx.sequence(),
             tseq: self.tseq,
+            custom_seq: self.custom_seq,
             source: self.source.clone(),
             time: cx.time().map(in_micros).map(Duration::from_micros),
             lost: self.losses,
@@ -180,6 +185,7 @@ struct Fields<'a, P> {
     root: RunId,
     seq: Option<u64>,
     tseq: u64,
+    custom_seq: Option<u64>,
     source: &'a str,
     time: Option<Duration>,
     lost: Losses,
@@ -204,6 +210,9 @@ impl<P: Iterator<Item = RunId>> Fields<'_, P> {
         map.serialize_entry("root", &self.root)?;
         map.serialize_entry("seq", &self.seq)?;
         map.serialize_entry("tseq", &self.tseq)?;
+        if let Some(number) = self.custom_seq {
+            map.serialize_entry("custom_seq", &number)?;
+        }
         map.serialize_entry("source", self.source)?;
         map.serialize_entry("time", &self.time.map(in_micros))?;
         if !self.lost.is_none() {
@@ -236,6 +245,7 @@ impl Serialize for EventRecordRef<'_> {
             root: self.root(),
             seq: cx.sequence(),
             tseq: self.tseq,
+            custom_seq: self.custom_seq,
             source: &self.source,
             time: cx.time(),
             lost: self.losses,
@@ -267,6 +277,7 @@ impl Serialize for EventRecord {
             root: self.root,
             seq: self.seq,
             tseq: self.tseq,
+            custom_seq: self.custom_seq,
             source: &self.source,
             time: self.time,
             lost: self.lost,
@@ -293,6 +304,7 @@ struct Read {
     root: RunId,
     seq: Option<u64>,
     tseq: u64,
+    custom_seq: Option<u64>,
     source: Arc<str>,
     time: Option<u64>,
     #[serde(default)]
@@ -349,6 +361,7 @@ impl<'de> Deserialize<'de> for EventRecord {
             root: read.root,
             seq: read.seq,
             tseq: read.tseq,
+            custom_seq: read.custom_seq,
             source: read.source,
             time: read.time.map(Duration::from_micros),
             lost: read.lost,

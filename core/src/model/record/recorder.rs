@@ -30,6 +30,8 @@ use crate::model::run_info::{RunId, RunKind};
 pub struct Recorder {
     source: Arc<str>,
     traces: BTreeMap<RunId, Trace>,
+    /// How many custom events without a run were recorded, of all traces.
+    customs: u64,
 }
 
 /// The records of one trace, by its root.
@@ -44,7 +46,7 @@ impl Recorder {
     /// records are in order within one source only.
     #[must_use]
     pub fn new(source: impl Into<Arc<str>>) -> Self {
-        Self { source: source.into(), traces: BTreeMap::new() }
+        Self { source: source.into(), traces: BTreeMap::new(), customs: 0 }
     }
 
     /// Returns the source.
@@ -68,12 +70,15 @@ impl Recorder {
         event: &'a Event,
         cx: &'a EventContext,
     ) -> Option<EventRecordRef<'a>> {
-        let (source, tseq, losses) = match cx.recorded() {
-            Some(at) => (at.source.clone(), at.tseq, at.losses.plus(cx.losses())),
+        let (source, tseq, custom_seq, losses) = match cx.recorded() {
+            Some(at) => (at.source.clone(), at.tseq, at.custom_seq, at.losses.plus(cx.losses())),
             None if cx.is_made_up() => return None,
-            None => (self.source.clone(), self.number(event, cx), cx.losses()),
+            None => {
+                let (tseq, custom_seq) = (self.number(event, cx), self.custom_number(cx));
+                (self.source.clone(), tseq, custom_seq, cx.losses())
+            }
         };
-        Some(EventRecordRef { source, tseq, losses, event, cx })
+        Some(EventRecordRef { source, tseq, custom_seq, losses, event, cx })
     }
 
     fn number(&mut self, event: &Event, cx: &EventContext) -> u64 {
@@ -91,6 +96,15 @@ impl Recorder {
             self.traces.remove(&root);
         }
         number
+    }
+
+    /// The number of a custom event without a run. It never begins again, because such an event can
+    /// come after its trace was forgotten.
+    fn custom_number(&mut self, cx: &EventContext) -> Option<u64> {
+        (cx.kind() == RunKind::None).then(|| {
+            self.customs += 1;
+            self.customs - 1
+        })
     }
 }
 

@@ -269,9 +269,44 @@ fn a_replayed_event_keeps_its_source_and_number() {
     let event: Event = Text::new("t").into();
     assert!(recorder.record(&event, &cx).is_none(), "the replay has made it up");
     let losses = Losses { dropped: 1, ..Losses::default() };
-    cx.recorded = Some(Arc::new(RecordedAt { source: "there".into(), tseq: 9, losses, run: None }));
+    let (source, tseq) = ("there".into(), 9);
+    cx.recorded = Some(Arc::new(RecordedAt { source, tseq, custom_seq: None, losses, run: None }));
     let record = recorder.record(&event, &cx).map(|record| record.to_record());
     let record = record.expect("it was recorded there");
     let source: String = record.source.as_ref().into();
     assert_eq!((source.as_str(), record.tseq, record.lost.dropped), ("there", 9, 3));
+}
+
+#[test]
+fn numbers_of_custom_events_without_a_run_never_begin_again() {
+    let mut recorder = Recorder::new("here");
+    let custom: Event = CustomEvent::new("late", json!({})).into();
+    let start: Event = ChainStart::new("c", json!({})).into();
+    let mut numbers = |event: &Event, kind: RunKind| {
+        let cx = context(kind);
+        recorder.record(event, &cx).map(|record| record.to_record().custom_seq)
+    };
+    // No run of the trace is open, so the trace is forgotten each time.
+    assert_eq!(numbers(&custom, RunKind::None), Some(Some(0)));
+    assert_eq!(numbers(&custom, RunKind::None), Some(Some(1)));
+    assert_eq!(numbers(&start, RunKind::Chain), Some(None));
+    assert_eq!(numbers(&custom, RunKind::Chain), Some(None));
+    assert_eq!(numbers(&custom, RunKind::None), Some(Some(2)));
+}
+
+#[test]
+fn a_record_of_127_levels_is_read_and_a_deeper_one_is_an_error() {
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        let start = ChainStart::new("c", Value::Null);
+        let cx = context(RunKind::Chain);
+        let event: Event = start.into();
+        let record = Recorder::new("here").record(&event, &cx).map(|record| record.to_record());
+        let text = serde_json::to_string(&record).expect("plain data");
+        // The record and its `data` are two levels.
+        text.replace(r#""inputs":null"#, &alloc::format!(r#""inputs":{open}{close}"#))
+    };
+    assert!(serde_json::from_str::<EventRecord>(&nested(125)).is_ok());
+    let error = serde_json::from_str::<EventRecord>(&nested(126)).expect_err("128 levels");
+    assert!(error.to_string().contains("recursion limit exceeded"), "{error}");
 }

@@ -12,6 +12,13 @@ pub struct TokenLogprob {
     pub token: String,
     /// The natural logarithm of its probability: 0 is certain. Providers write a large negative
     /// number for a token that is almost impossible.
+    ///
+    /// JSON has no number that is not finite. Such a value is written as null, and null is read as
+    /// negative infinity.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default = "impossible", deserialize_with = "number_or_null")
+    )]
     pub logprob: f64,
     /// The token's UTF-8 bytes, if the provider sends them. If a character is spread over several
     /// tokens, only the bytes are complete.
@@ -48,7 +55,11 @@ impl TokenLogprob {
 pub struct TopLogprob {
     /// The token's text.
     pub token: String,
-    /// The natural logarithm of its probability.
+    /// The natural logarithm of its probability. Null is read as negative infinity.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default = "impossible", deserialize_with = "number_or_null")
+    )]
     pub logprob: f64,
     /// The token's UTF-8 bytes, if the provider sends them.
     pub bytes: Option<Vec<u8>>,
@@ -66,4 +77,17 @@ impl TopLogprob {
         self.bytes = Some(bytes.into());
         self
     }
+}
+
+/// The logarithm of no probability at all.
+#[cfg(feature = "serde")]
+fn impossible() -> f64 {
+    f64::NEG_INFINITY
+}
+
+/// Null is what `serde_json` writes for a number that is not finite.
+#[cfg(feature = "serde")]
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(number.unwrap_or_else(impossible))
 }
