@@ -138,8 +138,16 @@ impl Budget {
     }
 
     /// Sets the maximum cost in US dollars.
+    ///
+    /// # Panics
+    /// If the limit is negative, infinite or not a number. No run would be refused, or every run.
     #[must_use]
+    #[track_caller]
     pub fn cost(mut self, limit: f64, prices: Prices) -> Self {
+        assert!(
+            limit.is_finite() && limit >= 0.0,
+            "the limit of a budget is ${limit}: it must be a number of dollars, and not negative"
+        );
         self.limits.cost = Some(limit);
         self.prices = prices;
         self

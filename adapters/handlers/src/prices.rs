@@ -153,9 +153,21 @@ impl Prices {
     }
 
     /// Adds the price of a model, or replaces it. It counts before a bundled one.
+    ///
+    /// # Panics
+    /// If a part of the price is negative, infinite or not a number. A budget could not hold with it.
     #[must_use]
+    #[track_caller]
     pub fn with(mut self, model: impl Into<String>, price: Price) -> Self {
-        Arc::make_mut(&mut self.own).insert(model.into(), price);
+        let model = model.into();
+        let parts = [Some(price.input), Some(price.output), price.cached, price.cache_write];
+        for part in parts.into_iter().flatten() {
+            assert!(
+                part.is_finite() && part >= 0.0,
+                "the price of `{model}` is ${part}: it must be a number of dollars, and not negative"
+            );
+        }
+        Arc::make_mut(&mut self.own).insert(model, price);
         self
     }
 

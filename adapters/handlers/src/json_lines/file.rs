@@ -80,7 +80,13 @@ impl LogFile {
         if size == 0 || size + bytes <= rotation.bytes {
             return Ok(());
         }
-        for number in (0..=rotation.files).rev() {
+        // Files behind the first free number stay. So the time depends on the files that there are, and
+        // not on the limit.
+        let mut last = 0;
+        while last < rotation.files && self.is_taken(last + 1)? {
+            last += 1;
+        }
+        for number in (0..=last).rev() {
             let from = self.numbered(number);
             let moved = if number == rotation.files {
                 fs::remove_file(&from)
@@ -94,6 +100,14 @@ impl LogFile {
         }
         self.file = None;
         Ok(())
+    }
+
+    fn is_taken(&self, number: usize) -> io::Result<bool> {
+        match fs::symlink_metadata(self.numbered(number)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The path of an old file. 0 is the current one.

@@ -48,7 +48,9 @@ use crate::Suited;
 ///
 /// # Rotation
 /// [`rotate`](Self::rotate) begins a new file when the file would be larger than a limit. Old files
-/// are `events.jsonl.1`, `events.jsonl.2` and so on. The latter are older.
+/// are `events.jsonl.1`, `events.jsonl.2` and so on. The latter are older. Each rotation renames the
+/// old files up to the first number that is free. If a number is missing, the files behind it keep
+/// their names. Rotation takes time for each file that is renamed, whatever the limit is.
 ///
 /// # One writer for each file
 /// The file is locked while it is open. A second writer, also of another process, gets an error.

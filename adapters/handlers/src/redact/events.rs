@@ -118,6 +118,7 @@ impl Rules {
         self.option(&mut message.name);
         message.tool_calls.iter_mut().for_each(|call| self.tool_call(call));
         self.option(&mut message.tool_call_id);
+        self.map(&mut message.extra);
     }
 
     fn tool_call(&self, call: &mut ToolCall) {
@@ -137,6 +138,8 @@ impl Rules {
         result.generations.iter_mut().for_each(|generation| self.generation(generation));
         self.usage(&mut result.usage);
         self.option(&mut result.model_name);
+        self.option(&mut result.response_id);
+        self.option(&mut result.request_id);
         self.some_value(&mut result.llm_output);
     }
 

@@ -50,7 +50,8 @@ use crate::call::{Inner, lock};
 ///
 /// **Keys** are found in JSON: inputs, outputs, invocation parameters, the metadata of runs and documents,
 /// custom data, and other fields of the provider. They are also found in a text that is a JSON object
-/// or list, as the arguments of a tool call are. If such a text is cut off or is no JSON after all,
+/// or list, as the arguments of a tool call are, or a JSON string that contains one. If a key is in an
+/// object of such a text twice, only the last one is passed. If such a text is cut off or is no JSON after all,
 /// and has the key, all of it is masked. Case, `_` and `-` make no difference: `api_key` is `apiKey`. The value is masked,
 /// whatever its type.
 ///
@@ -63,8 +64,14 @@ use crate::call::{Inner, lock};
 /// its own before the end of the run. That token has the number of the last token. A token of which
 /// nothing can go out is not passed. [`without_tokens`](Self::without_tokens) passes none.
 ///
-/// Reasoning, refusals and the arguments of tool calls are held back in the same way. With keys, the
-/// arguments of a call are held back until they are complete, up to 1 MiB. Log probabilities and
+/// Reasoning, refusals and the arguments of tool calls are held back in the same way.
+///
+/// With keys, each of these texts, and the text of tokens, is held back as a whole if it begins as
+/// JSON does: with `{` or `[`, or with `"` and one of them. So the handler gets an answer in JSON at
+/// its end, and not as it comes. If such a text is longer than 1 MiB, all of it is masked. A text that
+/// begins in another way is not searched for keys.
+///
+/// Log probabilities and
 /// [`extra`](rappel_core::LlmChunk::extra) are left out of chunks. They are in the result.
 ///
 /// # Errors of runs
@@ -87,7 +94,7 @@ use crate::call::{Inner, lock};
 /// Those of the handler inside it.
 ///
 /// # Memory
-/// For each open run the text that is held back, and a copy of its name, tags and metadata if they
+/// For each open run the text that is held back, at most 1 MiB for each text, and a copy of its name, tags and metadata if they
 /// have a secret.
 pub struct Redact<H> {
     inner: Inner<H>,

@@ -139,16 +139,18 @@ impl Rules {
     /// A text that is JSON, without the values of keys. `None` if there are none, or if the text is
     /// no JSON.
     fn json_text(&self, text: &str) -> Option<String> {
-        if !self.has_keys() || !text.trim_start().starts_with(['{', '[']) {
+        if !self.has_keys() || begins_json(text) != Some(true) {
             return None;
         }
-        let Ok(mut value) = serde_json::from_str::<Value>(text) else {
+        let Ok(mut value) = serde_json::from_str::<Value>(text.trim_start_matches(is_blank)) else {
             // It may be cut off in the middle of a value.
             return self.names_key(text).then(|| self.mask.clone());
         };
         let before = value.clone();
         self.value(&mut value);
-        (value != before).then(|| value.to_string())
+        // If a key is in an object twice, the parsed value lacks the first one, which may be a secret.
+        let is_changed = value != before || pairs_of_text(text) != pairs_of(&before);
+        is_changed.then(|| value.to_string())
     }
 
     /// Whether a text that is not whole JSON has a key.
@@ -245,6 +247,43 @@ pub(super) fn merge(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
         }
     }
     merged
+}
+
+/// Whether a text begins as a JSON object or list does, or as a JSON string that has one. `None` if
+/// the text is too short to tell.
+pub(super) fn begins_json(text: &str) -> Option<bool> {
+    let text = text.trim_start_matches(is_blank);
+    let text = text.strip_prefix('"').unwrap_or(text).trim_start_matches(is_blank);
+    text.chars().next().map(|first| matches!(first, '{' | '['))
+}
+
+/// Whether a character may be in front of JSON. Some servers write a byte order mark.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || character == '\u{feff}'
+}
+
+/// The number of keys in a text that is valid JSON: each has a colon outside of strings.
+fn pairs_of_text(json: &str) -> usize {
+    let (mut pairs, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => pairs += 1,
+            _ => {}
+        }
+    }
+    pairs
+}
+
+/// The number of keys in a parsed value.
+fn pairs_of(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.iter().map(pairs_of).sum(),
+        Value::Object(map) => map.len() + map.values().map(pairs_of).sum::<usize>(),
+        _ => 0,
+    }
 }
 
 /// A key without case, `_` and `-`: `api_key`, `apiKey` and `API-KEY` are one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rappel_core::{LlmChunk, LlmNewToken, Map, ToolCallChunk};
 
-use super::rules::Rules;
+use super::rules::{Rules, begins_json};
 use super::stream::Stream;
 
 /// Maximum number of choices of a run, and of tool calls of a choice. Their numbers come from
@@ -12,8 +12,8 @@ use super::stream::Stream;
 const MOST_CHOICES: u32 = 128;
 const MOST_CALLS: u32 = 1024;
 
-/// Maximum size of a tool call's arguments that are held back as a whole, in bytes.
-const MOST_ARGUMENTS: usize = 1 << 20;
+/// Maximum size of a text that is held back as a whole, in bytes.
+const MOST_HELD: usize = 1 << 20;
 
 /// The texts of an open run.
 #[derive(Debug, Default)]
@@ -23,11 +23,11 @@ pub(super) struct Tokens {
 
 #[derive(Debug, Default)]
 struct Choice {
-    text: Stream,
+    text: Text,
     /// The text of chunks, which may differ from that of tokens.
-    chunk_text: Stream,
-    reasoning: Stream,
-    refusal: Stream,
+    chunk_text: Text,
+    reasoning: Text,
+    refusal: Text,
     calls: BTreeMap<u32, Call>,
     has_chunks: bool,
 }
@@ -35,11 +35,28 @@ struct Choice {
 #[derive(Debug, Default)]
 struct Call {
     name: Stream,
-    arguments: Stream,
-    /// The arguments as a whole, if keys are to be found in them.
-    json: String,
-    /// There were too many arguments, so they are not delivered.
-    is_cut: bool,
+    arguments: Text,
+}
+
+/// A text that comes in pieces. With keys, JSON is held back as a whole, because a key and its value
+/// may be in different pieces.
+#[derive(Debug, Default)]
+struct Text {
+    stream: Stream,
+    form: Form,
+    /// What has not gone to the stream.
+    held: String,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// All that came is blank.
+    #[default]
+    Unknown,
+    Plain,
+    Json,
+    /// JSON that is too long to be held back. It is not delivered.
+    Cut,
 }
 
 impl Tokens {
@@ -94,6 +111,8 @@ impl Choice {
         rules.finish_reason(&mut out.finish_reason);
         rules.usage(&mut out.usage);
         rules.option(&mut out.model_name);
+        rules.option(&mut out.response_id);
+        rules.option(&mut out.request_id);
         rules.map(&mut out.llm_output);
         out
     }
@@ -106,7 +125,7 @@ impl Choice {
         if !chunk.arguments.is_empty() {
             name.push_str(&call.name.finish(rules));
         }
-        let arguments = call.push(&chunk.arguments, rules);
+        let arguments = call.arguments.push(&chunk.arguments, rules);
         let mut out = ToolCallChunk::new(chunk.index, arguments);
         out.id.clone_from(&chunk.id);
         rules.option(&mut out.id);
@@ -116,13 +135,12 @@ impl Choice {
 
     /// Adds all that is held back to a chunk.
     fn finish_chunk(&mut self, out: &mut LlmChunk, rules: &Rules) {
-        let join =
-            |known: &str, stream: &mut Stream| (known.to_owned() + &stream.finish(rules)).into();
+        let join = |known: &str, text: &mut Text| (known.to_owned() + &text.finish(rules)).into();
         out.text = join(&out.text, &mut self.chunk_text);
         out.reasoning = join(&out.reasoning, &mut self.reasoning);
         out.refusal = join(&out.refusal, &mut self.refusal);
         for (index, call) in &mut self.calls {
-            let (name, arguments) = (call.name.finish(rules), call.finish(rules));
+            let (name, arguments) = (call.name.finish(rules), call.arguments.finish(rules));
             if name.is_empty() && arguments.is_empty() {
                 continue;
             }
@@ -133,28 +151,46 @@ impl Choice {
     }
 }
 
-impl Call {
-    fn push(&mut self, arguments: &str, rules: &Rules) -> String {
-        if !rules.has_keys() {
-            return self.arguments.push(arguments, rules);
+impl Text {
+    /// Takes the next piece, and returns what can go out.
+    fn push(&mut self, piece: &str, rules: &Rules) -> String {
+        match self.form {
+            Form::Plain => return self.stream.push(piece, rules),
+            Form::Unknown if !rules.has_keys() => return self.stream.push(piece, rules),
+            Form::Cut => return String::new(),
+            Form::Unknown | Form::Json => {}
         }
-        if self.json.len() + arguments.len() > MOST_ARGUMENTS {
-            self.is_cut = true;
-            self.json = String::new();
+        self.held.push_str(piece);
+        if self.form == Form::Unknown {
+            self.form = match begins_json(&self.held) {
+                Some(true) => Form::Json,
+                Some(false) => Form::Plain,
+                None => Form::Unknown,
+            };
         }
-        if !self.is_cut {
-            self.json.push_str(arguments);
+        let is_full = self.held.len() > MOST_HELD;
+        match self.form {
+            Form::Json if is_full => {
+                self.form = Form::Cut;
+                self.held = String::new();
+            }
+            Form::Unknown if is_full => self.form = Form::Plain,
+            _ => {}
         }
-        String::new()
+        if self.form != Form::Plain {
+            return String::new();
+        }
+        let held = std::mem::take(&mut self.held);
+        self.stream.push(&held, rules)
     }
 
+    /// Returns the rest. A text that goes on after this is a new one.
     fn finish(&mut self, rules: &Rules) -> String {
-        if self.is_cut {
-            self.is_cut = false;
-            return rules.mask.clone();
+        let held = std::mem::take(&mut self.held);
+        match std::mem::take(&mut self.form) {
+            Form::Cut => rules.mask.clone(),
+            _ => self.stream.finish(rules) + &rules.text(&held),
         }
-        let json = std::mem::take(&mut self.json);
-        self.arguments.finish(rules) + &rules.text(&json)
     }
 }
 
@@ -169,5 +205,7 @@ fn has_something(token: &LlmNewToken) -> bool {
                 || chunk.finish_reason.is_some()
                 || chunk.usage.is_some()
                 || chunk.model_name.is_some()
+                || chunk.response_id.is_some()
+                || chunk.request_id.is_some()
         })
 }

@@ -68,3 +68,24 @@ fn a_budget_in_dollars_refuses_a_model_without_a_price() {
         assert_eq!(cause(&refused), BudgetError::Cost { limit: 10.0, spent: 12.0 });
     });
 }
+
+#[test]
+fn a_limit_or_a_price_that_could_not_hold_is_a_panic_that_says_so() {
+    let said = |f: fn()| {
+        let panic = std::panic::catch_unwind(f).expect_err("it is refused at once");
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    let texts = [
+        said(|| _ = Budget::new().cost(f64::NAN, Prices::new())),
+        said(|| _ = Budget::new().cost(f64::INFINITY, Prices::new())),
+        said(|| _ = Budget::new().cost(-1.0, Prices::new())),
+        said(|| _ = Prices::new().with("m", Price::per_million(f64::NAN, 1.0))),
+        said(|| _ = Prices::new().with("m", Price::per_million(1.0, -1.0))),
+        said(|| _ = Prices::new().with("m", Price::per_million(1.0, 1.0).cached(f64::INFINITY))),
+        said(|| _ = Prices::new().with("m", Price::per_million(1.0, 1.0).cache_write(-0.5))),
+    ];
+    for text in texts {
+        assert!(text.contains("must be a number of dollars, and not negative"), "{text}");
+    }
+    let _ = Budget::new().cost(0.0, Prices::new().with("m", Price::per_million(0.0, 0.0)));
+}

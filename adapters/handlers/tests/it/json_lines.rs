@@ -152,6 +152,43 @@ fn files_are_rotated_by_size_and_kept_by_count() {
 }
 
 #[test]
+fn a_large_number_of_old_files_to_keep_takes_no_time() {
+    let directory = Directory::new();
+    let lines = JsonLines::append(directory.file()).unwrap().rotate(1, usize::MAX);
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let callbacks = callbacks().with(lines);
+        futures_executor::block_on(trace(&callbacks, "one"));
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(crate::support::LIMIT / 4).expect("rotation is quick");
+    // One line fits into a file, at the size of one byte.
+    let whole = fs::read_dir(directory.0.path()).unwrap().count();
+    assert!((2..=EVENTS).contains(&whole), "{whole} files");
+}
+
+#[test]
+fn a_rotation_fills_a_gap_and_leaves_the_files_behind_it() {
+    let directory = Directory::new();
+    let old = |number: usize| directory.0.path().join(format!("events.jsonl.{number}"));
+    for number in [1, 3, 4] {
+        fs::write(old(number), format!("old {number}\n")).unwrap();
+    }
+    fs::write(directory.file(), "newest\n").unwrap();
+    let lines = JsonLines::append(directory.file()).unwrap().rotate(4_000, 4);
+    let callbacks = callbacks().with(lines);
+    let content = |number: usize| fs::read_to_string(old(number)).unwrap();
+    // The file is full with one trace and what is in it.
+    futures_executor::block_on(async {
+        while fs::metadata(old(2)).is_err() {
+            trace(&callbacks, "one").await;
+        }
+    });
+    assert!(content(1).starts_with("newest\n"));
+    assert_eq!([2, 3, 4].map(content), ["old 1\n", "old 3\n", "old 4\n"]);
+}
+
+#[test]
 fn a_file_without_a_newline_at_its_end_gets_one_first() {
     let directory = Directory::new();
     fs::write(directory.file(), "{\"v\":1,\"to").unwrap();

@@ -560,3 +560,228 @@ fn wrappers_of_async_handlers_wrap_each_other() {
     assert!(failures.len() >= 3, "{failures:?}");
     assert!(failures.iter().all(|failure| failure.contains("it does not like it")));
 }
+
+/// Keeps all events as they are.
+#[derive(Clone, Default)]
+struct Raw(Arc<Mutex<Vec<Event>>>);
+
+impl CallbackHandler for Raw {
+    fn on_event(&mut self, event: &Event, _: &EventContext) -> HandlerResult {
+        self.0.lock().unwrap().push(event.clone());
+        Ok(())
+    }
+}
+
+fn full_message(content: impl Into<Content>) -> Message {
+    let mut message = Message::new(Role::Ai, content).with_name(SECRET).with_extra(map());
+    message.tool_calls.push(call());
+    message.tool_call_id = Some(SECRET.into());
+    message
+}
+
+/// An example in which no field is empty.
+fn full_result() -> LlmResult {
+    let mut result = result();
+    result.response_id = Some(SECRET.into());
+    result.request_id = Some(SECRET.into());
+    let usage = result.usage.as_mut().unwrap();
+    (usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens) =
+        (Some(1), Some(1), Some(1));
+    result.generations[0].logprobs = vec![full_logprob()];
+    result
+}
+
+fn full_logprob() -> TokenLogprob {
+    let top = TopLogprob::new(SECRET, -1.0).with_bytes(SECRET);
+    TokenLogprob::new(SECRET, -0.1).with_bytes(SECRET).with_top_logprobs([top])
+}
+
+fn full_chunk() -> LlmChunk {
+    let result = full_result();
+    let mut call = ToolCallChunk::new(0, text()).with_id(SECRET).with_name(SECRET);
+    call.extra = map();
+    let mut chunk = LlmChunk::new(text())
+        .with_tool_calls([call])
+        .with_finish_reason(SECRET)
+        .with_usage(result.usage.unwrap())
+        .with_model_name(SECRET);
+    chunk.reasoning = text().into();
+    chunk.refusal = text().into();
+    chunk.logprobs = vec![full_logprob()];
+    chunk.response_id = Some(SECRET.into());
+    chunk.request_id = Some(SECRET.into());
+    chunk.extra = map();
+    chunk.llm_output = map();
+    chunk
+}
+
+/// Emits each kind of event, with a secret in each field that is a text.
+async fn emit_full_events(callbacks: &CallbackManager) {
+    let start = LlmStart::new(SECRET, text())
+        .with_invocation_params(map())
+        .with_provider(SECRET)
+        .with_server(SECRET, 80);
+    let mut run = callbacks.on_llm_start(start).await.unwrap();
+    run.on_retry(Retry::new(1, error(), Duration::ZERO)).await.unwrap();
+    run.on_llm_new_token(full_chunk()).await.unwrap();
+    run.fail(error()).await.unwrap();
+    let parts = vec![ContentPart::text(SECRET), ContentPart::image_url(SECRET).with_detail(SECRET)];
+    let messages = vec![full_message(SECRET), full_message(parts)];
+    let start = ChatModelStart::new(SECRET, messages)
+        .with_invocation_params(map())
+        .with_provider(SECRET)
+        .with_server(SECRET, 80);
+    let run = callbacks.on_chat_model_start(start).await.unwrap();
+    run.end(full_result()).await.unwrap();
+
+    let mut chain = callbacks.on_chain_start(ChainStart::new(SECRET, value())).await.unwrap();
+    chain.on_text(text()).await.unwrap();
+    chain.on_agent_action(AgentAction::new(SECRET, value(), text())).await.unwrap();
+    chain.on_agent_finish(AgentFinish::new(value(), text())).await.unwrap();
+    chain.on_custom_event(CustomEvent::new(SECRET, value())).await.unwrap();
+    let tool = || {
+        ToolStart::new(SECRET, text())
+            .with_inputs(value())
+            .with_description(text())
+            .with_tool_call_id(SECRET)
+            .with_tool_type(SECRET)
+    };
+    chain.child().on_tool_start(tool()).await.unwrap().end(value()).await.unwrap();
+    chain.child().on_tool_start(tool()).await.unwrap().fail(error()).await.unwrap();
+    let start = || RetrieverStart::new(SECRET, text());
+    let found = Document::new(text()).with_metadata(map()).with_id(SECRET).with_score(0.5);
+    chain.child().on_retriever_start(start()).await.unwrap().end(vec![found]).await.unwrap();
+    chain.child().on_retriever_start(start()).await.unwrap().fail(error()).await.unwrap();
+    chain.end(value()).await.unwrap();
+    let chain = callbacks.on_chain_start(ChainStart::new(SECRET, value())).await.unwrap();
+    chain.fail(error()).await.unwrap();
+}
+
+/// All texts in JSON, apart from the names of variants.
+fn texts(value: &Value, of: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(_)
+            if matches!(of, "role" | "type" | "kind") && !value.to_string().contains("-7f") => {}
+        Value::String(text) => found.push(format!("{of}: {text}")),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, of, found)),
+        Value::Object(map) => map.iter().for_each(|(key, value)| texts(value, key, found)),
+        _ => {}
+    }
+}
+
+/// If a new field of an event fails here, fill it in above, and mask it in `Redact`.
+#[test]
+fn a_secret_in_every_field_of_every_event_is_masked() {
+    let (raw, seen) = (Raw::default(), Seen::default());
+    let callbacks = callbacks().with_handler(raw.clone()).with_handler(redact(&seen));
+    futures_executor::block_on(emit_full_events(&callbacks));
+    seen.assert_clean("all fields");
+    let events = raw.0.lock().unwrap();
+    for kind in EventKind::ALL {
+        let event = events.iter().find(|event| event.kind() == *kind);
+        let event = event.unwrap_or_else(|| panic!("there is an example of {kind}"));
+        // Ids that a program gives to a run are no texts. The partial result of an error is that of
+        // the tokens before.
+        let debug = format!("{event:?}");
+        let debug = debug.split(", origin:").next().unwrap().replace("run_id: None", "");
+        for empty in [": None", ": {}", ": []", ": \"\"", ": Object {}", ": Null"] {
+            assert!(!debug.contains(empty), "{kind} has a field that is{empty}: {debug}");
+        }
+        let mut found = Vec::new();
+        texts(&serde_json::to_value(event).unwrap()["data"], "", &mut found);
+        assert!(!found.is_empty(), "{kind}");
+        for text in found {
+            assert!(text.contains(SECRET) || text == "list: x", "{kind}: {text} has no secret");
+        }
+    }
+}
+
+/// What a handler gets of a text that comes in two pieces, as tokens and as reasoning.
+fn streamed_with_keys(first: &str, second: &str) -> Seen {
+    let seen = Seen::default();
+    let keys = Redact::new(seen.clone()).keys(["password"]);
+    let callbacks = callbacks().with_handler(keys);
+    futures_executor::block_on(async {
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        for piece in [first, second] {
+            run.on_llm_new_token(piece).await.unwrap();
+        }
+        run.end("").await.unwrap();
+        let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        for piece in [first, second] {
+            run.on_llm_new_token(LlmChunk::from_reasoning(piece)).await.unwrap();
+        }
+        run.end("").await.unwrap();
+    });
+    seen
+}
+
+#[test]
+fn values_of_keys_are_masked_in_json_that_is_streamed_wherever_it_is_split() {
+    for text in [
+        r#"{"user":"ada","password":"hunter2"}"#,
+        r#" [{"password":"hunter2"}]"#,
+        "\u{feff}{\"password\":\"hunter2\"}",
+        r#""{\"password\":\"hunter2\"}""#,
+        r#"{"password":"hunter2"#,
+    ] {
+        for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+            let seen = streamed_with_keys(&text[..at], &text[at..]);
+            for what in ["token", "reasoning"] {
+                let joined = seen.joined(what);
+                assert!(joined.contains(MASK), "{text} at {at}: {what}: {joined}");
+                assert!(!joined.contains("hunter2"), "{text} at {at}: {what}: {joined}");
+            }
+        }
+    }
+    let seen = streamed_with_keys("{\"user\": ", "\"ada\"}");
+    assert_eq!(seen.joined("token"), "{\"user\": \"ada\"}");
+}
+
+#[test]
+fn with_keys_a_text_that_is_not_json_is_not_held_back() {
+    for text in ["Why not?", "\"Why not?\" it said", "The password"] {
+        let out = Output::default();
+        let keys = Redact::new(StreamingStdout::to(out.clone())).keys(["password"]);
+        let callbacks = callbacks().with(keys);
+        futures_executor::block_on(async {
+            let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            run.on_llm_new_token(" ").await.unwrap();
+            run.on_llm_new_token(text).await.unwrap();
+            callbacks.flush().await.unwrap();
+            assert_eq!(out.get(), format!(" {text}"));
+            run.end("").await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn json_that_is_too_long_to_be_held_back_is_masked() {
+    let seen = streamed_with_keys("{\"password\":\"hunter2\",\"x\":\"", &"x".repeat(2 << 20));
+    assert_eq!(seen.joined("token"), MASK);
+}
+
+#[test]
+fn values_of_keys_are_masked_in_a_text_that_is_json_however_it_is_written() {
+    for text in [
+        r#"{"password":"hunter2","password":null}"#,
+        r#"{"u":{"password":"hunter2"},"u":{}}"#,
+        r#"{"p\u0061ssword":"hunter2","p\u0061ssword":null}"#,
+        r#"[{"a:\"":"\\","u":{"password":"hunter2"},"u":1}]"#,
+        "\u{feff}{\"password\":\"hunter2\"}",
+        r#""{\"password\":\"hunter2\"}""#,
+        r#"{"nested":"{\"password\":\"hunter2\",\"password\":null}"}"#,
+    ] {
+        let seen = Seen::default();
+        let callbacks = callbacks().with_handler(Redact::new(seen.clone()).keys(["password"]));
+        futures_executor::block_on(async {
+            let run = callbacks.on_tool_start(ToolStart::new("t", text)).await.unwrap();
+            run.end(text).await.unwrap();
+        });
+        let state = seen.0.lock().unwrap();
+        assert_eq!(state.events.len(), 2);
+        for event in &state.events {
+            assert!(!event.contains("hunter2"), "{text}: {event}");
+        }
+    }
+}
