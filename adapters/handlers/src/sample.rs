@@ -88,7 +88,12 @@ struct Kept {
 
 impl<H: CallbackHandler> Sample<H> {
     /// Passes a share of the traces: 0 is none, and 1 is all.
+    ///
+    /// # Panics
+    /// If the share is not a number from 0 to 1.
+    #[track_caller]
     pub fn new(inner: H, share: f64) -> Self {
+        assert!((0.0..=1.0).contains(&share), "the share of traces is {share}: write 0.0 to 1.0");
         Self {
             inner: Inner::new(inner),
             share,

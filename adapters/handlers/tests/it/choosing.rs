@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rappel_core::RunKind;
 use rappel_core::prelude::*;
-use rappel_handlers::{Filter, FinalAnswer, PerTrace, Sample, With};
+use rappel_handlers::{Console, Filter, FinalAnswer, PerTrace, Sample, With};
 
 use crate::support::{Lines, callbacks, handed_over, id, on_runtimes, with_failures};
 
@@ -275,4 +275,14 @@ fn a_handler_that_panics_while_it_is_made_or_dropped_harms_no_other_trace() {
     });
     assert_eq!(failures.get().len(), 1, "{:?}", failures.get());
     assert_eq!(kinds(&lines), WHOLE);
+}
+
+#[test]
+fn a_share_that_is_none_is_a_panic_that_says_so() {
+    for share in [f64::NAN, -0.1, 1.5, 25.0] {
+        let new = || Sample::new(Console::stdout(), share);
+        let panic = std::panic::catch_unwind(new).expect_err("it is refused at once");
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.contains("write 0.0 to 1.0"), "{text}");
+    }
 }
