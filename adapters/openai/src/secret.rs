@@ -25,6 +25,10 @@ const SHORTEST_SECRET: usize = 4;
 /// "lm-studio") that may be part of an answer.
 const SHORTEST_IN_ANSWERS: usize = 16;
 
+/// How many times the characters of a key may be escaped: once by an answer's JSON, and once by a
+/// JSON or a URL in one of its texts.
+const MOST_ESCAPED: usize = 2;
+
 /// The header that the key is sent in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KeyHeader {
@@ -87,11 +91,20 @@ impl Secret {
     /// The text, without the key.
     fn redact<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let plain = self.finder.find(text).is_some();
-        let text = if plain { self.replace(text).into() } else { Cow::Borrowed(text) };
-        let escaped =
-            memchr2(b'\\', b'%', &text).is_some() || self.decoded.needle() != self.finder.needle();
-        if escaped && self.decoded.find(&decode(&text)).is_some() {
-            return self.replace_decoded(&text).into();
+        let mut text = if plain { self.replace(text).into() } else { Cow::Borrowed(text) };
+        let mut has_escapes = has_escapes(&text) || self.decoded.needle() != self.finder.needle();
+        for times in 1..=MOST_ESCAPED {
+            if !has_escapes {
+                break;
+            }
+            let mut decoded = decode(&text);
+            for _ in 1..times {
+                decoded = decode(&decoded);
+            }
+            if self.decoded.find(&decoded).is_some() {
+                text = self.replace_decoded(&text, times).into();
+            }
+            has_escapes = self::has_escapes(&decoded);
         }
         text
     }
@@ -102,18 +115,24 @@ impl Secret {
         replace(text, self.finder.find_iter(text).map(|start| start..start + length))
     }
 
-    /// Replaces the key even if its characters are escaped.
+    /// Replaces the key if its characters are escaped so many times.
     #[cold]
-    fn replace_decoded(&self, text: &[u8]) -> Vec<u8> {
-        let mut starts = Vec::new();
-        let mut at = 0;
-        while at < text.len() {
-            starts.push(at);
-            at += character(&text[at..]).1;
+    fn replace_decoded(&self, text: &[u8], times: usize) -> Vec<u8> {
+        let mut decoded = text.to_vec();
+        // Where each byte of the decoded text begins, and the end.
+        let mut starts: Vec<usize> = (0..=text.len()).collect();
+        for _ in 0..times {
+            let (mut shorter, mut firsts, mut at) = (Vec::new(), Vec::new(), 0);
+            while at < decoded.len() {
+                let (byte, length) = character(&decoded[at..]);
+                shorter.push(byte);
+                firsts.push(starts[at]);
+                at += length;
+            }
+            firsts.push(text.len());
+            (decoded, starts) = (shorter, firsts);
         }
-        starts.push(at);
         let length = self.decoded.needle().len();
-        let decoded = decode(text);
         let found = self.decoded.find_iter(&decoded);
         replace(text, found.map(|start| starts[start]..starts[start + length]))
     }
@@ -128,6 +147,10 @@ fn replace(text: &[u8], found: impl Iterator<Item = Range<usize>>) -> Vec<u8> {
     }
     replaced.extend_from_slice(&text[at..]);
     replaced
+}
+
+fn has_escapes(text: &[u8]) -> bool {
+    memchr2(b'\\', b'%', text).is_some()
 }
 
 /// The text without the escapes of JSON and of URLs. It is only for a search: characters that a key
@@ -286,6 +309,9 @@ mod tests {
             assert_eq!(secrets.redact(&text), expected, "{spelled}");
             assert_eq!(&*secrets.redact_answer(text.as_bytes()), expected.as_bytes(), "{spelled}");
         }
+        let nested = r#"{"a":"{\"b\":\"sk-1\\/2%2B3=\\\"4\\\"%25\\\\6\"}","c":"\u00e9"}"#;
+        let expected = br#"{"a":"{\"b\":\"[redacted]\"}","c":"\u00e9"}"#;
+        assert_eq!(&*secrets.redact_answer(nested.as_bytes()), expected);
         for other in [r"sk-1\\/2", "%", "\\", r"\u", "%2", "", "é%é"] {
             assert!(matches!(secrets.redact(other), Cow::Borrowed(_)), "{other}");
         }

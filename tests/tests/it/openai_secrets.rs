@@ -218,6 +218,7 @@ on_every_runtime! {
             "\\u0073k-marked/4f9d2c71+never=printed",
             "sk-marked%2F4f9d2c71%2Bnever%3Dprinted",
             "sk-marked\\/4f9d2c71%2bnever\\u003Dprinted",
+            "sk-marked\\\\/4f9d2c71+never%253Dprinted",
         ] {
             let answer = format!(
                 "{{\"choices\":[{{\"delta\":{{\"content\":\"so {spelled}\"}},\"finish_reason\":\"stop\"}}],\"{spelled}\":[\"{spelled}\"]}}"

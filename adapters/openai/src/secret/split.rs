@@ -81,14 +81,11 @@ impl Split {
     /// The next part of the text without secrets, after the next piece of it. `None` if it is the
     /// piece itself. `last`: nothing is held back.
     pub(crate) fn push(&mut self, secrets: &Secrets, piece: &str, last: bool) -> Option<String> {
-        if !secrets.has_any() {
+        if piece.is_empty() && (self.held == 0 || !last) || !secrets.has_any() {
             return None;
         }
         let before = self.open(secrets);
         if piece.is_empty() {
-            if self.held == 0 || !last {
-                return None;
-            }
             let held = mem::take(&mut self.held);
             return Some(before[before.len() - held..].to_owned());
         }
