@@ -112,7 +112,7 @@ impl Client {
         debug_assert!(!request.stream, "a whole answer must not be streamed");
         let response = self.post(request, Accept::Json, self.limits.body, due).await?;
         let chunks = LlmChunks::new(self.chunks(response, request.api, true));
-        convert::whole(chunks.with_memory(memory)).await
+        convert::whole(chunks.with_memory(memory).with_secrets(self.secrets.clone())).await
     }
 
     /// Requests a stream, which ends at `due` at the latest. `request.stream` must be set.

@@ -16,6 +16,10 @@ use crate::wire::ObjectEnd;
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The work after which the task has to yield. A step counts as one, and so do 256 bytes in it. A
+/// line takes one or two steps.
+const WORK_AT_ONCE: usize = 1024;
+
 /// A part of a stream. Its text is in [`Decoder::name`] and [`Decoder::text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -23,6 +27,9 @@ pub(crate) enum Part {
     Event,
     /// A JSON object that is no event.
     Object,
+    /// No part. The decoder has done the work of one poll, and goes on after
+    /// [`refill`](Decoder::refill).
+    Pause,
 }
 
 /// A text is longer than its limit.
@@ -73,6 +80,8 @@ pub(crate) struct Decoder {
     returned: bool,
     /// The event has data.
     has_data: bool,
+    /// The data is blank so far.
+    is_blank: bool,
     /// Where the object in `text` ends.
     end: ObjectEnd,
     /// Bytes that said nothing since [`heard`](Self::heard).
@@ -81,6 +90,8 @@ pub(crate) struct Decoder {
     noise: bool,
     /// Nor was it text.
     binary: bool,
+    /// The work that is left until the task has to yield.
+    work_left: usize,
 }
 
 impl Decoder {
@@ -97,11 +108,18 @@ impl Decoder {
             text: Vec::new(),
             returned: false,
             has_data: false,
+            is_blank: true,
             end: ObjectEnd::default(),
             silence: 0,
             noise: false,
             binary: false,
+            work_left: WORK_AT_ONCE,
         }
+    }
+
+    /// Allows the work of another poll. Call it when the task yields.
+    pub(crate) fn refill(&mut self) {
+        self.work_left = WORK_AT_ONCE;
     }
 
     /// Takes the next packet. Call it after [`next`](Self::next) returned `None`.
@@ -109,11 +127,13 @@ impl Decoder {
         self.packet = packet;
     }
 
-    /// Completes the last event: some servers leave out the blank line after it.
+    /// Completes the last event: some servers leave out the blank line after it. What is left of the
+    /// packet is not read.
     pub(crate) fn push_end(&mut self) {
-        if self.line != Line::Object {
-            self.packet = Bytes::from_static(b"\n\n");
-        }
+        self.packet = match self.line {
+            Line::Object => Bytes::new(),
+            _ => Bytes::from_static(b"\n\n"),
+        };
     }
 
     /// The name of the event.
@@ -154,6 +174,10 @@ impl Decoder {
                 self.packet.advance(1);
                 continue;
             }
+            if self.work_left == 0 {
+                return Ok(Some(Part::Pause));
+            }
+            let before = self.packet.len();
             let part = match self.line {
                 Line::Start => self.start(byte),
                 Line::Bracket => self.bracket(byte),
@@ -161,6 +185,8 @@ impl Decoder {
                 Line::Field => self.field()?,
                 Line::Object => self.object()?,
             };
+            let bytes = before - self.packet.len();
+            self.work_left = self.work_left.saturating_sub(1 + bytes / 256);
             if part.is_some() {
                 self.returned = true;
                 self.silence = self.silence.saturating_add(self.text.len());
@@ -177,6 +203,7 @@ impl Decoder {
         if core::mem::take(&mut self.returned) {
             self.text.clear();
             self.has_data = false;
+            self.is_blank = true;
             self.end = ObjectEnd::default();
         }
         if core::mem::take(&mut self.name_is_over) {
@@ -331,7 +358,8 @@ impl Decoder {
         if self.text.len() + value.len() > self.limits.event {
             return Err(TooLarge::Event);
         }
-        let begins = self.text.iter().all(u8::is_ascii_whitespace);
+        let begins = self.is_blank;
+        self.is_blank = begins && value.iter().all(u8::is_ascii_whitespace);
         self.text.extend_from_slice(value);
         let value = value.trim_ascii();
         let goes_on = self.end.is_open() || (begins && value.starts_with(b"{"));

@@ -353,6 +353,9 @@ mod tests {
             r#"{"error":{"message":"bad key sk\u002dsecret-1"}}"#,
             r#"{"detail":[{"msg":"sk-secret-1"}]}"#,
             "<p>Bearer sk-secret-1</p>",
+            "no route for /v1?key=sk%2Dsecret%2d1",
+            r#"{"error":{"message":"cut in the middle of sk-\u0073ecret-1"#,
+            r#"{"unknown":"sk-\u0073ecret-1"}"#,
         ] {
             let found = format!("{:?}", ErrorBody::parse(body.as_bytes(), &key));
             assert!(!found.contains("secret"), "{found}");

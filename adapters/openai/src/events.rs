@@ -54,6 +54,8 @@ pub(crate) struct Events {
 pub(crate) enum Step {
     Chunk(Chunk),
     NeedsBytes,
+    /// The task has to yield before it calls [`Events::next`] again.
+    Pause,
     End,
 }
 
@@ -100,10 +102,15 @@ impl Events {
         self.decoder.push_end();
     }
 
-    /// The response has broken off.
+    /// The response has broken off, or is no longer read.
     pub(crate) fn push_failure(&mut self, error: OpenAiError) {
         self.failure = Some(error);
         self.push_end();
+    }
+
+    /// Allows the work of another poll. Call it when the task yields.
+    pub(crate) fn refill(&mut self) {
+        self.decoder.refill();
     }
 
     /// `Some(true)` if the last chunk completes the answer, or adds to a complete one.
@@ -123,6 +130,7 @@ impl Events {
             let step = match self.decoder.next() {
                 Ok(Some(Part::Event)) => self.read_event()?,
                 Ok(Some(Part::Object)) => self.read_object()?,
+                Ok(Some(Part::Pause)) => Some(Step::Pause),
                 Ok(None) if self.over => Some(self.end()?),
                 Ok(None) => Some(Step::NeedsBytes),
                 // What comes behind a complete answer is of no account.

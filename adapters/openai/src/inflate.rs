@@ -1,7 +1,7 @@
 //! Compressed responses. The client does not request compression, but some gateways compress anyway.
 
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use std::io::{self, Write};
 
 use bytes::{Buf, Bytes};
@@ -10,6 +10,7 @@ use futures_core::Stream;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 
+use crate::coop::Budget;
 use crate::error::OpenAiError;
 use crate::transport::BodyStream;
 
@@ -79,6 +80,7 @@ impl Encoding {
             is_empty: true,
             is_broken: false,
             is_over: false,
+            budget: Budget::new(),
         }))
     }
 }
@@ -145,6 +147,8 @@ struct Inflate {
     /// The compressed data has a fault. It is an error after what was before it.
     is_broken: bool,
     is_over: bool,
+    /// Compressed bytes may make nothing, such as members of gzip that are empty.
+    budget: Budget,
 }
 
 impl Inflate {
@@ -163,6 +167,7 @@ impl Stream for Inflate {
             if this.is_broken {
                 return this.failed();
             }
+            ready!(this.budget.poll_spend(cx));
             if this.rest.has_remaining() {
                 let bytes = this.rest.split_to(this.rest.len().min(STEP));
                 let mut inflated = Vec::new();
@@ -173,7 +178,11 @@ impl Stream for Inflate {
                 }
                 continue;
             }
-            match core::task::ready!(this.body.as_mut().poll_next(cx)) {
+            let packet = this.body.as_mut().poll_next(cx);
+            if packet.is_pending() {
+                this.budget.refill();
+            }
+            match ready!(packet) {
                 Some(Ok(bytes)) => this.rest = bytes,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 // A body that says it is compressed and has nothing in it.
@@ -249,6 +258,22 @@ mod tests {
         let body = stream::iter([Ok(first)]).chain(stream::pending());
         let mut body = Encoding::Gzip.decode(Box::pin(body)).unwrap();
         assert_eq!(block_on(body.next()).unwrap().unwrap(), "data: a\n\n");
+    }
+
+    /// Each member of gzip may be empty, and a fast server sends them without a pause.
+    #[test]
+    fn compressed_bytes_of_nothing_do_not_keep_the_task() {
+        let mut empty = GzEncoder::new(Vec::new(), Compression::default());
+        empty.flush().unwrap();
+        let empty = Bytes::from(empty.finish().unwrap());
+        let members = std::iter::repeat_n(empty, 1000).map(Ok);
+        let mut body = Encoding::Gzip.decode(Box::pin(stream::iter(members))).unwrap();
+        let mut cx = Context::from_waker(core::task::Waker::noop());
+        let mut yields = 0;
+        while body.as_mut().poll_next(&mut cx).is_pending() {
+            yields += 1;
+        }
+        assert!(yields >= 15, "{yields}");
     }
 
     #[test]

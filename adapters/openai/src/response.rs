@@ -76,6 +76,12 @@ impl ResponseBody {
         self.grace = None;
     }
 
+    /// The error if the time limit of the whole call has passed. A reader that yields without waiting
+    /// for bytes calls it.
+    pub(crate) fn check_total(&self) -> Result<(), OpenAiError> {
+        self.alarm.check(self.total)
+    }
+
     /// The first `limit` bytes, or those that arrive within `time`. If the connection breaks, what
     /// arrived before that is returned.
     pub(crate) async fn prefix(&mut self, limit: usize, time: Duration) -> Vec<u8> {
@@ -112,7 +118,7 @@ impl ResponseBody {
         };
         if self.budget.poll_spend(cx).is_pending() {
             // The limits also apply to a server that never pauses.
-            return match self.alarm.check(self.total) {
+            return match self.check_total() {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
             };

@@ -51,7 +51,9 @@ impl Opening {
             match run.until_closed(attempt).await? {
                 Ok(chunks) => {
                     let memory = self.call.memory.clone();
-                    return Ok((run, LlmChunks::new(chunks).with_memory(memory)));
+                    let secrets = self.call.client.secrets.clone();
+                    let chunks = LlmChunks::new(chunks).with_memory(memory).with_secrets(secrets);
+                    return Ok((run, chunks));
                 }
                 Err(error) if self.call.refuses_stream_options(&request, &error) => {}
                 Err(error) => run = self.attempts.next(&self.call.client, run, error).await?,

@@ -48,7 +48,7 @@ impl ServerInfo {
         let seconds = milliseconds.and_then(|number| Some(number.parse::<f64>().ok()? / 1000.0));
         let limits = headers.iter().filter_map(|(name, value)| {
             let name = LIMITS.iter().find_map(|start| name.as_str().strip_prefix(start))?;
-            Some((name.to_owned(), text(value)?))
+            Some((redact(name), text(value)?))
         });
         Self {
             url: None,

@@ -28,6 +28,11 @@ pub(crate) trait Packets: Stream<Item = Result<Bytes, OpenAiError>> + Unpin {
 
     /// The answer goes on.
     fn end_grace(&mut self) {}
+
+    /// The error if the time limit of the whole call has passed.
+    fn check_total(&self) -> Result<(), OpenAiError> {
+        Ok(())
+    }
 }
 
 impl Packets for ResponseBody {
@@ -37,6 +42,10 @@ impl Packets for ResponseBody {
 
     fn end_grace(&mut self) {
         self.end_grace();
+    }
+
+    fn check_total(&self) -> Result<(), OpenAiError> {
+        self.check_total()
     }
 }
 
@@ -133,6 +142,17 @@ impl<B: Packets> ChunkStream<B> {
                     Some(Err(error)) => self.events.push_failure(error),
                     None => self.events.push_end(),
                 },
+                // One packet can contain a million lines without any chunk.
+                Ok(Step::Pause) => match bytes.check_total() {
+                    Ok(()) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(error) => {
+                        self.events.push_failure(error);
+                        self.events.refill();
+                    }
+                },
                 Err(error) => {
                     self.bytes = None;
                     return Poll::Ready(Some(Err(error)));
@@ -153,10 +173,13 @@ impl<B: Packets> Stream for ChunkStream<B> {
         }
         // One packet can contain thousands of chunks, and a reader that takes them in a loop would
         // never yield.
-        ready!(this.budget.poll_spend(cx));
-        let chunk = this.poll_chunk(cx);
+        let chunk = match this.budget.poll_spend(cx) {
+            Poll::Ready(()) => this.poll_chunk(cx),
+            Poll::Pending => Poll::Pending,
+        };
         if chunk.is_pending() {
             this.budget.refill();
+            this.events.refill();
         }
         chunk
     }

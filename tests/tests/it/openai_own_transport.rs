@@ -2,6 +2,8 @@
 //! bytes.
 
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use rappel_core::prelude::*;
@@ -41,6 +43,18 @@ impl Transport for Scripted {
                 None => std::future::pending().await,
             }
         })
+    }
+}
+
+/// Answers with a packet of 20,000 such lines.
+struct Lines(&'static str);
+
+impl Transport for Lines {
+    fn send(&self, _: http::Request<Bytes>) -> BoxFuture<'_, Answer> {
+        let packet = Bytes::from(self.0.repeat(20_000));
+        let mut answer = response([]);
+        *answer.body_mut() = stream::iter([Ok(packet)]).boxed();
+        Box::pin(std::future::ready(Ok(answer)))
     }
 }
 
@@ -158,5 +172,36 @@ on_every_runtime! {
         });
         let (result, _) = generate(&rt, flood).await;
         assert!(matches!(result.unwrap_err().cause(), Some(OpenAiError::NoEvents { .. })));
+    }
+
+    /// One packet has nothing but blank lines. Between the lines other tasks run, and the time limit
+    /// of the call applies.
+    async fn a_packet_of_blank_lines_does_not_keep_the_thread(rt) {
+        for lines in ["data:\n", "\n", ": noise\n", "data:\n\n", "event: ping\ndata: {}\n\n"] {
+            let transport = Lines(lines);
+            let time = VirtualTime::new();
+            let chat = ChatOpenAi::builder()
+                .model("m")
+                .base_url("https://models.invalid/v1")
+                .streaming(true)
+                .max_retries(0)
+                .total_timeout(Duration::from_secs(3))
+                .transport(transport)
+                .timer(time.clone())
+                .callbacks(rt.callbacks())
+                .build()
+                .unwrap();
+            let another_task = std::future::poll_fn(|cx| {
+                time.advance(Duration::from_millis(200));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            });
+            let generation = async { chat.invoke("hi").await };
+            let error = futures_lite::future::or(generation, another_task).await.unwrap_err();
+            assert!(
+                matches!(error.cause(), Some(OpenAiError::TimedOut { phase: Phase::Total, .. })),
+                "{lines:?}: {error:?}"
+            );
+        }
     }
 }

@@ -185,6 +185,29 @@ on_every_runtime! {
         assert_eq!(page, ["0 said Hea", "1 said Tai", "1 said ls", "0 said ds"]);
     }
 
+    /// Some servers write them as text, because JSON has no such numbers. No event could be written
+    /// as JSON with one.
+    async fn an_infinite_log_probability_becomes_a_number(rt) {
+        let top = json!([{"token": "Bo", "logprob": 0}, {"token": "Ko", "logprob": "-Infinity"}, {"token": "Po", "logprob": "NaN"}]);
+        let logprobs = json!({"content": [{"token": "Bo", "logprob": "-Infinity", "top_logprobs": top}]});
+        let piece = json!({"choices": [{"index": 0, "delta": {"content": "Bo"}, "logprobs": logprobs, "finish_reason": "stop"}]});
+        let whole = json!({"choices": [{"index": 0, "message": {"content": "Bo"}, "logprobs": logprobs, "finish_reason": "stop"}]});
+        let server = Server::start(Script::given(whole, [piece])).unwrap();
+        for streaming in [true, false] {
+            let chat = ChatOpenAi::builder()
+                .model("m")
+                .base_url(server.base_url())
+                .streaming(streaming)
+                .callbacks(rt.callbacks());
+            let result = chat.build().unwrap().invoke("hi").await.unwrap();
+            let token = &result.generations[0].logprobs[0];
+            let top: Vec<_> = token.top_logprobs.iter().map(|top| (&*top.token, top.logprob)).collect();
+            assert_eq!((token.logprob, top), (-9999.0, vec![("Bo", 0.0), ("Ko", -9999.0)]));
+            let json = serde_json::to_string(&result).unwrap();
+            assert_eq!(serde_json::from_str::<LlmResult>(&json).unwrap(), result);
+        }
+    }
+
     async fn usage_logprobs_and_unknown_fields_are_kept(rt) {
         let tokens = |text: &str, logprob: f64| json!({"content": [{"token": text, "logprob": logprob, "bytes": null, "top_logprobs": []}]});
         let piece = |text: &str, logprob: f64| {

@@ -8,13 +8,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, Value};
+use rappel_core::{Generation, LlmChunk, LlmResult, Map, TokenUsage, ToolCallChunk, Value};
 
 use super::beside::{Beside, news};
 use super::logprobs;
 use super::tool_calls::Calls;
 use crate::error::OpenAiError;
 use crate::memory::Memory;
+use crate::secret::{Secrets, Split, Splits};
 use crate::wire::{self, MOST_CHOICES};
 
 /// The result of a whole answer, with a generation for each choice, empty ones included.
@@ -76,12 +77,76 @@ struct Answer {
     usage: Option<TokenUsage>,
     choices: Vec<Choice>,
     memory: Option<Arc<Memory>>,
+    secrets: Secrets,
 }
 
 #[derive(Debug, Default)]
 struct Choice {
     calls: Calls,
     beside: Beside,
+    splits: ChoiceSplits,
+}
+
+/// The texts of a choice that come in pieces.
+#[derive(Debug, Default)]
+struct ChoiceSplits {
+    text: Split,
+    reasoning: Split,
+    refusal: Split,
+    extra: Splits,
+    calls: Vec<CallSplits>,
+}
+
+#[derive(Debug, Default)]
+struct CallSplits {
+    name: Split,
+    arguments: Split,
+    extra: Splits,
+}
+
+impl ChoiceSplits {
+    /// Replaces secrets in a chunk. `last`: nothing is held back.
+    fn push(&mut self, secrets: &Secrets, chunk: &mut LlmChunk, last: bool) {
+        for (split, text) in [
+            (&mut self.text, &mut chunk.text),
+            (&mut self.reasoning, &mut chunk.reasoning),
+            (&mut self.refusal, &mut chunk.refusal),
+        ] {
+            if let Some(part) = split.push(secrets, text, last) {
+                *text = part.into();
+            }
+        }
+        self.extra.push(secrets, &mut chunk.extra);
+        for piece in &mut chunk.tool_calls {
+            let index = piece.index as usize;
+            if self.calls.len() <= index {
+                self.calls.resize_with(index + 1, CallSplits::default);
+            }
+            let call = &mut self.calls[index];
+            if let Some(part) = call.arguments.push(secrets, &piece.arguments, false) {
+                piece.arguments = part;
+            }
+            if let Some(name) = &mut piece.name {
+                if let Some(part) = call.name.push(secrets, name, false) {
+                    *name = part;
+                }
+            }
+            call.extra.push(secrets, &mut piece.extra);
+        }
+        if !last {
+            return;
+        }
+        self.extra.end(secrets, &mut chunk.extra);
+        for (index, call) in (0..).zip(&mut self.calls) {
+            let mut rest = ToolCallChunk::new(index, "");
+            rest.name = call.name.end(secrets);
+            rest.arguments = call.arguments.end(secrets).unwrap_or_default();
+            call.extra.end(secrets, &mut rest.extra);
+            if rest.name.is_some() || !rest.arguments.is_empty() || !rest.extra.is_empty() {
+                chunk.tool_calls.push(rest);
+            }
+        }
+    }
 }
 
 impl Answer {
@@ -134,8 +199,7 @@ impl Answer {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         let index = choice.index.unwrap_or(position);
         let mut chunk = LlmChunk::default().with_index(index);
-        let memory = self.memory.clone();
-        let known = self.choice(index);
+        let known = choice_at(&mut self.choices, index);
         let mut fields = mem::take(&mut choice.rest);
         match logprobs::read(mem::take(&mut choice.logprobs)) {
             Ok(tokens) => chunk.logprobs = tokens,
@@ -146,7 +210,7 @@ impl Answer {
 
         let has_message = choice.delta.is_some() || choice.message.is_some();
         let mut delta = choice.into_content();
-        if let (Some(memory), Some(short)) = (&memory, delta.has_short_reasoning()) {
+        if let (Some(memory), Some(short)) = (&self.memory, delta.has_short_reasoning()) {
             memory.note_reasoning(short);
         }
         let calls = delta.take_calls();
@@ -167,6 +231,10 @@ impl Answer {
         if chunk.finish_reason.is_some() {
             chunk.extra.extend(known.beside.take_lists());
         }
+        if self.secrets.has_any() {
+            let last = chunk.finish_reason.is_some();
+            known.splits.push(&self.secrets, &mut chunk, last);
+        }
         chunk
     }
 
@@ -176,20 +244,27 @@ impl Answer {
         let rest = choices.map(|(index, choice)| {
             let mut chunk = LlmChunk::default().with_index(index);
             chunk.extra = choice.beside.take_lists();
+            choice.splits.push(&self.secrets, &mut chunk, true);
             chunk
         });
-        rest.filter(|chunk| !chunk.extra.is_empty()).collect()
+        rest.filter(|chunk| {
+            let texts = [&chunk.text, &chunk.reasoning, &chunk.refusal];
+            !chunk.extra.is_empty()
+                || !chunk.tool_calls.is_empty()
+                || texts.iter().any(|text| !text.is_empty())
+        })
+        .collect()
     }
+}
 
-    /// The state of a choice. An index that is too high counts as the highest, because the server's
-    /// data is not trusted.
-    fn choice(&mut self, index: u32) -> &mut Choice {
-        let index = (index as usize).min(MOST_CHOICES - 1);
-        if self.choices.len() <= index {
-            self.choices.resize_with(index + 1, Choice::default);
-        }
-        &mut self.choices[index]
+/// The state of a choice. An index that is too high counts as the highest, because the server's
+/// data is not trusted.
+fn choice_at(choices: &mut Vec<Choice>, index: u32) -> &mut Choice {
+    let index = (index as usize).min(MOST_CHOICES - 1);
+    if choices.len() <= index {
+        choices.resize_with(index + 1, Choice::default);
     }
+    &mut choices[index]
 }
 
 /// The text of a choice that has neither a delta nor a message, from a server that answers in the
@@ -245,6 +320,12 @@ impl<S> LlmChunks<S> {
     /// Notes what the answer tells about its server.
     pub(crate) fn with_memory(mut self, memory: Arc<Memory>) -> Self {
         self.answer.memory = Some(memory);
+        self
+    }
+
+    /// Replaces secrets that the server splits over several chunks.
+    pub(crate) fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.answer.secrets = secrets;
         self
     }
 

@@ -2,6 +2,13 @@
 
 use rappel_core::{TokenLogprob, TopLogprob, Value};
 
+/// The log probability of a token that is very unlikely. OpenAI's [reference] says so of `logprob` in
+/// chat completions, and vLLM [writes it] for minus infinity.
+///
+/// [reference]: https://platform.openai.com/docs/api-reference/chat/object
+/// [writes it]: https://github.com/vllm-project/vllm/pull/11073
+const IMPOSSIBLE: f64 = -9999.0;
+
 /// Reads OpenAI's format: the tokens of the text, then those of a refusal.
 ///
 /// # Errors
@@ -35,10 +42,13 @@ fn alternative(said: &Value) -> Option<TopLogprob> {
     Some(token)
 }
 
+/// A number that JSON cannot write comes as text. Minus infinity, for a token that is impossible,
+/// becomes [`IMPOSSIBLE`]. What is no number, or plus infinity, says nothing: the token is left out.
 fn text_and_logprob(said: &Value) -> Option<(&str, f64)> {
     let logprob = &said["logprob"];
-    let number = logprob.as_f64().or_else(|| logprob.as_str()?.trim().parse().ok());
-    Some((said["token"].as_str()?, number?))
+    let number: f64 = logprob.as_f64().or_else(|| logprob.as_str()?.trim().parse().ok())?;
+    let number = if number == f64::NEG_INFINITY { IMPOSSIBLE } else { number };
+    Some((said["token"].as_str()?, Some(number).filter(|number| number.is_finite())?))
 }
 
 fn bytes(said: &Value) -> Option<Vec<u8>> {
@@ -73,6 +83,28 @@ mod tests {
         let old = json!({"tokens": ["Hi"], "token_logprobs": [-0.25]});
         assert_eq!(read(old.clone()), Err(old));
         assert_eq!(read(json!([1])), Err(json!([1])));
+    }
+
+    /// JSON cannot carry them, so that an event with one could not be written.
+    #[test]
+    fn no_number_is_infinite() {
+        for (said, expected) in [
+            (json!("-Infinity"), Some(-9999.0)),
+            (json!(" -inf "), Some(-9999.0)),
+            (json!("-1e999"), Some(-9999.0)),
+            (json!("-0.5"), Some(-0.5)),
+            (json!("Infinity"), None),
+            (json!("NaN"), None),
+            (json!(null), None),
+        ] {
+            let token = json!({"token": "a", "logprob": said});
+            let beside = json!({"token": "b", "logprob": 0.0, "top_logprobs": [token]});
+            let found = read(json!({"content": [token, beside]}));
+            let top = expected.map(|number| TopLogprob::new("a", number));
+            let beside = TokenLogprob::new("b", 0.0).with_top_logprobs(top);
+            let token = expected.map(|number| TokenLogprob::new("a", number));
+            assert_eq!(found, Ok(token.into_iter().chain([beside]).collect()), "{said}");
+        }
     }
 
     #[test]

@@ -42,24 +42,27 @@ struct Arguments {
     begun: bool,
     /// The object is closed.
     whole: bool,
-    /// The text, unless it is too long to be kept.
+    /// The text without blanks around it, unless it is too long to be kept.
     text: Option<String>,
 }
 
 impl Arguments {
     fn push(&mut self, piece: &str) {
+        let piece = if self.begun { piece } else { piece.trim_start() };
+        if piece.is_empty() || (self.whole && piece.trim_start().is_empty()) {
+            return;
+        }
         match &mut self.text {
             Some(text) if text.len() + piece.len() <= MOST_KEPT => text.push_str(piece),
             None if !self.begun && piece.len() <= MOST_KEPT => self.text = Some(piece.to_owned()),
             text => *text = None,
         }
-        let piece = if self.begun { piece } else { piece.trim_start() };
-        if piece.is_empty() {
-            return;
-        }
         let begins = !mem::replace(&mut self.begun, true);
         if self.end.is_open() || (begins && piece.starts_with('{')) {
             self.whole = self.end.feed(piece.as_bytes()).is_some();
+        }
+        if let Some(text) = self.text.as_mut().filter(|_| self.whole) {
+            text.truncate(text.trim_end().len());
         }
     }
 }
@@ -208,7 +211,7 @@ impl Call {
         same_id
             && same_name
             && self.arguments.whole
-            && self.arguments.text.as_deref().map(str::trim) == Some(piece.arguments.trim())
+            && self.arguments.text.as_deref() == Some(piece.arguments.trim())
             && is_whole_object(piece.arguments)
     }
 }

@@ -17,6 +17,7 @@ fn parts_in(bytes: &[u8], size: usize) -> Vec<String> {
                 parts.push(format!("{}|{}", text(decoder.name()), text(decoder.text())));
             }
             Ok(Some(Part::Object)) => parts.push(text(decoder.text())),
+            Ok(Some(Part::Pause)) => decoder.refill(),
             Ok(None) => match packets.next() {
                 Some(packet) => decoder.push(Bytes::copy_from_slice(packet)),
                 None if ended => break,
@@ -92,6 +93,27 @@ fn json_goes_on_in_lines_without_data() {
         "data: {\n  \"a\": [\n    1\n  ],\n  \"b\": 2\n}\n\ndata: {}\n\n",
         &["|{\n\"a\": [\n1\n],\n\"b\": 2\n}", "|{}"],
     );
+}
+
+/// Lines and bytes count, whatever they are: between two pauses there are at most a thousand lines.
+#[test]
+fn no_kind_of_line_is_read_without_pauses() {
+    let limits = DecoderLimits { event: 1 << 20, object: 1 << 20, silence: 1 << 20 };
+    for lines in ["data:\n", "data:\n\n", "\n", "\r\n", ":\n", "id: 1\n", "x\n", " ", "[\n", ","] {
+        let mut decoder = Decoder::new(limits);
+        decoder.push(lines.repeat(50_000).into());
+        let mut pauses = 0;
+        while let Some(part) = decoder.next().unwrap() {
+            if part == Part::Pause {
+                decoder.refill();
+                pauses += 1;
+            }
+        }
+        assert!(pauses >= 48, "{lines:?}: {pauses} pauses");
+    }
+    let mut decoder = Decoder::new(limits);
+    decoder.push(format!("data: {}\ndata: x\n", "x".repeat(1 << 19)).into());
+    assert_eq!(decoder.next().unwrap(), Some(Part::Pause), "after half a megabyte");
 }
 
 #[test]

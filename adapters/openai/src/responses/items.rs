@@ -32,10 +32,10 @@ impl Reader {
         }
         let before = self.reasoned.replace(part);
         let parted = before.is_some_and(|before| before != part);
-        let known = delta.remove("reasoning_content");
-        let known = known.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let text = format!("{known}{}{text}", if parted { "\n\n" } else { "" });
-        delta.insert("reasoning_content".to_owned(), Value::String(text));
+        if parted {
+            push_text(delta, "reasoning_content", "\n\n");
+        }
+        push_text(delta, "reasoning_content", text);
     }
 
     /// Adds a piece of the arguments of a call.
@@ -97,19 +97,13 @@ impl Reader {
         let (has_text, has_refusal) = (seen.text, seen.refusal);
         (seen.text, seen.refusal) = (true, true);
         let mut known = mem::take(&mut seen.annotations);
-        let mut add = |name: &str, said: &str| {
-            let before = text(delta.get(name));
-            if !said.is_empty() {
-                delta.insert(name.to_owned(), Value::String(before + said));
-            }
-        };
         let parts = item["content"].as_array().map(Vec::as_slice).unwrap_or_default();
         for part in parts {
             if !has_text {
-                add("content", &text(part.get("text")));
+                push_text(delta, "content", part["text"].as_str().unwrap_or_default());
             }
             if !has_refusal {
-                add("refusal", &text(part.get("refusal")));
+                push_text(delta, "refusal", part["refusal"].as_str().unwrap_or_default());
             }
         }
         for part in parts {
@@ -130,6 +124,15 @@ fn are_any(arguments: &Value) -> bool {
 
 pub(super) fn text(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Adds to a text in place, because a message may have very many parts.
+fn push_text(delta: &mut Map<String, Value>, name: &str, more: &str) {
+    match delta.get_mut(name) {
+        Some(Value::String(text)) => text.push_str(more),
+        _ if more.is_empty() => {}
+        _ => drop(delta.insert(name.to_owned(), more.into())),
+    }
 }
 
 pub(super) fn push_to(delta: &mut Map<String, Value>, name: &str, value: Value) {

@@ -383,4 +383,29 @@ fn a_million_tiny_packets_and_an_event_of_four_megabytes_are_read() {
         std::iter::repeat_n(event("y"), 100_000).chain([LAST.to_owned()]).collect::<String>();
     let (texts, end) = read(ChunkStream::new(packets([many]), Secrets::default(), &limits, false));
     assert!(texts.len() == 100_001 && end.is_ok(), "{end:?}");
+
+    // An event of a million lines without any text.
+    let blank = "data:\n".repeat(1_000_000) + &event("z") + LAST;
+    let (texts, end) = read(ChunkStream::new(packets([blank]), Secrets::default(), &limits, false));
+    assert!(texts == ["z", ""] && end.is_ok(), "{texts:?} {end:?}");
+}
+
+/// A reasoning and a message of 300,000 parts: each is joined in place.
+#[test]
+fn an_item_of_very_many_parts_is_read() {
+    const PARTS: usize = 300_000;
+    let mut limits = Limits::default();
+    limits.set_event(NonZeroUsize::new(16 << 20).unwrap());
+    let parts = vec![r#"{"text":"x"}"#; PARTS].join(",");
+    for (item, content) in [
+        (format!(r#"{{"type":"reasoning","summary":[{parts}]}}"#), 0),
+        (format!(r#"{{"type":"message","content":[{parts}]}}"#), PARTS),
+    ] {
+        let done = format!("data: {{\"type\":\"response.output_item.done\",\"item\":{item}}}\n\n");
+        let end =
+            "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n";
+        let stream = ChunkStream::new(packets([&*done, end]), Secrets::default(), &limits, false);
+        let (texts, end) = read(stream.with_api(crate::responses::Api::Responses));
+        assert!(texts[0].len() == content && end.is_ok(), "{end:?}");
+    }
 }

@@ -266,3 +266,21 @@ fn a_call_may_have_no_function_around_its_name() {
         &[("c1", "add", "{\"a\":1}")],
     );
 }
+
+/// Each piece repeats the id, so that it is compared with the arguments so far.
+#[test]
+fn blanks_after_the_arguments_are_not_kept() {
+    let piece =
+        |arguments: &str| json!([{"index": 0, "id": "c", "function": {"arguments": arguments}}]);
+    let blank = " ".repeat(MOST_KEPT - 10);
+    let mut calls = Calls::default();
+    for arguments in [" {", "}", &blank, " ", "\n"] {
+        let deltas: Vec<ToolCallDelta> = serde_json::from_value(piece(arguments)).unwrap();
+        deltas.into_iter().for_each(|delta| drop(calls.piece(None, delta)));
+    }
+    assert_eq!(calls.calls[0].arguments.text.as_deref(), Some("{}"));
+    check(
+        json!([piece("{\"a\": 1}"), piece(" "), piece("{\"a\": 1} \n")]),
+        &[("c", "", "{\"a\": 1} ")],
+    );
+}
