@@ -114,7 +114,7 @@ impl Run {
             return;
         };
         if state.phase != Phase::Open {
-            // The owner that is dropped by its own end, mostly.
+            // It came after the end was decided.
             after.unused.close = Some((request, place));
             return;
         }

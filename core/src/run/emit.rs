@@ -9,7 +9,7 @@ use core::task::{Context, Poll, ready};
 
 use super::cell::Held;
 use super::close::CloseRequest;
-use super::handle::{Owner, RunHandle, Sent};
+use super::handle::{RunHandle, Sent};
 use super::state::{EMITTER, Outcome, Phase, Run, TAKE_OVER};
 use crate::dispatch::{current, is_in_call, is_too_deep};
 use crate::model::error::EmitError;
@@ -119,11 +119,12 @@ impl End {
             let EndState::New(event, handle) = new else { return (Ok(()), None) };
             let (decided, next) = run.decide(cell, event, remote);
             *state = next;
-            // Dropped when the cell is released.
             (decided, Some(handle))
         });
         if let Some((decided, handle)) = decided {
-            drop(handle);
+            if let Some(handle) = handle {
+                handle.let_go();
+            }
             return Poll::Ready(decided.map_err(|(error, event)| {
                 // An error in it is the user's.
                 drop_quietly(event);
@@ -136,7 +137,7 @@ impl End {
         // The task that makes this call may hold the cell until it returns.
         if let EndState::New(event, handle) = core::mem::replace(state, EndState::Done) {
             run.close(CloseRequest::Ended(event));
-            drop(handle);
+            handle.let_go();
         }
         Poll::Ready(Ok(()))
     }
@@ -188,7 +189,7 @@ impl Drop for End {
         match core::mem::replace(&mut self.state, EndState::Done) {
             EndState::New(event, handle) => {
                 self.run.close(CloseRequest::Ended(event));
-                drop(handle);
+                handle.let_go();
             }
             EndState::Driving => self.run.request(TAKE_OVER),
             EndState::Waiting | EndState::Done => {}
@@ -238,7 +239,7 @@ impl SendEvent {
                     return Poll::Ready(Err(EmitError::TooDeep));
                 }
                 run.open(None)?;
-                self.0 = Sending::Polled(RunHandle::new(Owner(run)).end(event));
+                self.0 = Sending::Polled(RunHandle::new(run).end(event));
             }
             polled => self.0 = polled,
         }

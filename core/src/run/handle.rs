@@ -24,16 +24,23 @@ use crate::model::result::LlmResult;
 use crate::model::run_info::{RunId, RunInfo};
 
 /// A run as its owner holds it. Dropped before its end, the run is cancelled.
-pub(crate) struct Owner(pub(crate) Arc<Run>);
+struct Owner {
+    run: Arc<Run>,
+    /// The end is decided.
+    ended: bool,
+}
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        #[cfg(feature = "std")]
-        if std::thread::panicking() {
-            self.0.close(CloseRequest::Panicked(Arc::from("its task panicked")));
+        if self.ended {
             return;
         }
-        self.0.close(CloseRequest::Dropped);
+        #[cfg(feature = "std")]
+        if std::thread::panicking() {
+            self.run.close(CloseRequest::Panicked(Arc::from("its task panicked")));
+            return;
+        }
+        self.run.close(CloseRequest::Dropped);
     }
 }
 
@@ -104,14 +111,19 @@ impl Drop for Sent {
 }
 
 impl RunHandle {
-    pub(crate) fn new(owner: Owner) -> Self {
-        let sent = Sent { run: owner.0.clone(), state: EmitState::done() };
-        Self { sent, owner }
+    pub(crate) fn new(run: Arc<Run>) -> Self {
+        let sent = Sent { run: run.clone(), state: EmitState::done() };
+        Self { sent, owner: Owner { run, ended: false } }
+    }
+
+    /// The run's end is decided, so the drop of this need not close it.
+    pub(super) fn let_go(mut self) {
+        self.owner.ended = true;
     }
 
     #[inline(always)]
     pub(crate) fn run(&self) -> &Arc<Run> {
-        &self.owner.0
+        &self.owner.run
     }
 
     #[inline(always)]
@@ -120,7 +132,7 @@ impl RunHandle {
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) -> Emit<'_> {
-        if !self.owner.0.is_enabled(kind) {
+        if !self.owner.run.is_enabled(kind) {
             return Emit { sent: None };
         }
         self.sent.put(make().into(), false);
@@ -132,7 +144,7 @@ impl RunHandle {
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) {
-        if self.owner.0.is_enabled(kind) {
+        if self.owner.run.is_enabled(kind) {
             self.sent.put(make().into(), true);
         }
     }

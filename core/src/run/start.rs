@@ -10,7 +10,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::engine::Entry;
-use super::handle::{Owner, RunHandle};
+use super::handle::RunHandle;
 use super::state::{Phase, Run, Stamp};
 use crate::dispatch::{OpenRun, is_too_deep};
 use crate::model::error::EmitError;
@@ -42,7 +42,7 @@ pub struct Kept<Run> {
 impl<R> Start<R> {
     pub(crate) fn new(run: Arc<Run>, event: Event, chosen_id: Option<RunId>) -> Self {
         Self(Kept {
-            handle: Some(RunHandle::new(Owner(run))),
+            handle: Some(RunHandle::new(run)),
             new: Some((Box::new(event), chosen_id)),
             kind: PhantomData,
         })
