@@ -27,15 +27,12 @@ pub mod prelude {
 ///
 /// [`wait()`](Emit::wait) blocks its thread, so it returns [`EmitError::WouldBlock`] in tasks, in
 /// futures that `block_on` polls, and on the thread that drives a current-thread runtime. It works
-/// in `spawn_blocking`, in `block_in_place` and on threads outside of tokio. It can block forever in
-/// three cases that cannot be detected:
+/// in `spawn_blocking`, in `block_in_place` and on other threads. In three cases it may never return:
 ///
-/// - The runtime is a current-thread one that no thread drives. A wait for an async or inline
-///   handler lasts until a thread enters `block_on`. Time-outs do not pass meanwhile. Sync handlers in
-///   the blocking pool are called all the same.
-/// - Every thread of the blocking pool waits (512 by default: `max_blocking_threads`). Sync handlers
-///   are called on a thread of that pool, and none is left. If so many jobs may wait at a time, wait
-///   in `block_in_place` or on threads of your own.
+/// - No thread drives a current-thread runtime. A wait for an async or inline handler lasts until a
+///   thread enters `block_on`. Time-outs do not pass meanwhile.
+/// - All threads of the blocking pool wait (512 by default), so that none is left for sync handlers.
+///   Wait in `block_in_place` or on threads of your own.
 /// - The code is [`unconstrained`](coop::unconstrained) on a multi-thread runtime. Use
 ///   `block_in_place` there.
 #[derive(Debug, Clone)]
