@@ -31,7 +31,7 @@ on_every_runtime! {
                 .with_async_handler_options(handler, options)
                 .with_handler(sync(log.clone()));
             let mut run = stage.flying(chain(&callbacks, "run")).await;
-            // A queued call that begins when its time is up has a time of its own, which flies, too.
+            // Time may fly after a queued call has looked at the clock and before its sleep begins.
             let flown = stage.time.now();
             assert!(flown == SHORT || (queued && flown == 2 * SHORT), "{flown:?}");
             assert_eq!(causes(&failures), [timed_out("on_chain_start")]);
