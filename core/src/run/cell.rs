@@ -5,19 +5,16 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::pin::Pin;
 use core::task::Context;
 
-use super::close::CloseRequest;
+use super::close::Unused;
 use super::engine::Entry;
-use super::fan_out::{Carry, FanOut};
 use super::state::{
     CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, Phase, Run, STATS, State, TAKE_OVER,
 };
-use crate::dispatch::{Current, Mailbox, OpenRun};
-use crate::model::event::Event;
+use crate::dispatch::OpenRun;
 use crate::util::sync::AtomicWaker;
-use crate::util::{Locked, WaitGuard, catch_unwind, drop_quietly};
+use crate::util::{Locked, WaitGuard, catch_unwind};
 
 /// What is done after the cell was released.
 #[derive(Default)]
@@ -30,31 +27,6 @@ pub(super) struct After {
     pub(super) entry: Option<Entry>,
     pub(super) children: Vec<Arc<dyn OpenRun>>,
     pub(super) unused: Unused,
-}
-
-/// What the run has no use for. A place may keep this run itself, or the runs before it.
-#[derive(Default)]
-pub(super) struct Unused {
-    pub(super) fan_out: Option<Box<FanOut>>,
-    pub(super) carrier: Option<Pin<Box<dyn Carry>>>,
-    pub(super) places: (Current, Current),
-    pub(super) mailbox: Option<Arc<Mailbox>>,
-    /// An end that concerns no handler, and a request that came after the end was decided.
-    pub(super) end: Option<(Box<Event>, Current)>,
-    pub(super) close: Option<(CloseRequest, Current)>,
-}
-
-impl Unused {
-    /// Drops each value by itself: their payloads are the user's.
-    fn drop_quietly(self) {
-        let Self { fan_out, carrier, places, mailbox, end, close } = self;
-        drop_quietly(fan_out);
-        drop_quietly(carrier);
-        drop_quietly(places);
-        drop_quietly(mailbox);
-        drop_quietly(end);
-        drop_quietly(close);
-    }
 }
 
 /// What is in a run's cell.

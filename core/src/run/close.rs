@@ -6,12 +6,15 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::pin::Pin;
 
 use super::cell::{After, Held};
+use super::fan_out::{Carry, FanOut};
 use super::state::{CLOSE, Phase, Run, State, TAKE_OVER};
-use crate::dispatch::{Current, OpenRun, current};
+use crate::dispatch::{Current, Mailbox, OpenRun, current};
 use crate::model::error::{EmitError, FailureCause, RunError};
 use crate::model::event::{Event, error_event};
+use crate::util::drop_quietly;
 
 /// Why a run is to be closed. The first request counts.
 pub(crate) enum CloseRequest {
@@ -44,6 +47,31 @@ impl Closed {
             Self::Owner | Self::Parent => EmitError::RunClosed,
             Self::Shutdown => EmitError::ShutDown,
         }
+    }
+}
+
+/// What the run has no use for. A place may keep this run itself, or the runs before it.
+#[derive(Default)]
+pub(super) struct Unused {
+    pub(super) fan_out: Option<Box<FanOut>>,
+    pub(super) carrier: Option<Pin<Box<dyn Carry>>>,
+    pub(super) places: (Current, Current),
+    pub(super) mailbox: Option<Arc<Mailbox>>,
+    /// An end that concerns no handler, and a request that came after the end was decided.
+    pub(super) end: Option<(Box<Event>, Current)>,
+    pub(super) close: Option<(CloseRequest, Current)>,
+}
+
+impl Unused {
+    /// Drops each value by itself: their payloads are the user's.
+    pub(super) fn drop_quietly(self) {
+        let Self { fan_out, carrier, places, mailbox, end, close } = self;
+        drop_quietly(fan_out);
+        drop_quietly(carrier);
+        drop_quietly(places);
+        drop_quietly(mailbox);
+        drop_quietly(end);
+        drop_quietly(close);
     }
 }
 
@@ -80,7 +108,7 @@ impl Run {
             request => request.replace((reason, place)),
         });
         // A payload is the user's.
-        crate::util::drop_quietly(late);
+        drop_quietly(late);
         self.request(CLOSE);
     }
 
@@ -206,7 +234,7 @@ impl Run {
             // An emitter on a thread of its own cannot poll the event, and another driver would be
             // dropped, too. The fan-out reports the calls that it has not made.
             if core::mem::take(&mut state.waits_for_driver) && state.in_flight {
-                crate::util::drop_quietly((state.carrier.take(), state.fan_out.take()));
+                drop_quietly((state.carrier.take(), state.fan_out.take()));
                 state.in_flight = false;
             }
             return;
@@ -216,9 +244,9 @@ impl Run {
             for handler in self.setup.handlers().filter(|handler| handler.meta.wants(end.kind())) {
                 handler.meta.fail(end.kind(), FailureCause::RuntimeGone, &self.node);
             }
-            crate::util::drop_quietly(end);
+            drop_quietly(end);
         }
-        crate::util::drop_quietly(state.carrier.take());
+        drop_quietly(state.carrier.take());
         state.in_flight = false;
         self.finish(state, after);
     }

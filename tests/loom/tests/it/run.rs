@@ -132,6 +132,13 @@ mod close {
 
     use crate::dispatch::OpenRun;
 
+    #[derive(Default)]
+    pub(crate) struct Unused;
+
+    impl Unused {
+        pub(super) fn drop_quietly(self) {}
+    }
+
     pub(super) fn close_all(_: Vec<Arc<dyn OpenRun>>) {}
 }
 
@@ -247,38 +254,38 @@ impl Run {
         accepted: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
-        let Some(mut cell) = self.cell_or_register(&self.emitter, EMITTER, cx) else {
-            return Poll::Pending;
-        };
-        let polled = if cell.state.driven {
-            // The driver wakes the emitter when the run has ended.
-            self.emitter.register(cx.waker());
-            Poll::Pending
-        } else if *accepted {
-            if cell.state.in_flight {
-                let (state, after) = cell.parts();
-                self.complete(state, after);
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
+            if cell.state.driven {
+                // The driver wakes the emitter when the run has ended.
+                self.emitter.register(cx.waker());
+                Poll::Pending
+            } else if *accepted {
+                if cell.state.in_flight {
+                    let (state, after) = cell.parts();
+                    self.complete(state, after);
+                }
+                Poll::Ready(true)
+            } else if cell.state.phase != Phase::Open {
+                Poll::Ready(false)
+            } else {
+                *accepted = true;
+                cell.state.in_flight = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            Poll::Ready(true)
-        } else if cell.state.phase != Phase::Open {
-            Poll::Ready(false)
-        } else {
-            *accepted = true;
-            cell.state.in_flight = true;
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        };
-        cell.release();
-        polled
+        });
+        polled.unwrap_or(Poll::Pending)
     }
 
     /// Drives the run when that is needed, until the run is closed.
     pub(crate) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         // For when it is needed.
         self.driver.register(cx.waker());
-        let Some(mut cell) = self.cell_or_register(&self.driver, DRIVER, cx) else {
-            return Poll::Pending;
-        };
+        let drive = |cell: &mut Held, _: &mut Context<'_>| self.drive_held(cell);
+        self.cell_or_register(&self.driver, DRIVER, cx, drive).unwrap_or(Poll::Pending)
+    }
+
+    fn drive_held(&self, cell: &mut Held) -> Poll<()> {
         let (state, after) = cell.parts();
         if state.driven {
             if state.in_flight {
