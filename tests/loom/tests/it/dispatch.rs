@@ -1,6 +1,5 @@
 //! What core's `run/cell.rs` takes from `dispatch`.
 
-pub(crate) type Current = Option<()>;
 
 /// A run under another one. The model has none.
 pub(crate) trait OpenRun: Send + Sync {}
