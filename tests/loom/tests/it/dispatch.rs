@@ -1,5 +1,4 @@
 //! What core's `run/cell.rs` takes from `dispatch`.
 
-
 /// A run under another one. The model has none.
 pub(crate) trait OpenRun: Send + Sync {}
