@@ -11,7 +11,7 @@ use rappel_core::{
 
 use crate::call::starts_and_ends;
 use crate::gate::register_gate;
-use crate::prices::Asked;
+use crate::prices::{Asked, assert_dollars};
 use crate::traces::Traces;
 use crate::{Prices, Register, Tokens};
 
@@ -144,10 +144,7 @@ impl Budget {
     #[must_use]
     #[track_caller]
     pub fn cost(mut self, limit: f64, prices: Prices) -> Self {
-        assert!(
-            limit.is_finite() && limit >= 0.0,
-            "the limit of a budget is ${limit}: it must be a number of dollars, and not negative"
-        );
+        assert_dollars("the limit of a budget", limit);
         self.limits.cost = Some(limit);
         self.prices = prices;
         self

@@ -134,6 +134,16 @@ pub struct Prices {
     bundled: Option<Arc<bundled::Bundled>>,
 }
 
+/// # Panics
+/// If it is negative, infinite or not a number.
+#[track_caller]
+pub(crate) fn assert_dollars(what: impl fmt::Display, dollars: f64) {
+    assert!(
+        dollars.is_finite() && dollars >= 0.0,
+        "{what} is ${dollars}: it must be a number of dollars, and not negative"
+    );
+}
+
 impl Prices {
     /// An empty table.
     #[must_use]
@@ -162,10 +172,7 @@ impl Prices {
         let model = model.into();
         let parts = [Some(price.input), Some(price.output), price.cached, price.cache_write];
         for part in parts.into_iter().flatten() {
-            assert!(
-                part.is_finite() && part >= 0.0,
-                "the price of `{model}` is ${part}: it must be a number of dollars, and not negative"
-            );
+            assert_dollars(format_args!("the price of `{model}`"), part);
         }
         Arc::make_mut(&mut self.own).insert(model, price);
         self

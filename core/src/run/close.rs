@@ -115,9 +115,7 @@ impl Run {
     /// Closes the run because the work inside it has panicked with `payload`.
     #[cfg(feature = "std")]
     pub(crate) fn close_panicked(self: &Arc<Self>, payload: &(dyn core::any::Any + Send)) {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|s| &**s));
-        self.close(CloseRequest::Panicked(Arc::from(text.unwrap_or("a panic without a message"))));
+        self.close(CloseRequest::Panicked(crate::util::panic_text(payload)));
     }
 
     /// Notes that all work ends. It counts if nothing has closed the run before.

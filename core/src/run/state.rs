@@ -329,14 +329,13 @@ impl Run {
         let kinds = self.setup.wanted_kinds();
         state.kinds = kinds;
         state.token_times = self.setup.wants_token_times();
-        state.partial_limit = match state.keeps_result {
-            true => Some(usize::MAX),
-            false => (kinds & EventKind::LlmError.bit() != 0).then_some(self.setup.partial_limit),
-        };
+        let hears_errors = kinds & EventKind::LlmError.bit() != 0;
+        let limit = if state.keeps_result { usize::MAX } else { self.setup.partial_limit };
+        state.partial_limit = (hears_errors || state.keeps_result).then_some(limit);
+        let hears_end = state.keeps_result && kinds & EventKind::LlmEnd.bit() != 0;
+        let is_model = matches!(self.node.info.kind(), RunKind::Llm | RunKind::ChatModel);
         let mut mask = kinds;
-        let keeps_partial = kinds & EventKind::LlmError.bit() != 0
-            || (state.keeps_result && kinds & EventKind::LlmEnd.bit() != 0);
-        if keeps_partial && matches!(self.node.info.kind(), RunKind::Llm | RunKind::ChatModel) {
+        if is_model && (hears_errors || hears_end) {
             mask |= EventKind::LlmNewToken.bit();
         }
         self.mask.store(mask, Ordering::Relaxed);

@@ -31,11 +31,17 @@ pub(crate) fn catch_unwind<T>(f: impl FnOnce() -> T) -> Result<T, Arc<str>> {
 #[cfg(feature = "std")]
 #[cold]
 fn message_of(payload: alloc::boxed::Box<dyn core::any::Any + Send>) -> Arc<str> {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|text| &**text));
-    let message = Arc::from(text.unwrap_or("a panic without a message"));
+    let message = panic_text(&*payload);
     drop_quietly(payload);
     message
+}
+
+/// The message of a panic with that payload.
+#[cfg(feature = "std")]
+pub(crate) fn panic_text(payload: &(dyn core::any::Any + Send)) -> Arc<str> {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|text| &**text));
+    Arc::from(text.unwrap_or("a panic without a message"))
 }
 
 /// Drops a value of user code. A panic in its `Drop` goes no further.

@@ -14,6 +14,8 @@ pub(crate) mod waker_set;
 
 #[cfg(feature = "std")]
 pub(crate) use block_on::block_on;
+#[cfg(feature = "std")]
+pub(crate) use catch_unwind::panic_text;
 pub(crate) use catch_unwind::{CatchUnwind, catch_unwind, drop_quietly};
 pub(crate) use conversions::conversions;
 #[cfg(feature = "std")]

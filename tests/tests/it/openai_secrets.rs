@@ -9,6 +9,7 @@ use rappel_openai::{BodyStream, ChatOpenAi, OpenAiError, Transport};
 use rappel_tests::on_every_runtime;
 use rappel_tests::openai_server::{MARKED_KEY, Script, Server};
 use rappel_tests::record::Log;
+use rappel_tests::runtimes::Rt;
 
 const KEY: &str = MARKED_KEY;
 
@@ -31,16 +32,22 @@ impl Transport for Says {
     }
 }
 
+/// A manager whose handler writes the `Debug` of all that it gets.
+fn logged(rt: &Rt) -> (CallbackManager, Log) {
+    let log = Log::new();
+    let lines = log.clone();
+    let callbacks = rt.callbacks().with_handler(handler_fn(move |event, cx| {
+        lines.write(format!("{event:?} {cx:?}"));
+        Ok(())
+    }));
+    (callbacks, log)
+}
+
 on_every_runtime! {
     async fn the_key_is_in_no_debug_error_or_event(rt) {
         // The server refuses the key and repeats it in its error, as some servers do.
         let server = Server::start(Script::joke().require_key("another one")).unwrap();
-        let log = Log::new();
-        let events = log.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, cx| {
-            events.write(format!("{event:?} {cx:?}"));
-            Ok(())
-        }));
+        let (callbacks, log) = logged(&rt);
         for streaming in [true, false] {
             let builder = ChatOpenAi::builder()
                 .model("m")
@@ -69,12 +76,7 @@ on_every_runtime! {
     /// Handlers get the known parameters. An extra field may be a secret.
     async fn extra_fields_are_sent_to_the_server_only(rt) {
         let server = Server::start(Script::tokens(["hi"])).unwrap();
-        let log = Log::new();
-        let events = log.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
-            events.write(format!("{event:?}"));
-            Ok(())
-        }));
+        let (callbacks, log) = logged(&rt);
         let builder = ChatOpenAi::builder()
             .model("m")
             .base_url(server.base_url())
@@ -94,12 +96,7 @@ on_every_runtime! {
         let whole = json!({"choices": [{"message": {"content": "hi", "debug": debug}, "finish_reason": "stop"}], "debug": debug});
         let event = json!({"choices": [{"delta": {"content": "hi", "debug": debug}, "finish_reason": "stop"}], "debug": debug});
         let server = Server::start(Script::given(whole, [event])).unwrap();
-        let log = Log::new();
-        let events = log.clone();
-        let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
-            events.write(format!("{event:?}"));
-            Ok(())
-        }));
+        let (callbacks, log) = logged(&rt);
         for streaming in [true, false] {
             let chat = ChatOpenAi::builder()
                 .model("m")
@@ -231,12 +228,7 @@ on_every_runtime! {
                 (401, error),
                 (401, format!("so {spelled}")),
             ] {
-                let log = Log::new();
-                let events = log.clone();
-                let callbacks = rt.callbacks().with_handler(handler_fn(move |event, _| {
-                    events.write(format!("{event:?}"));
-                    Ok(())
-                }));
+                let (callbacks, log) = logged(&rt);
                 let chat = ChatOpenAi::builder()
                     .model("m")
                     .base_url("http://models.invalid/v1")

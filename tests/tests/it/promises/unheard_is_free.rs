@@ -2,6 +2,7 @@
 //! measured by the benches.)
 
 use futures_lite::future::block_on;
+use futures_util::stream::{self, StreamExt};
 use rappel_core::EventGroup;
 use rappel_tests::on_every_runtime;
 
@@ -20,6 +21,15 @@ impl CallbackHandler for Chains {
     }
 }
 
+/// Wants the events of models only.
+struct Models;
+
+impl CallbackHandler for Models {
+    fn interest(&self) -> Interest {
+        Interest::none().with_group(EventGroup::Llm)
+    }
+}
+
 /// Says that it wants all events, and handles starts only. The dispatcher has to learn that.
 struct Starts;
 
@@ -35,6 +45,15 @@ struct Unmade;
 impl From<Unmade> for LlmNewToken {
     fn from(_: Unmade) -> Self {
         panic!("no handler wants it: {:?}", Token::from("made"))
+    }
+}
+
+/// An item that must not be kept.
+struct Unkept;
+
+impl serde::Serialize for Unkept {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("no handler wants the chain's end")
     }
 }
 
@@ -81,5 +100,14 @@ on_every_runtime! {
         let parent = chain(&callbacks, "parent").await;
         assert_nothing_made(&parent.child()).await;
         parent.end(json!(1)).await.unwrap();
+    }
+
+    /// The output of a chain's stream is kept for handlers of its end only.
+    async fn items_of_a_stream_whose_end_no_handler_wants_are_not_kept(rt) {
+        for callbacks in [rt.callbacks(), rt.callbacks().with_handler(Models)] {
+            let run = chain(&callbacks, "run").await;
+            let items = stream::iter([Unkept, Unkept]).map(Ok::<_, std::io::Error>);
+            assert_eq!(items.with_chain_callbacks(run).count().await, 2);
+        }
     }
 }
