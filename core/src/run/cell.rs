@@ -3,16 +3,18 @@
 //! The cell is a [`Turn`]: it is only ever tried. A task that finds it taken leaves a bit in its word.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Context;
 
-use super::close::Unused;
+use super::close::{CloseRequest, Unused};
 use super::engine::Entry;
 use super::state::{
-    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, Phase, Run, STATS, State, TAKE_OVER,
+    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, STATS, State,
+    TAKE_OVER,
 };
-use crate::dispatch::OpenRun;
+use crate::dispatch::{Current, OpenRun};
 use crate::util::sync::AtomicWaker;
 use crate::util::{Locked, WaitGuard, catch_unwind};
 
@@ -29,16 +31,53 @@ pub(super) struct After {
     pub(super) unused: Unused,
 }
 
-/// What is in a run's cell.
-pub(super) struct Held {
-    pub(super) state: State,
-    /// What is done after the cell was released. Most polls leave nothing.
-    pub(super) after: Option<Box<After>>,
+/// What others leave to the holder of the cell.
+#[derive(Default)]
+pub(super) struct Requests {
+    pub(super) close: Option<(CloseRequest, Current)>,
+    /// Kept until the event in flight is handled.
+    pub(super) flushes: Vec<WaitGuard>,
+    /// Events that were emitted inside a handler's call while the cell was held, perhaps by the
+    /// task that makes that call.
+    pub(super) inbox: VecDeque<(PendingEvent, Current)>,
+}
+
+impl Requests {
+    fn is_empty(&self) -> bool {
+        self.close.is_none() && self.flushes.is_empty() && self.inbox.is_empty()
+    }
 }
 
 impl Run {
+    /// Leaves something for the holder of the cell, who learns of it from the word.
+    pub(super) fn leave<O>(&self, leave: impl FnOnce(&mut Requests) -> O) -> O {
+        self.requests.with(|requests| leave(requests.get_or_insert_default()))
+    }
+
+    /// Whether the holder of the cell has still to be told of an event or of a close.
+    pub(super) fn is_anything_left(&self, phase: Phase) -> bool {
+        let is_left = |left: &Requests| {
+            !left.inbox.is_empty() || (left.close.is_some() && phase == Phase::Open)
+        };
+        self.requests.with(|left| left.as_ref().is_some_and(|left| is_left(left)))
+    }
+
+    pub(super) fn is_close_requested(&self) -> bool {
+        self.requests.with(|left| left.as_ref().is_some_and(|requests| requests.close.is_some()))
+    }
+
+    /// Takes what was left.
+    pub(super) fn take_left<T: Default>(&self, of: impl FnOnce(&mut Requests) -> &mut T) -> T {
+        let (taken, _unused) = self.requests.with(|slot| {
+            let Some(requests) = slot else { return (T::default(), None) };
+            let taken = core::mem::take(of(requests));
+            (taken, if requests.is_empty() { slot.take() } else { None })
+        });
+        taken
+    }
+
     /// Holds the cell while `f` runs. `None` if the cell is taken.
-    pub(super) fn try_cell<O>(self: &Arc<Self>, f: impl FnOnce(&mut Held) -> O) -> Option<O> {
+    pub(super) fn try_cell<O>(self: &Arc<Self>, f: impl FnOnce(&mut State) -> O) -> Option<O> {
         let locked = self.cell.try_hold()?;
         Some(self.hold(locked, f))
     }
@@ -50,10 +89,10 @@ impl Run {
         waker: &AtomicWaker,
         bit: usize,
         cx: &mut Context<'_>,
-        f: impl FnOnce(&mut Held, &mut Context<'_>) -> O,
+        f: impl FnOnce(&mut State, &mut Context<'_>) -> O,
     ) -> Option<O> {
         let locked = self.cell.hold_or_request(bit, || waker.register(cx.waker()))?;
-        Some(self.hold(locked, |held| f(held, cx)))
+        Some(self.hold(locked, |state| f(state, cx)))
     }
 
     /// Has the holder of the cell attend to `bits`, or does it here.
@@ -65,7 +104,7 @@ impl Run {
 
     /// Runs `f`, releases the cell, and attends to the word.
     #[inline(always)]
-    fn hold<O>(self: &Arc<Self>, locked: Locked<'_, Held>, f: impl FnOnce(&mut Held) -> O) -> O {
+    fn hold<O>(self: &Arc<Self>, locked: Locked<'_, State>, f: impl FnOnce(&mut State) -> O) -> O {
         // If `f` panics, the cell is released first, and then this attends to the word.
         let attend = Attend(self);
         let mut locked = locked;
@@ -74,19 +113,9 @@ impl Run {
         let after = locked.after.take();
         let bits = self.cell.release(locked);
         if bits != 0 || after.is_some() {
-            self.finish_release(bits, after);
+            self.attend(bits, after);
         }
         out
-    }
-
-    #[cold]
-    fn finish_release(self: &Arc<Self>, bits: usize, after: Option<Box<After>>) {
-        if let Some(after) = after {
-            self.run_after(*after);
-        }
-        if bits != 0 {
-            self.attend(bits);
-        }
     }
 
     /// Keeps `guard` until the event in flight is handled, if there is one.
@@ -100,9 +129,13 @@ impl Run {
         self.request(STATS);
     }
 
+    /// Does what was left for after the release, and what the bits ask.
     #[cold]
-    fn attend(self: &Arc<Self>, mut bits: usize) {
+    fn attend(self: &Arc<Self>, mut bits: usize, mut after: Option<Box<After>>) {
         loop {
+            if let Some(after) = after {
+                self.run_after(*after);
+            }
             if bits & EMITTER != 0 {
                 let _ = catch_unwind(|| self.emitter.wake());
             }
@@ -115,96 +148,67 @@ impl Run {
             }
             // If the cell is taken, its holder attends to them.
             let Some(mut locked) = self.cell.hold_or_request(rest, || {}) else { return };
-            let mut after = After::default();
-            self.apply(rest, &mut locked, &mut after);
+            self.apply(rest, &mut locked);
+            after = locked.after.take();
             bits = self.cell.release(locked);
-            self.run_after(after);
         }
     }
 
-    fn apply(self: &Arc<Self>, bits: usize, state: &mut State, after: &mut After) {
+    fn apply(self: &Arc<Self>, bits: usize, state: &mut State) {
         // What was emitted before the close comes before the end.
         if bits & INBOX != 0 {
-            self.empty_inbox(state, after);
+            self.empty_inbox(state);
         }
         if bits & CLOSE != 0 {
-            self.begin_close(state, after);
+            self.begin_close(state);
         }
-        if bits & HAND_OVER != 0 && state.in_flight && !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
+        if bits & HAND_OVER != 0 && state.in_flight {
+            state.hand_over();
         }
         if bits & FLUSH != 0 {
             state.flushed = true;
         }
         if bits & (TAKE_OVER | FLUSH) != 0 {
-            self.take_over(state, after);
+            state.take_over();
         }
-        if bits & STATS != 0 {
-            self.add_counts(state);
+        if let Some(fan_out) = state.fan_out.as_mut().filter(|_| bits & STATS != 0) {
+            fan_out.add_counts();
         }
-        self.release_flushes(state, after);
-    }
-
-    /// Has a task drive the run in place of its `End`.
-    pub(super) fn take_over(&self, state: &mut State, after: &mut After) {
-        after.spawn_driver |= core::mem::take(&mut state.driven_by_end);
+        self.release_flushes(state);
     }
 
     /// Lets flushes go if the run has nothing more to do.
-    pub(super) fn release_flushes(&self, state: &mut State, after: &mut After) {
+    pub(super) fn release_flushes(&self, state: &mut State) {
         let idle = !state.in_flight && !state.has_deferred() && state.phase != Phase::Closing;
         // What was emitted inside the call that has just returned may still be in the inbox.
         if state.flushed && idle && !self.is_anything_left(state.phase) {
             state.flushed = false;
-            after.flushes = self.take_left(|requests| &mut requests.flushes);
-        }
-    }
-
-    pub(super) fn add_counts(&self, state: &mut State) {
-        if let Some(fan_out) = &mut state.fan_out {
-            fan_out.add_counts();
+            state.after().flushes = self.take_left(|requests| &mut requests.flushes);
         }
     }
 
     #[cold]
     fn run_after(self: &Arc<Self>, after: After) {
-        let After {
-            spawn_driver,
-            wake_emitter,
-            close_work,
-            finished,
-            flushes,
-            entry,
-            children,
-            unused,
-        } = after;
-        unused.drop_quietly();
-        if close_work {
+        after.unused.drop_quietly();
+        if after.close_work {
             self.node.close_work();
         }
-        super::close::close_all(children);
-        if finished {
+        super::close::close_all(after.children);
+        if after.finished {
             self.node.detach();
         }
-        if let Some(entry) = entry {
+        if let Some(entry) = after.entry {
             self.setup.engine.unregister_run(entry, self.node.info.id());
         }
-        self.pass_on(flushes);
-        if spawn_driver {
+        // Flushes that waited for the event in flight wait for the lanes that it was queued in.
+        for guard in after.flushes {
+            self.setup.lanes().for_each(|lane| lane.flush(guard.again()));
+        }
+        if after.spawn_driver {
             self.spawn_driver();
         }
-        if wake_emitter {
+        if after.wake_emitter {
             let _ = catch_unwind(|| self.emitter.wake());
-        }
-    }
-
-    /// Flushes that waited for the event in flight wait for the lanes that it was queued in.
-    fn pass_on(&self, flushes: Vec<WaitGuard>) {
-        for guard in flushes {
-            for lane in self.setup.lanes() {
-                lane.flush(guard.again());
-            }
         }
     }
 }
@@ -216,28 +220,5 @@ impl Drop for Attend<'_> {
     #[cold]
     fn drop(&mut self) {
         self.0.request(0);
-    }
-}
-
-impl core::ops::Deref for Held {
-    type Target = State;
-
-    #[inline]
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl core::ops::DerefMut for Held {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Held {
-    /// The state and what is to be done after the release.
-    pub(super) fn parts(&mut self) -> (&mut State, &mut After) {
-        (&mut self.state, self.after.get_or_insert_default())
     }
 }

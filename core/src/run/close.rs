@@ -8,11 +8,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::pin::Pin;
 
-use super::cell::{After, Held};
 use super::fan_out::{Carry, FanOut};
 use super::state::{CLOSE, Phase, Run, State, TAKE_OVER};
 use crate::dispatch::{Current, Mailbox, OpenRun, current};
-use crate::model::error::{EmitError, FailureCause, RunError};
+use crate::model::error::{FailureCause, RunError};
 use crate::model::event::{Event, error_event};
 use crate::util::drop_quietly;
 
@@ -30,24 +29,6 @@ pub(crate) enum CloseRequest {
     Ended(Box<Event>),
     Parent,
     Shutdown,
-}
-
-/// Who has closed a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Closed {
-    Owner,
-    Parent,
-    Shutdown,
-}
-
-impl Closed {
-    /// What an emitter gets that comes too late.
-    pub(super) fn error(self) -> EmitError {
-        match self {
-            Self::Owner | Self::Parent => EmitError::RunClosed,
-            Self::Shutdown => EmitError::ShutDown,
-        }
-    }
 }
 
 /// What the run has no use for. A place may keep this run itself, or the runs before it.
@@ -87,11 +68,12 @@ impl OpenRun for Run {
         self.leave(|requests| {
             requests.close.get_or_insert((CloseRequest::Parent, None));
         });
-        let closed = self.try_cell(|cell| {
-            let (state, after) = cell.parts();
-            self.begin_close(state, after);
-            self.take_over(state, after);
-            more.append(&mut after.children);
+        let closed = self.try_cell(|state| {
+            self.begin_close(state);
+            state.take_over();
+            if let Some(after) = &mut state.after {
+                more.append(&mut after.children);
+            }
         });
         if closed.is_none() {
             self.request(CLOSE | TAKE_OVER);
@@ -132,7 +114,7 @@ impl Run {
     }
 
     /// Begins to close an open run as requested.
-    pub(super) fn begin_close(self: &Arc<Self>, state: &mut State, after: &mut After) {
+    pub(super) fn begin_close(self: &Arc<Self>, state: &mut State) {
         if state.phase == Phase::NotStarted {
             return;
         }
@@ -141,50 +123,37 @@ impl Run {
         };
         if state.phase != Phase::Open {
             // It came after the end was decided.
-            after.unused.close = Some((request, place));
+            state.after().unused.close = Some((request, place));
             return;
         }
         let kind = self.node.info.kind();
-        let stopped =
-            |state: &mut State| match state.rare.as_mut().and_then(|rare| rare.raised.take()) {
-                Some(failure) => RunError::Stopped(failure),
-                None => RunError::Cancelled,
-            };
+        state.shut_down = matches!(request, CloseRequest::Shutdown);
+        if matches!(request, CloseRequest::Parent | CloseRequest::Shutdown) {
+            state.after().close_work = true;
+        }
         let event = match request {
             CloseRequest::Ended(event) => event,
             CloseRequest::Panicked(message) => {
                 Box::new(error_event(kind, RunError::Panicked(message)))
             }
-            CloseRequest::Dropped => Box::new(error_event(kind, stopped(state))),
-            CloseRequest::Parent | CloseRequest::Shutdown => {
-                state.closed = match request {
-                    CloseRequest::Shutdown => Closed::Shutdown,
-                    _ => Closed::Parent,
-                };
-                after.close_work = true;
-                Box::new(error_event(kind, stopped(state)))
+            CloseRequest::Dropped | CloseRequest::Parent | CloseRequest::Shutdown => {
+                let raised = state.rare.as_mut().and_then(|rare| rare.raised.take());
+                Box::new(error_event(kind, raised.map_or(RunError::Cancelled, RunError::Stopped)))
             }
         };
-        self.decide_end(state, after, event, place);
+        self.decide_end(state, event, place);
         if self.ends_unheard(state) {
-            self.finish(state, after);
-        } else if !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
+            self.finish(state);
+        } else {
+            state.hand_over();
         }
     }
 
     /// Decides the run's last event. Its children are closed after the cell was released.
-    pub(super) fn decide_end(
-        &self,
-        state: &mut State,
-        after: &mut After,
-        mut event: Box<Event>,
-        place: Current,
-    ) {
+    pub(super) fn decide_end(&self, state: &mut State, mut event: Box<Event>, place: Current) {
         self.capture_at_end(state);
         // What was emitted before the end comes before it.
-        self.empty_inbox(state, after);
+        self.empty_inbox(state);
         state.phase = Phase::Closing;
         self.enable_all();
         let children = self.node.close_tree();
@@ -192,7 +161,7 @@ impl Run {
         if !state.is_recorded(event.kind()) {
             event.set_open_children(children.len());
         }
-        after.children.extend(children);
+        state.after().children.extend(children);
         state.rare().end = Some((event, place));
     }
 
@@ -207,27 +176,27 @@ impl Run {
     }
 
     /// The last event has been delivered, or concerns no handler.
-    pub(super) fn finish(&self, state: &mut State, after: &mut After) {
+    pub(super) fn finish(&self, state: &mut State) {
         state.phase = Phase::Closed;
         (state.driven, state.driven_by_end) = (false, false);
-        state.put_away(after);
+        state.put_away();
+        let after = state.after.get_or_insert_default();
         after.unused.mailbox = state.seats.leave(&self.setup);
         after.unused.end = state.rare.as_mut().and_then(|rare| rare.end.take());
         after.entry = state.entry.take();
         after.finished = true;
         after.wake_emitter = true;
-        self.release_flushes(state, after);
+        self.release_flushes(state);
     }
 
     /// The driver is gone before it was done, because its runtime is gone.
     pub(super) fn abandon(self: &Arc<Self>) {
-        self.try_cell(|cell| self.abandon_held(cell));
+        self.try_cell(|state| self.abandon_held(state));
     }
 
-    fn abandon_held(self: &Arc<Self>, cell: &mut Held) {
-        let (state, after) = cell.parts();
+    fn abandon_held(self: &Arc<Self>, state: &mut State) {
         state.driven = false;
-        after.wake_emitter = true;
+        state.after().wake_emitter = true;
         if state.phase != Phase::Closing {
             // An emitter on a thread of its own cannot poll the event, and another driver would be
             // dropped, too. The fan-out reports the calls that it has not made.
@@ -246,6 +215,6 @@ impl Run {
         }
         drop_quietly(state.carrier.take());
         state.in_flight = false;
-        self.finish(state, after);
+        self.finish(state);
     }
 }

@@ -3,7 +3,6 @@
 
 use alloc::sync::Arc;
 
-use super::cell::{After, Held};
 use super::drive::EmitState;
 use super::state::{INBOX, PendingEvent, Phase, Run, State};
 use crate::dispatch::{Current, current, is_too_deep};
@@ -19,15 +18,14 @@ impl Run {
     #[cold]
     pub(super) fn defer(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         emit: &mut EmitState,
     ) -> Result<(), EmitError> {
         let EmitState { event, .. } = core::mem::replace(emit, EmitState::done());
         if is_too_deep() {
             return Err(EmitError::TooDeep);
         }
-        let (state, after) = cell.parts();
-        self.push_deferred(state, after, (event, current()));
+        self.push_deferred(state, (event, current()));
         Ok(())
     }
 
@@ -52,13 +50,13 @@ impl Run {
 
     /// Takes what was left to the task that holds the cell.
     #[cold]
-    pub(super) fn empty_inbox(&self, state: &mut State, after: &mut After) {
+    pub(super) fn empty_inbox(&self, state: &mut State) {
         for event in self.take_left(|requests| &mut requests.inbox) {
-            self.push_deferred(state, after, event);
+            self.push_deferred(state, event);
         }
     }
 
-    fn push_deferred(&self, state: &mut State, after: &mut After, event: (PendingEvent, Current)) {
+    fn push_deferred(&self, state: &mut State, event: (PendingEvent, Current)) {
         let late = state.ends || matches!(state.phase, Phase::NotStarted | Phase::Closed);
         let deferred = state.rare.as_ref().map_or(0, |rare| rare.deferred.len());
         if late || deferred >= MOST_DEFERRED {
@@ -70,9 +68,6 @@ impl Run {
             return;
         }
         state.rare().deferred.push_back(event);
-        if !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
-        }
+        state.hand_over();
     }
 }

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use super::cell::Held;
 use super::state::{EMITTER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{FrameKind, Here, Place, current, here, is_handling, is_in_call, tick};
 use crate::model::error::EmitError;
@@ -65,8 +64,8 @@ impl Run {
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EmitError>> {
-        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
-            self.poll_held(cell, emit, remote, cx)
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |state, cx| {
+            self.poll_held(state, emit, remote, cx)
         });
         polled.unwrap_or_else(|| self.poll_taken(emit))
     }
@@ -83,7 +82,7 @@ impl Run {
     #[inline(always)]
     fn poll_held(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         emit: &mut EmitState,
         remote: bool,
         cx: &mut Context<'_>,
@@ -91,39 +90,39 @@ impl Run {
         match emit.stage {
             Stage::Done => return Poll::Ready(Ok(())),
             Stage::Accepted(sequence) => {
-                let outcome = ready!(self.poll_accepted(cell, sequence, remote, cx));
+                let outcome = ready!(self.poll_accepted(state, sequence, remote, cx));
                 emit.stage = Stage::Done;
-                return Poll::Ready(self.answer(cell, outcome));
+                return Poll::Ready(self.answer(state, outcome));
             }
             Stage::New { .. } => {}
         }
-        if cell.in_flight || cell.has_deferred() {
-            if cell.phase != Phase::Open {
+        if state.in_flight || state.has_deferred() {
+            if state.phase != Phase::Open {
                 // The run's end may wait for the call that this emitter is in.
                 emit.stage = Stage::Done;
-                return Poll::Ready(Err(cell.closed.error()));
+                return Poll::Ready(Err(state.closed_error()));
             }
             if is_in_call() {
                 // What is in flight may wait for this call.
-                return Poll::Ready(self.defer(cell, emit));
+                return Poll::Ready(self.defer(state, emit));
             }
-            ready!(self.poll_earlier(cell, remote, cx));
+            ready!(self.poll_earlier(state, remote, cx));
         }
-        if !remote && tick(&mut cell.ticks) {
+        if !remote && tick(&mut state.ticks) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         emit.stage = Stage::Done;
-        let sequence = match self.accept(cell, &mut emit.event) {
+        let sequence = match self.accept(state, &mut emit.event) {
             Acceptance::InFlight(sequence) => sequence,
             Acceptance::Ignored => return Poll::Ready(Ok(())),
             Acceptance::Refused(error) => return Poll::Ready(Err(error)),
         };
-        match self.poll_unfinished(cell, remote, cx) {
-            Poll::Ready(outcome) => Poll::Ready(self.answer(cell, outcome)),
+        match self.poll_unfinished(state, remote, cx) {
+            Poll::Ready(outcome) => Poll::Ready(self.answer(state, outcome)),
             Poll::Pending => {
                 emit.stage = Stage::Accepted(sequence);
-                cell.awaited = true;
+                state.awaited = true;
                 Poll::Pending
             }
         }
@@ -131,9 +130,9 @@ impl Run {
 
     /// What an emitter gets. What was kept for it comes if its own event raised nothing.
     #[inline(always)]
-    fn answer(&self, cell: &mut Held, outcome: Outcome) -> Result<(), EmitError> {
+    fn answer(&self, state: &mut State, outcome: Outcome) -> Result<(), EmitError> {
         match outcome {
-            Ok(()) => match &mut cell.rare {
+            Ok(()) => match &mut state.rare {
                 None => Ok(()),
                 Some(rare) => rare.kept.take().map_or(Ok(()), |error| Err(*error)),
             },
@@ -145,78 +144,75 @@ impl Run {
     #[cold]
     fn poll_earlier(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if cell.driven || remote || cell.has_deferred() {
-            self.wait_for_driver(cell, cx);
+        if state.driven || remote || state.has_deferred() {
+            self.wait_for_driver(state, cx);
             return Poll::Pending;
         }
-        let Poll::Ready(outcome) = self.poll_in_flight(cell, cx) else {
+        let Poll::Ready(outcome) = self.poll_in_flight(state, cx) else {
             // A closer may have the event driven by a task from here on.
             self.emitter.register(cx.waker());
             return Poll::Pending;
         };
-        self.complete(cell, None);
+        self.complete(state, None);
         drop_quietly(outcome);
         Poll::Ready(())
     }
 
     /// The emitter waits until a task has driven the run to rest.
     #[cold]
-    fn wait_for_driver(self: &Arc<Self>, cell: &mut Held, cx: &mut Context<'_>) {
+    fn wait_for_driver(self: &Arc<Self>, state: &mut State, cx: &mut Context<'_>) {
         // The cell is held, so the driver cannot be done before the waker is registered.
         self.emitter.register(cx.waker());
-        if !cell.driven {
-            cell.driven = true;
-            cell.parts().1.spawn_driver = true;
-        }
+        state.hand_over();
     }
 
     /// Polls an event that was accepted at an earlier poll.
     #[cold]
     fn poll_accepted(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         sequence: u64,
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
-        let kept = cell
+        let kept = state
             .rare
             .as_mut()
             .and_then(|rare| rare.outcome.take_if(|(number, _)| *number == sequence));
         if let Some((_, outcome)) = kept {
             return Poll::Ready(outcome);
         }
-        if !cell.in_flight {
+        if !state.in_flight {
             // Its driver is gone with the runtime, and has reported it.
-            let error = self.node.take_raised().unwrap_or_else(|| cell.closed.error());
+            let error = self.node.take_raised().unwrap_or_else(|| state.closed_error());
             return Poll::Ready(Err(Box::new(error)));
         }
-        self.poll_unfinished(cell, remote, cx)
+        self.poll_unfinished(state, remote, cx)
     }
 
     /// Polls the emitter's event, which is in flight.
     #[inline(always)]
     fn poll_unfinished(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
-        if cell.driven || (remote && self.has_handlers_here()) {
-            cell.waits_for_driver = remote;
-            self.wait_for_driver(cell, cx);
+        if state.driven || (remote && self.has_handlers_here()) {
+            state.waits_for_driver = remote;
+            self.wait_for_driver(state, cx);
             return Poll::Pending;
         }
-        let Poll::Ready(outcome) = self.poll_in_flight(cell, cx) else {
+        let Poll::Ready(outcome) = self.poll_in_flight(state, cx) else {
             // A closer may have the event driven by a task from here on.
             self.emitter.register(cx.waker());
             return Poll::Pending;
         };
-        self.complete(cell, outcome.as_ref().err().map(|error| &**error));
+        self.complete(state, outcome.as_ref().err().map(|error| &**error));
         Poll::Ready(outcome)
     }
 
@@ -233,7 +229,7 @@ impl Run {
         event: &mut PendingEvent,
     ) -> Acceptance {
         if state.phase != Phase::Open {
-            return Acceptance::Refused(state.closed.error());
+            return Acceptance::Refused(state.closed_error());
         }
         self.accept_open(state, event)
     }
@@ -359,7 +355,7 @@ impl Run {
 
     /// The event in flight has been handled, with an error for the emitter or without.
     #[inline(always)]
-    pub(super) fn complete(self: &Arc<Self>, state: &mut Held, error: Option<&EmitError>) {
+    pub(super) fn complete(self: &Arc<Self>, state: &mut State, error: Option<&EmitError>) {
         state.in_flight = false;
         if let Some(EmitError::Raised(failure)) = error {
             drop_quietly(state.rare().raised.replace(failure.clone()));
@@ -377,11 +373,10 @@ impl Run {
 
     /// The run may be idle for a while. It keeps the place of its event in flight for tokens only.
     #[cold]
-    fn put_away(&self, held: &mut Held) {
-        let (state, after) = held.parts();
+    fn put_away(&self, state: &mut State) {
         if !state.streams {
-            state.put_away(after);
+            state.put_away();
         }
-        self.release_flushes(state, after);
+        self.release_flushes(state);
     }
 }

@@ -6,7 +6,6 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::cell::Held;
 use super::state::{DRIVER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{enter, here};
 use crate::model::event::{Event, ToolEnd, ToolError};
@@ -15,57 +14,53 @@ use crate::util::drop_quietly;
 impl Run {
     /// Drives the run until it is at rest or has ended. Returns what its last event came to.
     pub(super) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let drive = |cell: &mut Held, cx: &mut Context<'_>| self.poll_drive_held(cell, cx);
+        let drive = |state: &mut State, cx: &mut Context<'_>| self.poll_drive_held(state, cx);
         self.cell_or_register(&self.driver, DRIVER, cx, drive).unwrap_or(Poll::Pending)
     }
 
     pub(super) fn poll_drive_held(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome> {
         loop {
-            if cell.in_flight {
-                let sequence = cell.sequence.saturating_sub(1);
-                let outcome = ready!(self.poll_in_flight(cell, cx));
-                self.complete(cell, outcome.as_ref().err().map(|error| &**error));
-                if cell.ends {
-                    cell.rare().end_outcome = Some(outcome.clone());
-                    let (state, after) = cell.parts();
-                    self.finish(state, after);
+            if state.in_flight {
+                let sequence = state.sequence.saturating_sub(1);
+                let outcome = ready!(self.poll_in_flight(state, cx));
+                self.complete(state, outcome.as_ref().err().map(|error| &**error));
+                if state.ends {
+                    state.rare().end_outcome = Some(outcome.clone());
+                    self.finish(state);
                     return Poll::Ready(outcome);
                 }
-                if core::mem::take(&mut cell.awaited) {
-                    drop_quietly(cell.rare().outcome.replace((sequence, outcome)));
-                    cell.parts().1.wake_emitter = true;
+                if core::mem::take(&mut state.awaited) {
+                    drop_quietly(state.rare().outcome.replace((sequence, outcome)));
+                    state.after().wake_emitter = true;
                 } else if let Err(error) = outcome {
-                    drop_quietly(cell.rare().kept.replace(error));
+                    drop_quietly(state.rare().kept.replace(error));
                 }
-            } else if let Some((mut event, place)) = cell.pop_deferred() {
+            } else if let Some((mut event, place)) = state.pop_deferred() {
                 let _place = enter(place);
-                cell.awaited = false;
-                let _ = self.accept_open(cell, &mut event);
+                state.awaited = false;
+                let _ = self.accept_open(state, &mut event);
                 drop_quietly(event);
-            } else if cell.phase == Phase::Closing {
+            } else if state.phase == Phase::Closing {
                 ready!(self.node.poll_childless(cx));
-                let (state, after) = cell.parts();
-                self.empty_inbox(state, after);
-                if cell.has_deferred() {
+                self.empty_inbox(state);
+                if state.has_deferred() {
                     continue;
                 }
-                if !self.accept_end(cell) {
-                    let (state, after) = cell.parts();
-                    self.finish(state, after);
+                if !self.accept_end(state) {
+                    self.finish(state);
                     return Poll::Ready(match self.node.take_raised() {
                         None => Ok(()),
                         Some(error) => Err(Box::new(error)),
                     });
                 }
             } else {
-                cell.driven = false;
-                cell.parts().1.wake_emitter = true;
-                let (state, after) = cell.parts();
-                self.release_flushes(state, after);
+                state.driven = false;
+                state.after().wake_emitter = true;
+                self.release_flushes(state);
                 return Poll::Ready(Ok(()));
             }
         }

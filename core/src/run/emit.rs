@@ -7,10 +7,9 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::cell::Held;
 use super::close::CloseRequest;
-use super::handle::{RunHandle, Sent};
-use super::state::{EMITTER, Outcome, Phase, Run, TAKE_OVER};
+use super::handle::RunHandle;
+use super::state::{EMITTER, Outcome, Phase, Run, State, TAKE_OVER};
 use crate::dispatch::{current, is_in_call, is_too_deep};
 use crate::model::error::EmitError;
 use crate::model::event::Event;
@@ -30,8 +29,8 @@ use crate::util::drop_quietly;
 /// in a circle.
 #[must_use = "an event happens when it is awaited"]
 pub struct Emit<'run> {
-    /// Where the run keeps the event. `None` if no handler wants it.
-    pub(super) sent: Option<&'run mut Sent>,
+    /// It keeps the event. `None` if no handler wants it.
+    pub(super) handle: Option<&'run mut RunHandle>,
 }
 
 impl Future for Emit<'_> {
@@ -39,9 +38,9 @@ impl Future for Emit<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.sent {
+        match &mut self.handle {
             None => Poll::Ready(Ok(())),
-            Some(sent) => sent.poll(false, cx),
+            Some(handle) => handle.poll_sent(false, cx),
         }
     }
 }
@@ -49,9 +48,9 @@ impl Future for Emit<'_> {
 impl Drop for Emit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(sent) = &mut self.sent {
-            if !sent.state.is_done() {
-                sent.give_up();
+        if let Some(handle) = &mut self.handle {
+            if !handle.event.is_done() {
+                handle.give_up();
             }
         }
     }
@@ -59,7 +58,7 @@ impl Drop for Emit<'_> {
 
 impl fmt::Debug for Emit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = self.sent.as_ref().is_none_or(|sent| sent.state.is_done());
+        let done = self.handle.as_ref().is_none_or(|handle| handle.event.is_done());
         f.debug_struct("Emit").field("done", &done).finish_non_exhaustive()
     }
 }
@@ -82,10 +81,8 @@ pub struct End {
 pub(super) enum EndState {
     /// Not decided yet.
     New(Box<Event>, RunHandle),
-    /// This future drives the run to its end, unless a task has taken over.
-    Driving,
-    /// A task drives the run.
-    Waiting,
+    /// This future drives the run to its end, unless a task drives it.
+    Decided,
     Done,
 }
 
@@ -103,8 +100,7 @@ impl End {
             ready!(self.poll_decide(remote, cx))?;
         }
         let outcome: Outcome = match &self.state {
-            EndState::Driving => ready!(self.run.poll_end(cx)),
-            EndState::Waiting => ready!(self.run.poll_closed(cx)),
+            EndState::Decided => ready!(self.run.poll_end(cx)),
             EndState::New(..) | EndState::Done => Ok(()),
         };
         self.state = EndState::Done;
@@ -113,29 +109,22 @@ impl End {
 
     /// Decides the end. Children are closed when the cell is released.
     fn poll_decide(&mut self, remote: bool, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
-        let (run, state) = (&self.run, &mut self.state);
-        let decided = run.cell_or_register(&run.emitter, EMITTER, cx, |cell, _| {
-            let new = core::mem::replace(state, EndState::Done);
-            let EndState::New(event, handle) = new else { return (Ok(()), None) };
-            let (decided, next) = run.decide(cell, event, remote);
-            *state = next;
-            (decided, Some(handle))
+        let (run, end) = (&self.run, &mut self.state);
+        let decided = run.cell_or_register(&run.emitter, EMITTER, cx, |state, _| {
+            let new = core::mem::replace(end, EndState::Done);
+            let EndState::New(event, handle) = new else { return Ok(()) };
+            handle.let_go();
+            *end = run.decide(state, event, remote)?;
+            Ok(())
         });
-        if let Some((decided, handle)) = decided {
-            if let Some(handle) = handle {
-                handle.let_go();
-            }
-            return Poll::Ready(decided.map_err(|(error, event)| {
-                // An error in it is the user's.
-                drop_quietly(event);
-                error
-            }));
+        if let Some(decided) = decided {
+            return Poll::Ready(decided);
         }
         if !is_in_call() {
             return Poll::Pending;
         }
         // The task that makes this call may hold the cell until it returns.
-        if let EndState::New(event, handle) = core::mem::replace(state, EndState::Done) {
+        if let EndState::New(event, handle) = core::mem::replace(end, EndState::Done) {
             run.close(CloseRequest::Ended(event));
             handle.let_go();
         }
@@ -143,36 +132,32 @@ impl End {
     }
 }
 
-type Refused = (EmitError, Box<Event>);
-
 impl Run {
-    /// Decides the end. Returns who drives the run then, or the event if the run is closed.
+    /// Decides the end. An error if the run is closed.
     fn decide(
         self: &Arc<Self>,
-        cell: &mut Held,
+        state: &mut State,
         event: Box<Event>,
         remote: bool,
-    ) -> (Result<(), Refused>, EndState) {
-        let (state, after) = cell.parts();
+    ) -> Result<EndState, EmitError> {
         if state.phase != Phase::Open {
-            return (Err((state.closed.error(), event)), EndState::Done);
+            // An error in it is the user's.
+            drop_quietly(event);
+            return Err(state.closed_error());
         }
-        self.decide_end(state, after, event, current());
-        let next = if self.ends_unheard(state) {
-            self.finish(state, after);
-            EndState::Done
-        } else if is_in_call() && self.node.info.kind() != RunKind::None {
-            // Waiting inside a call could be waiting for that call.
-            after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
-            EndState::Done
-        } else if state.driven || (remote && self.has_handlers_here()) {
-            after.spawn_driver |= !core::mem::replace(&mut state.driven, true);
-            EndState::Waiting
+        self.decide_end(state, event, current());
+        if self.ends_unheard(state) {
+            self.finish(state);
+            return Ok(EndState::Done);
+        }
+        // Waiting inside a call could be waiting for that call.
+        let waits = !is_in_call() || self.node.info.kind() == RunKind::None;
+        if !waits || state.driven || (remote && self.has_handlers_here()) {
+            state.hand_over();
         } else {
             (state.driven, state.driven_by_end) = (true, true);
-            EndState::Driving
-        };
-        (Ok(()), next)
+        }
+        Ok(if waits { EndState::Decided } else { EndState::Done })
     }
 }
 
@@ -191,8 +176,8 @@ impl Drop for End {
                 self.run.close(CloseRequest::Ended(event));
                 handle.let_go();
             }
-            EndState::Driving => self.run.request(TAKE_OVER),
-            EndState::Waiting | EndState::Done => {}
+            EndState::Decided => self.run.request(TAKE_OVER),
+            EndState::Done => {}
         }
     }
 }
@@ -266,14 +251,13 @@ impl fmt::Debug for SendEvent {
 
 impl Run {
     /// Ready when the run has ended.
-    pub(super) fn poll_closed(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let outcome = |cell: &mut Held, cx: &mut Context<'_>| self.poll_end_outcome(cell, cx);
-        self.cell_or_register(&self.emitter, EMITTER, cx, outcome).unwrap_or(Poll::Pending)
-    }
-
-    fn poll_end_outcome(&self, cell: &mut Held, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if cell.phase == Phase::Closed {
-            let outcome = cell.rare.as_mut().and_then(|rare| rare.end_outcome.take());
+    pub(super) fn poll_end_outcome(
+        &self,
+        state: &mut State,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        if state.phase == Phase::Closed {
+            let outcome = state.rare.as_mut().and_then(|rare| rare.end_outcome.take());
             return Poll::Ready(outcome.unwrap_or(Ok(())));
         }
         // The cell is held, so the run cannot end before the waker is registered.
@@ -283,11 +267,11 @@ impl Run {
 
     /// Drives the run to its end, unless a task has taken over.
     fn poll_end(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
-            if !cell.driven_by_end {
-                return self.poll_end_outcome(cell, cx);
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |state, cx| {
+            if !state.driven_by_end {
+                return self.poll_end_outcome(state, cx);
             }
-            let poll = self.poll_drive_held(cell, cx);
+            let poll = self.poll_drive_held(state, cx);
             if poll.is_pending() {
                 // A task may take over from here on.
                 self.emitter.register(cx.waker());

@@ -22,16 +22,22 @@ use crate::model::event::{
 };
 use crate::model::result::LlmResult;
 use crate::model::run_info::{RunId, RunInfo};
+use crate::util::drop_quietly;
 
-/// A run as its owner holds it. Dropped before its end, the run is cancelled.
-struct Owner {
-    run: Arc<Run>,
+/// An open run as its owner holds it, and its event under way. Dropped before its end, the run is
+/// cancelled.
+pub(crate) struct RunHandle {
+    pub(super) run: Arc<Run>,
+    /// The run's event until it is accepted, and what is known of it after that.
+    pub(super) event: EmitState,
     /// The end is decided.
     ended: bool,
 }
 
-impl Drop for Owner {
+impl Drop for RunHandle {
     fn drop(&mut self) {
+        // First the event in flight is handed over, and then the run is closed.
+        self.give_up();
         if self.ended {
             return;
         }
@@ -44,28 +50,29 @@ impl Drop for Owner {
     }
 }
 
-/// An open run, and its event under way.
-pub(crate) struct RunHandle {
-    // Dropped first: the event in flight is handed over before the run is closed.
-    sent: Sent,
-    owner: Owner,
-}
+impl RunHandle {
+    pub(crate) fn new(run: Arc<Run>) -> Self {
+        Self { run, event: EmitState::done(), ended: false }
+    }
 
-/// The place of a run's event until it is accepted, and what is known of it after that.
-pub(crate) struct Sent {
-    pub(super) run: Arc<Run>,
-    pub(super) state: EmitState,
-}
+    /// The run's end is decided, so the drop of this need not close it.
+    pub(super) fn let_go(mut self) {
+        self.ended = true;
+    }
 
-impl Sent {
+    #[inline(always)]
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
     /// Keeps an event for the next poll.
     #[inline(always)]
     fn put(&mut self, event: PendingEvent, by_hand: bool) {
-        match self.state.event {
+        match self.event.event {
             // There is nothing to drop.
             PendingEvent::Sent => {
-                let state = EmitState::new(event, by_hand);
-                core::mem::forget(core::mem::replace(&mut self.state, state));
+                let new = EmitState::new(event, by_hand);
+                core::mem::forget(core::mem::replace(&mut self.event, new));
             }
             _ => self.overtake(event, by_hand),
         }
@@ -75,55 +82,34 @@ impl Sent {
     #[cold]
     fn overtake(&mut self, event: PendingEvent, by_hand: bool) {
         // That of an `Emit` has not happened: the `Emit` was leaked.
-        if let Stage::New { by_hand: true } = self.state.stage {
+        if let Stage::New { by_hand: true } = self.event.stage {
             // The runtime emits it first. If the run is closed, the next event says so.
-            let _ = self.run.send_to_inbox(&mut self.state);
+            let _ = self.run.send_to_inbox(&mut self.event);
         }
-        self.state = EmitState::new(event, by_hand);
+        self.event = EmitState::new(event, by_hand);
     }
 
     #[inline]
-    pub(super) fn poll(
+    pub(crate) fn poll_sent(
         &mut self,
         remote: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EmitError>> {
-        match self.state.is_done() {
+        match self.event.is_done() {
             true => Poll::Ready(Ok(())),
-            false => self.run.poll_emit(&mut self.state, remote, cx),
+            false => self.run.poll_emit(&mut self.event, remote, cx),
         }
     }
 
     /// The emitter has dropped its event. If it is accepted, the runtime goes on with it.
     #[cold]
     pub(super) fn give_up(&mut self) {
-        let state = core::mem::replace(&mut self.state, EmitState::done());
-        if let Stage::Accepted(_) = state.stage {
+        let EmitState { stage, event } = core::mem::replace(&mut self.event, EmitState::done());
+        if let Stage::Accepted(_) = stage {
             self.run.request(HAND_OVER);
         }
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
-impl RunHandle {
-    pub(crate) fn new(run: Arc<Run>) -> Self {
-        let sent = Sent { run: run.clone(), state: EmitState::done() };
-        Self { sent, owner: Owner { run, ended: false } }
-    }
-
-    /// The run's end is decided, so the drop of this need not close it.
-    pub(super) fn let_go(mut self) {
-        self.owner.ended = true;
-    }
-
-    #[inline(always)]
-    pub(crate) fn run(&self) -> &Arc<Run> {
-        &self.owner.run
+        // A payload is the user's.
+        drop_quietly(event);
     }
 
     #[inline(always)]
@@ -132,11 +118,11 @@ impl RunHandle {
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) -> Emit<'_> {
-        if !self.owner.run.is_enabled(kind) {
-            return Emit { sent: None };
+        if !self.run.is_enabled(kind) {
+            return Emit { handle: None };
         }
-        self.sent.put(make().into(), false);
-        Emit { sent: Some(&mut self.sent) }
+        self.put(make().into(), false);
+        Emit { handle: Some(self) }
     }
 
     pub(crate) fn start_send<E: Into<PendingEvent>>(
@@ -144,28 +130,19 @@ impl RunHandle {
         kind: EventKind,
         make: impl FnOnce() -> E,
     ) {
-        if self.owner.run.is_enabled(kind) {
-            self.sent.put(make().into(), true);
+        if self.run.is_enabled(kind) {
+            self.put(make().into(), true);
         }
     }
 
     /// Begins to emit the run's start. No handler wants another event before that.
     pub(super) fn begin_start(&mut self, start: Box<Event>) {
         if self.run().setup.has_handlers() {
-            self.sent.put(PendingEvent::Other(start), true);
+            self.put(PendingEvent::Other(start), true);
         }
     }
 
     /// Polls the event that was begun last.
-    #[inline]
-    pub(crate) fn poll_sent(
-        &mut self,
-        remote: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), EmitError>> {
-        self.sent.poll(remote, cx)
-    }
-
     pub(crate) fn end(self, event: impl Into<Event>) -> End {
         End::new(self, event.into())
     }
@@ -179,10 +156,10 @@ impl RunHandle {
 impl Run {
     /// The run's result is what its tokens make together. It is kept whole.
     pub(crate) fn keep_result(self: &Arc<Self>) {
-        self.try_cell(|cell| {
-            if cell.phase == Phase::Open && !cell.keeps_result {
-                cell.keeps_result = true;
-                self.rebuild_interest(cell);
+        self.try_cell(|state| {
+            if state.phase == Phase::Open && !state.keeps_result {
+                state.keeps_result = true;
+                self.rebuild_interest(state);
             }
         });
     }

@@ -3,11 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::future::poll_fn;
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use super::emit::Emit;
 use super::handle::RunHandle;
-use super::state::{EMITTER, Phase, Run, Stamp};
+use super::state::{EMITTER, Phase, Run, Stamp, State};
 use crate::dispatch::OpenRun;
 use crate::model::event::Event;
 use crate::util::drop_quietly;
@@ -24,9 +24,9 @@ impl Run {
     pub(crate) async fn stamp(self: &Arc<Self>, sequence: Option<u64>, stamp: Stamp) {
         let mut stamp = Some(Box::new(stamp));
         poll_fn(|cx| {
-            let old = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, _| {
-                cell.sequence = sequence.unwrap_or(cell.sequence);
-                core::mem::replace(&mut cell.rare().stamp, stamp.take())
+            let old = self.cell_or_register(&self.emitter, EMITTER, cx, |state, _| {
+                state.sequence = sequence.unwrap_or(state.sequence);
+                core::mem::replace(&mut state.rare().stamp, stamp.take())
             });
             let Some(old) = old else { return Poll::Pending };
             drop_quietly(old);
@@ -45,12 +45,16 @@ impl Run {
     pub(crate) fn is_given_up(self: &Arc<Self>) -> bool {
         let closing = self.is_close_requested();
         self.node.info.is_replayed()
-            && (closing || self.try_cell(|cell| cell.phase != Phase::Open).unwrap_or(false))
+            && (closing || self.try_cell(|state| state.phase != Phase::Open).unwrap_or(false))
     }
 
     /// Ready when the run has ended.
     pub(crate) async fn closed(self: &Arc<Self>) {
-        let outcome = poll_fn(|cx| self.poll_closed(cx)).await;
+        let outcome = poll_fn(|cx| {
+            let poll = |state: &mut State, cx: &mut Context<'_>| self.poll_end_outcome(state, cx);
+            self.cell_or_register(&self.emitter, EMITTER, cx, poll).unwrap_or(Poll::Pending)
+        })
+        .await;
         drop_quietly(outcome);
     }
 }

@@ -54,7 +54,7 @@ impl<R> Start<R> {
             let Some((event, _)) = &self.0.new else { return self };
             let stamp = Stamp { kind: event.kind(), time, recorded: None };
             // Nothing else has the run yet, so the cell is free.
-            handle.run().try_cell(|cell| cell.rare().stamp = Some(Box::new(stamp)));
+            handle.run().try_cell(|state| state.rare().stamp = Some(Box::new(stamp)));
         }
         self
     }
@@ -155,13 +155,10 @@ impl Run {
 
     /// Closes the run, because its start was refused.
     fn refuse(self: &Arc<Self>, error: &EmitError) {
-        self.try_cell(|cell| {
-            if cell.phase == Phase::NotStarted {
-                cell.phase = Phase::Closed;
-                cell.closed = match error {
-                    EmitError::ShutDown => super::close::Closed::Shutdown,
-                    _ => super::close::Closed::Owner,
-                };
+        self.try_cell(|state| {
+            if state.phase == Phase::NotStarted {
+                state.phase = Phase::Closed;
+                state.shut_down = matches!(error, EmitError::ShutDown);
             }
         });
         self.enable_all();
@@ -185,20 +182,20 @@ impl Run {
         }
         self.open(entry)?;
         if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
-            self.try_cell(|cell| cell.rare().tool_call_id = Some(id.clone()));
+            self.try_cell(|state| state.rare().tool_call_id = Some(id.clone()));
         }
         Ok(())
     }
 
     /// Opens the run. Nothing else has it yet.
     pub(super) fn open(self: &Arc<Self>, entry: Option<Entry>) -> Result<(), EmitError> {
-        let opened = self.try_cell(|cell| {
-            if cell.phase != Phase::NotStarted {
+        let opened = self.try_cell(|state| {
+            if state.phase != Phase::NotStarted {
                 return Err(EmitError::RunClosed);
             }
-            cell.phase = Phase::Open;
-            cell.started = self.node.info.kind() == RunKind::None;
-            cell.entry = match entry {
+            state.phase = Phase::Open;
+            state.started = self.node.info.kind() == RunKind::None;
+            state.entry = match entry {
                 Some(entry) => Some(entry),
                 None if self.node.info.kind() == RunKind::None => {
                     Some(self.setup.engine.register_run(self, true, None)?)
@@ -206,7 +203,7 @@ impl Run {
                 None => None,
             };
             if self.setup.has_handlers() {
-                self.rebuild_interest(cell);
+                self.rebuild_interest(state);
             }
             Ok(())
         });

@@ -4,15 +4,13 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 #[cfg(feature = "std")]
 use core::any::Any;
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
-use super::cell::{After, Held};
-use super::close::{CloseRequest, Closed};
+use super::cell::{After, Requests};
 use super::engine::Entry;
 use super::fan_out::{Carry, FanOut, carrier};
 use super::partial::Partial;
@@ -26,7 +24,7 @@ use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::result::LlmResult;
 use crate::model::run_info::RunKind;
 use crate::util::sync::{AtomicWaker, Ordering};
-use crate::util::{Mutex, Turn, WaitGuard, drop_quietly};
+use crate::util::{Mutex, Turn, drop_quietly};
 
 /// An event that has not happened yet. Tokens are many, and need no box.
 pub(crate) enum PendingEvent {
@@ -81,26 +79,9 @@ pub(crate) struct Run {
     /// The driving task, while it waits for the cell.
     pub(super) driver: AtomicWaker,
     /// What the bits of the cell's word are about. Most of the time there is nothing.
-    requests: Mutex<Option<Box<Requests>>>,
+    pub(super) requests: Mutex<Option<Box<Requests>>>,
     /// It is only ever tried and never waited for, so user code may run while it is held.
-    pub(super) cell: Turn<Held>,
-}
-
-/// What others leave to the holder of the cell.
-#[derive(Default)]
-pub(super) struct Requests {
-    pub(super) close: Option<(CloseRequest, Current)>,
-    /// Kept until the event in flight is handled.
-    pub(super) flushes: Vec<WaitGuard>,
-    /// Events that were emitted inside a handler's call while the cell was held, perhaps by the
-    /// task that makes that call.
-    pub(super) inbox: VecDeque<(PendingEvent, Current)>,
-}
-
-impl Requests {
-    fn is_empty(&self) -> bool {
-        self.close.is_none() && self.flushes.is_empty() && self.inbox.is_empty()
-    }
+    pub(super) cell: Turn<State>,
 }
 
 /// Bits of the word.
@@ -115,8 +96,9 @@ pub(super) const TAKE_OVER: usize = 64;
 /// There is an event in the inbox.
 pub(super) const INBOX: usize = 128;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {
+    #[default]
     NotStarted,
     Open,
     /// Its last event is decided. It is delivered when the children are closed.
@@ -124,6 +106,8 @@ pub(super) enum Phase {
     Closed,
 }
 
+/// What a run's cell holds.
+#[derive(Default)]
 pub(super) struct State {
     pub(super) phase: Phase,
     /// Whether a task, or an `End`, drives the run. Else its emitter does.
@@ -153,7 +137,8 @@ pub(super) struct State {
     pub(super) streams: bool,
     /// Whether the event in flight is the last one.
     pub(super) ends: bool,
-    pub(super) closed: Closed,
+    /// Whether a shutdown has closed the run.
+    pub(super) shut_down: bool,
     /// Made for the first token that is kept.
     pub(super) partial: Option<Box<Partial>>,
     /// Whether the partial result is the run's result, and so is kept whole.
@@ -169,6 +154,8 @@ pub(super) struct State {
     /// Flushes wait for the event in flight.
     pub(super) flushed: bool,
     pub(super) ticks: Ticks,
+    /// What is done after the cell was released. Most polls leave nothing.
+    pub(super) after: Option<Box<After>>,
 }
 
 /// What few runs have, or have at their end only.
@@ -204,6 +191,32 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
+    /// What an emitter gets that comes too late.
+    pub(super) fn closed_error(&self) -> EmitError {
+        match self.shut_down {
+            true => EmitError::ShutDown,
+            false => EmitError::RunClosed,
+        }
+    }
+
+    pub(super) fn after(&mut self) -> &mut After {
+        self.after.get_or_insert_default()
+    }
+
+    /// Has a task drive the run, if neither a task nor an `End` drives it.
+    pub(super) fn hand_over(&mut self) {
+        if !core::mem::replace(&mut self.driven, true) {
+            self.after().spawn_driver = true;
+        }
+    }
+
+    /// Has a task drive the run in place of its `End`.
+    pub(super) fn take_over(&mut self) {
+        if core::mem::take(&mut self.driven_by_end) {
+            self.after().spawn_driver = true;
+        }
+    }
+
     /// Whether events wait that were emitted inside a handler's call.
     #[inline(always)]
     pub(super) fn has_deferred(&self) -> bool {
@@ -211,15 +224,16 @@ impl State {
     }
 
     /// Puts away what carries events and where the emitter was. Adds the counts to the handlers'.
-    pub(super) fn put_away(&mut self, after: &mut After) {
+    pub(super) fn put_away(&mut self) {
         if let Some(fan_out) = &mut self.fan_out {
             fan_out.add_counts();
             self.seats = core::mem::take(&mut fan_out.seats);
         }
         if self.fan_out.is_some() || self.carrier.is_some() {
-            after.unused.fan_out = self.fan_out.take();
-            after.unused.carrier = self.carrier.take();
-            after.unused.places = (self.emitter.take(), self.inside.take());
+            let unused = &mut self.after.get_or_insert_default().unused;
+            unused.fan_out = self.fan_out.take();
+            unused.carrier = self.carrier.take();
+            unused.places = (self.emitter.take(), self.inside.take());
         }
     }
 
@@ -247,65 +261,8 @@ impl Run {
             emitter: AtomicWaker::new(),
             driver: AtomicWaker::new(),
             requests: Mutex::new(None),
-            cell: Turn::new(Held {
-                after: None,
-                state: State {
-                    phase: Phase::NotStarted,
-                    driven: false,
-                    driven_by_end: false,
-                    in_flight: false,
-                    started: false,
-                    sequence: 0,
-                    fan_out: None,
-                    carrier: None,
-                    emitter: None,
-                    inside: None,
-                    seats: Seats::default(),
-                    awaited: false,
-                    waits_for_driver: false,
-                    rare: None,
-                    streams: false,
-                    ends: false,
-                    closed: Closed::Owner,
-                    partial: None,
-                    keeps_result: false,
-                    entry: None,
-                    kinds: 0,
-                    token_times: false,
-                    partial_limit: None,
-                    changes: 0,
-                    flushed: false,
-                    ticks: Ticks::default(),
-                },
-            }),
+            cell: Turn::new(State::default()),
         })
-    }
-
-    /// Leaves something for the holder of the cell, who learns of it from the word.
-    pub(super) fn leave<O>(&self, leave: impl FnOnce(&mut Requests) -> O) -> O {
-        self.requests.with(|requests| leave(requests.get_or_insert_default()))
-    }
-
-    /// Whether the holder of the cell has still to be told of an event or of a close.
-    pub(super) fn is_anything_left(&self, phase: Phase) -> bool {
-        let is_left = |left: &Requests| {
-            !left.inbox.is_empty() || (left.close.is_some() && phase == Phase::Open)
-        };
-        self.requests.with(|left| left.as_ref().is_some_and(|left| is_left(left)))
-    }
-
-    pub(super) fn is_close_requested(&self) -> bool {
-        self.requests.with(|left| left.as_ref().is_some_and(|requests| requests.close.is_some()))
-    }
-
-    /// Takes what was left.
-    pub(super) fn take_left<T: Default>(&self, of: impl FnOnce(&mut Requests) -> &mut T) -> T {
-        let (taken, _unused) = self.requests.with(|slot| {
-            let Some(requests) = slot else { return (T::default(), None) };
-            let taken = core::mem::take(of(requests));
-            (taken, if requests.is_empty() { slot.take() } else { None })
-        });
-        taken
     }
 
     /// Whether an event of `kind` makes a difference.

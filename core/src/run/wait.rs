@@ -27,11 +27,11 @@ impl Emit<'_> {
     /// far as it can tell, and inside the call of an async or inline handler. The event has not
     /// happened then.
     pub fn wait(mut self) -> Result<(), EmitError> {
-        let Some(sent) = &mut self.sent else { return Ok(()) };
-        if !sent.run.may_block() {
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        if !handle.run().may_block() {
             return Err(EmitError::WouldBlock);
         }
-        block_on(poll_fn(|cx| sent.poll(true, cx)))
+        block_on(poll_fn(|cx| handle.poll_sent(true, cx)))
     }
 }
 
