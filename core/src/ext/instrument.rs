@@ -22,8 +22,8 @@ use crate::model::error::{EmitError, RunError};
 use crate::model::event::{
     ChainEnd, ChainStart, Event, RetrieverEnd, RetrieverStart, ToolEnd, ToolStart, error_event,
 };
-use crate::run::{End, Run, RunHandle, Start};
-use crate::util::{WakerKey, drop_quietly};
+use crate::run::{Closing, End, Run, RunHandle, Start};
+use crate::util::drop_quietly;
 
 /// The error of an instrumented future. It is implemented for every error that is made of a
 /// [`RunError`]: a handler with `raise_error` or a shutdown may stop the run, and the future's error
@@ -161,43 +161,29 @@ fn run_error<E: fmt::Display + 'static>(error: &E) -> RunError {
 
 /// A run in a place: the future inside it is polled and dropped there.
 pub(super) struct Work {
-    run: Arc<Run>,
-    /// Absent once the run is being ended.
-    handle: Option<RunHandle>,
+    /// Ready when the run was closed by its parent or by a shutdown.
+    pub(super) closing: Closing,
+    pub(super) handle: RunHandle,
     outer: Current,
     place: Current,
-    key: WakerKey,
 }
 
 impl Work {
     pub(super) fn new(handle: RunHandle) -> Self {
-        let run = handle.run().clone();
-        let place = inside(run.clone());
-        Self { run, handle: Some(handle), outer: current(), place, key: WakerKey::default() }
+        let place = inside(handle.run().clone());
+        let closing = Closing::new(handle.run().node.clone());
+        Self { closing, handle, outer: current(), place }
     }
 
     pub(super) fn run(&self) -> &Arc<Run> {
-        &self.run
-    }
-
-    pub(super) fn handle(&mut self) -> Option<&mut RunHandle> {
-        self.handle.as_mut()
-    }
-
-    pub(super) fn end(mut self, event: Event) -> Option<End> {
-        self.handle.take().map(|handle| handle.end(event))
-    }
-
-    /// Ready when the run was closed by its parent or by a shutdown.
-    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.run.node.poll_closed(&mut self.key, cx)
+        self.handle.run()
     }
 
     /// Calls `f` inside the run. A panic ends the run, and goes on.
     pub(super) fn with<O>(&mut self, f: impl FnOnce() -> O) -> O {
         if !is_here(&self.outer) {
             self.outer = current();
-            self.place = inside(self.run.clone());
+            self.place = inside(self.run().clone());
         }
         let place = enter(self.place.clone());
         #[cfg(feature = "std")]
@@ -208,7 +194,7 @@ impl Work {
                 Err(payload) => {
                     // The end is not emitted inside the run, which it would keep alive.
                     drop(place);
-                    self.run.close_panicked(&*payload);
+                    self.run().close_panicked(&*payload);
                     std::panic::resume_unwind(payload)
                 }
             }
@@ -219,12 +205,6 @@ impl Work {
             drop(place);
             output
         }
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.run.node.forget_closed(&mut self.key);
     }
 }
 
@@ -292,7 +272,7 @@ where
                 },
                 Stage::Running(work) => {
                     let mut future = this.future.as_mut();
-                    if work.poll_closed(cx).is_ready() {
+                    if work.closing.poll(cx).is_ready() {
                         work.with(|| future.set(None));
                         *this.stage = Stage::Done;
                         return Poll::Ready(Err(E::from_run_error(RunError::Cancelled)));
@@ -312,7 +292,7 @@ where
                     *this.output = Some(output);
                     let stage = core::mem::replace(this.stage, Stage::Done);
                     if let Stage::Running(work) = stage {
-                        *this.stage = work.end(event).map_or(Stage::Done, Stage::Ending);
+                        *this.stage = Stage::Ending(work.handle.end(event));
                     }
                 }
                 Stage::Ending(end) => {

@@ -192,9 +192,7 @@ impl<C> Emitter<C> {
     fn emit(&mut self, work: &mut Work, item: &C) {
         match self {
             Self::Tokens(token) => {
-                if let Some(handle) = work.handle() {
-                    handle.start_send(EventKind::LlmNewToken, || token(item));
-                }
+                work.handle.start_send(EventKind::LlmNewToken, || token(item));
             }
             // They are kept for the end.
             Self::Outputs(..) if !work.run().is_enabled(EventKind::ChainEnd) => {}
@@ -248,14 +246,12 @@ where
                 Stage::Done => return Poll::Ready(None),
             };
             let mut stream = this.stream.as_mut();
-            if work.poll_closed(cx).is_ready() {
+            if work.closing.poll(cx).is_ready() {
                 work.with(|| stream.set(None));
                 *this.stage = Stage::Done;
                 return Poll::Ready(Some(Err(RunError::Cancelled)));
             }
-            let flushed =
-                work.handle().map_or(Poll::Ready(Ok(())), |handle| handle.poll_sent(false, cx));
-            if let Err(error) = ready!(flushed) {
+            if let Err(error) = ready!(work.handle.poll_sent(false, cx)) {
                 work.with(|| stream.set(None));
                 // Giving the run up says which handler has stopped it.
                 *this.stage = Stage::Done;
@@ -282,8 +278,7 @@ where
             };
             work.with(|| stream.set(None));
             if let Stage::Open(work) = core::mem::replace(this.stage, Stage::Done) {
-                let end = work.end(event);
-                *this.stage = end.map_or(Stage::Done, |end| Stage::Ending(end, error));
+                *this.stage = Stage::Ending(work.handle.end(event), error);
             }
         }
     }

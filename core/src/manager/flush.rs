@@ -32,13 +32,9 @@ impl CallbackManager {
     /// # Errors
     /// [`EmitError::InsideCall`] inside a handler's call: it would wait for that call.
     pub fn flush(&self) -> Flush {
-        let inside = is_in_call();
-        let group = (!inside).then(|| self.setup.engine.flush());
-        Flush {
-            #[cfg(feature = "std")]
-            engine: self.setup.engine.clone(),
-            group,
-        }
+        let engine = self.setup.engine.clone();
+        let group = (!is_in_call()).then(|| engine.flush());
+        Flush { engine, group }
     }
 
     /// Ends all work of every manager that came of the same [`new`](Self::new).
@@ -70,19 +66,14 @@ impl CallbackManager {
         } else {
             Ok(Box::pin(shut_down(engine.clone(), deadline)) as BoxFuture<'static, _>)
         };
-        Shutdown {
-            #[cfg(feature = "std")]
-            engine,
-            future,
-        }
+        Shutdown { engine, future }
     }
 }
 
 /// Waits until all that was emitted before is handled: see [`CallbackManager::flush`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Flush {
-    /// Only waiting on a thread needs it.
-    #[cfg(feature = "std")]
+    #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "only `wait` needs it"))]
     engine: Arc<Engine>,
     /// Absent inside a handler's call.
     group: Option<Arc<WaitGroup>>,
@@ -116,8 +107,7 @@ impl fmt::Debug for Flush {
 /// Ends all work: see [`CallbackManager::shutdown`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Shutdown {
-    /// Only waiting on a thread needs it.
-    #[cfg(feature = "std")]
+    #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "only `wait` needs it"))]
     engine: Arc<Engine>,
     future: Result<BoxFuture<'static, ShutdownReport>, EmitError>,
 }
@@ -141,45 +131,32 @@ impl fmt::Debug for Shutdown {
 }
 
 #[cfg(feature = "std")]
-mod wait {
-    use super::{EmitError, Engine, Flush, Shutdown, ShutdownReport};
-    use crate::dispatch::may_wait_here;
-    use crate::util::block_on;
-
-    /// Fails if this thread must not wait for the runtime.
-    fn may_wait(engine: &Engine) -> Result<(), EmitError> {
-        match may_wait_here() && engine.runtime.may_block() {
-            true => Ok(()),
-            false => Err(EmitError::WouldBlock),
+impl Flush {
+    /// Blocks this thread until all that was emitted before is handled.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] on a thread that drives the runtime, as far as
+    /// it can tell.
+    pub fn wait(self) -> Result<(), EmitError> {
+        if self.group.is_some() {
+            self.engine.may_wait()?;
         }
+        crate::util::block_on(self)
     }
+}
 
-    impl Flush {
-        /// Blocks this thread until all that was emitted before is handled.
-        ///
-        /// # Errors
-        /// Those of the future; [`EmitError::WouldBlock`] on a thread that drives the runtime, as
-        /// far as it can tell.
-        pub fn wait(self) -> Result<(), EmitError> {
-            if self.group.is_some() {
-                may_wait(&self.engine)?;
-            }
-            block_on(self)
+#[cfg(feature = "std")]
+impl Shutdown {
+    /// Blocks this thread until all work has ended.
+    ///
+    /// # Errors
+    /// Those of the future; [`EmitError::WouldBlock`] on a thread that drives the runtime, as far as
+    /// it can tell. The shutdown has not begun then.
+    pub fn wait(self) -> Result<ShutdownReport, EmitError> {
+        if self.future.is_ok() {
+            self.engine.may_wait()?;
         }
-    }
-
-    impl Shutdown {
-        /// Blocks this thread until all work has ended.
-        ///
-        /// # Errors
-        /// Those of the future; [`EmitError::WouldBlock`] on a thread that drives the runtime, as
-        /// far as it can tell. The shutdown has not begun then.
-        pub fn wait(self) -> Result<ShutdownReport, EmitError> {
-            if self.future.is_ok() {
-                may_wait(&self.engine)?;
-            }
-            block_on(self)
-        }
+        crate::util::block_on(self)
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) struct Engine {
     pub(crate) real: bool,
 }
 
+#[derive(Default)]
 struct Registry {
     phase: Phase,
     runs: Slab<Weak<Run>>,
@@ -48,8 +49,9 @@ struct Registry {
     shutdown_works: Vec<Arc<OnShutdown>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Phase {
+    #[default]
     Running,
     /// Runs start under open ones only.
     Draining,
@@ -76,16 +78,7 @@ impl Engine {
             runtime,
             clock,
             entropy,
-            registry: Mutex::new(Registry {
-                phase: Phase::Running,
-                runs: Slab::new(),
-                chosen_ids: BTreeMap::new(),
-                handlers: BTreeMap::new(),
-                handlers_known: 0,
-                waiting: WakerSet::new(),
-                closed_runs: 0,
-                shutdown_works: Vec::new(),
-            }),
+            registry: Mutex::new(Registry::default()),
             real,
         })
     }
@@ -193,6 +186,15 @@ impl Engine {
     /// From here on, no run starts.
     pub(crate) fn shut_down(&self) {
         self.registry.with(|registry| registry.phase = Phase::ShutDown);
+    }
+
+    /// Fails if this thread must not wait for the runtime.
+    #[cfg(feature = "std")]
+    pub(crate) fn may_wait(&self) -> Result<(), EmitError> {
+        match crate::dispatch::may_wait_here() && self.runtime.may_block() {
+            true => Ok(()),
+            false => Err(EmitError::WouldBlock),
+        }
     }
 
     pub(super) fn is_shut_down(&self) -> bool {

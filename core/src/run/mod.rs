@@ -35,3 +35,4 @@ pub use start::{Kept, Start};
 pub(crate) use state::Run;
 #[cfg(feature = "serde")]
 pub(crate) use state::Stamp;
+pub(crate) use until_closed::Closing;

@@ -11,26 +11,40 @@ use crate::dispatch::RunNode;
 use crate::model::error::RunError;
 use crate::util::WakerKey;
 
+/// A task that waits until a run is closed by its parent or by a shutdown.
+pub(crate) struct Closing {
+    node: Arc<RunNode>,
+    key: WakerKey,
+}
+
+impl Closing {
+    pub(crate) fn new(node: Arc<RunNode>) -> Self {
+        Self { node, key: WakerKey::default() }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.node.poll_closed(&mut self.key, cx)
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.node.forget_closed(&mut self.key);
+    }
+}
+
 pin_project! {
     /// A future that is dropped when its run is closed by its parent or by a shutdown.
     pub(crate) struct UntilClosed<F> {
+        closing: Closing,
         #[pin]
         future: Option<F>,
-        node: Arc<RunNode>,
-        key: WakerKey,
-    }
-
-    impl<F> PinnedDrop for UntilClosed<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            this.node.forget_closed(this.key);
-        }
     }
 }
 
 impl<F> UntilClosed<F> {
     pub(crate) fn new(node: Arc<RunNode>, future: F) -> Self {
-        Self { future: Some(future), node, key: WakerKey::default() }
+        Self { closing: Closing::new(node), future: Some(future) }
     }
 }
 
@@ -41,7 +55,7 @@ impl<F: Future> Future for UntilClosed<F> {
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if this.node.poll_closed(this.key, cx).is_ready() {
+        if this.closing.poll(cx).is_ready() {
             this.future.set(None);
             return Poll::Ready(Err(RunError::Cancelled));
         }

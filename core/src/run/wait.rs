@@ -1,22 +1,12 @@
 //! Waiting on a thread: the event is accepted here, and the runtime polls handlers.
 
-use alloc::sync::Arc;
 use core::future::poll_fn;
 
 use super::emit::{Emit, End, EndState, SendEvent, Sending};
 use super::handle::RunHandle;
 use super::start::{Kept, Start};
-use super::state::Run;
-use crate::dispatch::may_wait_here;
 use crate::model::error::EmitError;
 use crate::util::block_on;
-
-impl Run {
-    /// Whether this thread may block until a task of the runtime is done.
-    fn may_block(&self) -> bool {
-        may_wait_here() && self.setup.engine.runtime.may_block()
-    }
-}
 
 impl Emit<'_> {
     /// Blocks this thread until all awaited handlers have handled the event. The runtime polls
@@ -28,9 +18,7 @@ impl Emit<'_> {
     /// happened then.
     pub fn wait(mut self) -> Result<(), EmitError> {
         let Some(handle) = &mut self.handle else { return Ok(()) };
-        if !handle.run().may_block() {
-            return Err(EmitError::WouldBlock);
-        }
+        handle.run().setup.engine.may_wait()?;
         block_on(poll_fn(|cx| handle.poll_sent(true, cx)))
     }
 }
@@ -42,9 +30,8 @@ impl End {
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The end is
     /// still delivered: only the waiting has failed.
     pub fn wait(mut self) -> Result<(), EmitError> {
-        let heard = self.run.setup.has_handlers();
-        if heard && matches!(self.state, EndState::New(..)) && !self.run.may_block() {
-            return Err(EmitError::WouldBlock);
+        if self.run.setup.has_handlers() && matches!(self.state, EndState::New(..)) {
+            self.run.setup.engine.may_wait()?;
         }
         block_on(poll_fn(|cx| self.poll_end(true, cx)))
     }
@@ -57,9 +44,7 @@ impl SendEvent {
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it.
     pub fn wait(mut self) -> Result<(), EmitError> {
         if let Sending::New(new) = &self.0 {
-            if !new.1.may_block() {
-                return Err(EmitError::WouldBlock);
-            }
+            new.1.setup.engine.may_wait()?;
         }
         block_on(poll_fn(|cx| self.poll_send(true, cx)))
     }
@@ -67,18 +52,14 @@ impl SendEvent {
 
 #[allow(private_bounds, reason = "the public runs are the only kinds of run")]
 impl<R: From<RunHandle>> Kept<R> {
-    fn may_block(&self) -> bool {
-        let heard = |run: &Arc<Run>| !run.setup.has_handlers() || run.may_block();
-        self.handle.as_ref().is_none_or(|handle| heard(handle.run()))
-    }
-
     /// Blocks this thread until all awaited handlers have handled the start.
     ///
     /// # Errors
     /// [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The run has not started then.
     pub fn wait(mut self) -> Result<(R, Result<(), EmitError>), EmitError> {
-        if !self.may_block() {
-            return Err(EmitError::WouldBlock);
+        let setup = self.handle.as_ref().map(|handle| &handle.run().setup);
+        if let Some(setup) = setup.filter(|setup| setup.has_handlers()) {
+            setup.engine.may_wait()?;
         }
         let (handle, result) = block_on(poll_fn(|cx| self.poll_start(true, cx)));
         Ok((R::from(handle), result))
@@ -92,11 +73,8 @@ impl<R: From<RunHandle>> Start<R> {
     /// # Errors
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The run has not
     /// started then.
-    pub fn wait(mut self) -> Result<R, EmitError> {
-        if !self.0.may_block() {
-            return Err(EmitError::WouldBlock);
-        }
-        let (handle, result) = block_on(poll_fn(|cx| self.0.poll_start(true, cx)));
-        result.map(|()| R::from(handle))
+    pub fn wait(self) -> Result<R, EmitError> {
+        let (run, result) = self.0.wait()?;
+        result.map(|()| run)
     }
 }

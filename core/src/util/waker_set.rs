@@ -31,10 +31,6 @@ pub(crate) struct WakerSet {
 pub(crate) struct WakerKey(Option<NonZeroU64>);
 
 impl WakerSet {
-    pub(crate) const fn new() -> Self {
-        Self { first: None, more: BTreeMap::new(), last_key: 0 }
-    }
-
     /// Stores the waker under `key`, or under a new key if `key` has no waker in the set.
     ///
     /// Returns the waker that it replaces. Drop that outside any lock.
@@ -104,7 +100,7 @@ mod tests {
     fn a_task_has_one_waker_however_often_it_registers() {
         let (first, first_waker) = counted();
         let (second, second_waker) = counted();
-        let (mut set, mut key) = (WakerSet::new(), WakerKey::default());
+        let (mut set, mut key) = (WakerSet::default(), WakerKey::default());
         assert!(set.register(&mut key, first_waker).is_none());
         assert!(set.register(&mut key, second_waker).is_some());
         wake_all(set.take());
@@ -117,7 +113,7 @@ mod tests {
     fn a_key_from_before_take_does_not_replace_another_tasks_waker() {
         let (count, waker) = counted();
         let (mut set, mut old, mut new) =
-            (WakerSet::new(), WakerKey::default(), WakerKey::default());
+            (WakerSet::default(), WakerKey::default(), WakerKey::default());
         set.register(&mut old, waker.clone());
         drop(set.take());
         set.register(&mut new, waker.clone());
@@ -129,7 +125,7 @@ mod tests {
     #[test]
     fn a_removed_task_is_not_woken() {
         let (count, waker) = counted();
-        let mut set = WakerSet::new();
+        let mut set = WakerSet::default();
         let mut keys: Vec<WakerKey> = (0..1600).map(|_| WakerKey::default()).collect();
         for key in &mut keys {
             set.register(key, waker.clone());
