@@ -1,6 +1,5 @@
 //! An event in a lane.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::model::token::Token;
 use crate::queue::{Item, Part};
 
 /// An accepted event that several lanes share.
+#[derive(Clone)]
 pub(crate) struct Envelope {
     pub(crate) event: Event,
     pub(crate) kind: RunKind,
@@ -27,6 +27,18 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    pub(crate) fn new(event: &Event, cx: &EventContext, emitter: Option<Current>) -> Self {
+        Self {
+            event: event.clone(),
+            kind: cx.kind(),
+            sequence: cx.sequence,
+            time: cx.time,
+            recorded: cx.recorded.clone(),
+            captured: cx.emitter.clone(),
+            emitter,
+        }
+    }
+
     /// The envelope of a token that was kept by value: nothing else belongs to it.
     fn of_token(token: LlmNewToken, sequence: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
@@ -54,22 +66,14 @@ impl Envelope {
 
 /// An event in a lane. Tokens without a chunk are kept by value.
 pub(crate) enum LaneItem {
-    Token {
-        token: Token,
-        sequence: Option<u64>,
-    },
+    Token { token: Token, sequence: Option<u64> },
     Shared(Arc<Envelope>),
-    /// A token that others were joined to.
-    Joined {
-        token: Box<LlmNewToken>,
-        first: Arc<Envelope>,
-    },
 }
 
 impl LaneItem {
     pub(crate) fn kind(&self) -> EventKind {
         match self {
-            Self::Token { .. } | Self::Joined { .. } => EventKind::LlmNewToken,
+            Self::Token { .. } => EventKind::LlmNewToken,
             Self::Shared(envelope) => envelope.event.kind(),
         }
     }
@@ -78,9 +82,7 @@ impl LaneItem {
     pub(crate) fn emitter(&self) -> Option<&Current> {
         match self {
             Self::Token { .. } => None,
-            Self::Shared(envelope) | Self::Joined { first: envelope, .. } => {
-                envelope.emitter.as_ref()
-            }
+            Self::Shared(envelope) => envelope.emitter.as_ref(),
         }
     }
 
@@ -102,10 +104,6 @@ impl LaneItem {
                 envelope.describe(cx);
                 f(&envelope.event, cx)
             }
-            Self::Joined { token, first } => {
-                first.describe(cx);
-                f(&Event::LlmNewToken(*token), cx)
-            }
         }
     }
 
@@ -116,22 +114,12 @@ impl LaneItem {
             Self::Token { token, sequence } => {
                 Envelope::of_token(LlmNewToken { token, chunk: None }, sequence)
             }
-            Self::Joined { token, first } => Arc::new(Envelope {
-                event: Event::LlmNewToken(*token),
-                kind: first.kind,
-                sequence: first.sequence,
-                time: first.time,
-                recorded: first.recorded.clone(),
-                captured: first.captured.clone(),
-                emitter: first.emitter.clone(),
-            }),
         }
     }
 
     fn choice(&self) -> Option<u32> {
         match self {
             Self::Token { .. } => Some(0),
-            Self::Joined { token, .. } => Some(token.choice()),
             Self::Shared(envelope) => match &envelope.event {
                 Event::LlmNewToken(token) => Some(token.choice()),
                 _ => None,
@@ -142,7 +130,6 @@ impl LaneItem {
     fn to_token(&self) -> Option<LlmNewToken> {
         match self {
             Self::Token { token, .. } => Some(LlmNewToken::new(token.clone())),
-            Self::Joined { token, .. } => Some((**token).clone()),
             Self::Shared(envelope) => match &envelope.event {
                 Event::LlmNewToken(token) => Some(token.clone()),
                 _ => None,
@@ -155,10 +142,7 @@ impl LaneItem {
 pub(crate) struct LaneEvent<'a> {
     pub(crate) node: &'a Arc<RunNode>,
     pub(crate) event: &'a Event,
-    pub(crate) sequence: Option<u64>,
-    pub(crate) time: Option<Duration>,
-    pub(crate) recorded: &'a Option<Arc<RecordedAt>>,
-    pub(crate) captured: &'a Captured,
+    pub(crate) cx: &'a EventContext,
     /// Where the emitter is.
     pub(crate) emitter: &'a Current,
     pub(crate) mailbox: &'a Arc<Mailbox>,
@@ -173,26 +157,20 @@ impl LaneEvent<'_> {
     #[inline]
     pub(crate) fn share(&mut self) {
         let same_place = is_same(self.emitter, &self.mailbox.emitter);
-        if let (Event::LlmNewToken(token), None, true) = (self.event, self.time, same_place) {
-            if token.chunk.is_none() && self.recorded.is_none() && self.captured.is_none() {
+        if let (Event::LlmNewToken(token), None, true) = (self.event, self.cx.time, same_place) {
+            let alone = self.cx.recorded.is_none() && self.cx.emitter.is_none();
+            if alone && token.chunk.is_none() {
                 return;
             }
         }
-        self.shared = Some(Arc::new(Envelope {
-            event: self.event.clone(),
-            kind: self.node.info.kind(),
-            sequence: self.sequence,
-            time: self.time,
-            recorded: self.recorded.clone(),
-            captured: self.captured.clone(),
-            emitter: (!same_place).then(|| self.emitter.clone()),
-        }));
+        let emitter = (!same_place).then(|| self.emitter.clone());
+        self.shared = Some(Arc::new(Envelope::new(self.event, self.cx, emitter)));
     }
 
     pub(super) fn item(&self) -> LaneItem {
         match (&self.shared, self.event) {
             (None, Event::LlmNewToken(token)) => {
-                LaneItem::Token { token: token.token.clone(), sequence: self.sequence }
+                LaneItem::Token { token: token.token.clone(), sequence: self.cx.sequence }
             }
             (None, _) => unreachable!("`share` has been called"),
             (Some(envelope), _) => LaneItem::Shared(envelope.clone()),
@@ -219,7 +197,7 @@ pub(crate) fn part_of(event: &Event, run: RunKind) -> Part {
 impl Item for LaneItem {
     fn part(&self) -> Part {
         match self {
-            Self::Token { .. } | Self::Joined { .. } => Part::Token,
+            Self::Token { .. } => Part::Token,
             Self::Shared(envelope) => part_of(&envelope.event, envelope.kind),
         }
     }
@@ -234,17 +212,14 @@ impl Item for LaneItem {
             return;
         }
         let Some(newer) = newer.to_token() else { return };
-        if let Self::Joined { token, .. } = self {
-            token.join(&newer);
-            return;
+        if let Self::Token { token, sequence } = self {
+            let token = LlmNewToken::new(core::mem::take(token));
+            *self = Self::Shared(Envelope::of_token(token, *sequence));
         }
-        let Some(mut joined) = self.to_token() else { return };
-        joined.join(&newer);
-        let first = match self {
-            Self::Shared(first) => first.clone(),
-            Self::Token { sequence, .. } => Envelope::of_token(LlmNewToken::new(""), *sequence),
-            Self::Joined { .. } => return,
-        };
-        *self = Self::Joined { token: Box::new(joined), first };
+        let Self::Shared(envelope) = self else { return };
+        // Other lanes may have the envelope, too. Then this lane gets one of its own.
+        if let Event::LlmNewToken(token) = &mut Arc::make_mut(envelope).event {
+            token.join(&newer);
+        }
     }
 }

@@ -319,7 +319,7 @@ impl Run {
         let emitter = current();
         let inside = Some(Place::in_call(&emitter, &self.node, FrameKind::Task));
         if let Some(fan_out) = &mut state.fan_out {
-            fan_out.set_emitter(emitter.clone());
+            fan_out.emitter = emitter.clone();
         }
         let old = (
             core::mem::replace(&mut state.emitter, emitter),

@@ -13,14 +13,11 @@ use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::round::{Accepted, Tally, finish, timeout_of};
+use super::round::{Accepted, Tally};
 use super::seats::Seats;
 use super::state::{PendingEvent, Run};
-use crate::dispatch::{
-    Asked, Call, Current, Envelope, LaneEvent, LaneStep, Registered, Swapped, Target, ask_async,
-};
-use crate::model::context::{EventContext, RecordedAt};
-use crate::model::emitter::Captured;
+use crate::dispatch::{Current, Envelope, LaneEvent, LaneStep, Registered, Swapped, Target};
+use crate::model::context::EventContext;
 use crate::model::error::FailureCause;
 use crate::model::event::{Event, EventKind, LlmNewToken};
 use crate::model::run_info::RunKind;
@@ -28,7 +25,7 @@ use crate::util::{WakerKey, WithContext, catch_unwind, drop_quietly};
 
 /// A run's event in flight, or the room for it.
 pub(crate) struct FanOut {
-    at: Accepted,
+    pub(super) at: Accepted,
     /// Whether it is the run's last event.
     last: bool,
     tally: Tally,
@@ -37,7 +34,7 @@ pub(crate) struct FanOut {
     /// Empty before the first event.
     steps: Box<[LaneStep]>,
     /// Where the emitter is.
-    emitter: Current,
+    pub(super) emitter: Current,
     /// Whether the emitter is inside a handler's call.
     in_call: bool,
     /// How far the event has come.
@@ -114,42 +111,30 @@ impl FanOut {
         self.last = self.at.kind.is_end() || self.at.node.info.kind() == RunKind::None;
     }
 
-    pub(super) fn captured(&mut self) -> &mut Captured {
-        &mut self.at.cx.emitter
-    }
-
-    pub(super) fn set_recorded(&mut self, recorded: Option<Arc<RecordedAt>>) {
-        self.at.cx.set_recorded(recorded);
-    }
-
-    /// The emitter is somewhere else than at the last event.
-    pub(super) fn set_emitter(&mut self, emitter: Current) {
-        self.emitter = emitter;
-    }
-
     pub(super) fn add_counts(&mut self) {
         self.tally.add_to(&self.at.setup);
     }
 
-    /// Asks the inline handlers, as long as they are sync and no other call has them. Whether all
-    /// have been asked.
-    fn ask_inline_now(&mut self) -> bool {
+    /// Asks the inline handlers that are left one after the other, in the order of registration. It
+    /// stops at one that is async, that another call has, or that may not be called on this stack.
+    /// Returns where that one is among the inline handlers.
+    fn ask_inline(&mut self) -> Option<usize> {
         let Self { at, tally, progress, in_call, .. } = self;
         let Accepted { node, setup, event, kind, cx } = at;
-        let kind = *kind;
-        for (asked, &number) in setup.inline.iter().enumerate() {
+        let Progress::Inline(first) = *progress else { return None };
+        for (asked, &number) in setup.inline.iter().enumerate().skip(first) {
             let Some(handler) = setup.handler(number) else { continue };
-            if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
-                let Target::Inline(slot) = &handler.target else { return false };
+            if handler.meta.wants(*kind) && !node.is_refused(handler.meta.id) {
+                let Target::Inline(slot) = &handler.target else { return Some(asked) };
                 let checkout = if *in_call { None } else { slot.try_checkout() };
-                let Some(mut checkout) = checkout else { return false };
+                let Some(mut checkout) = checkout else { return Some(asked) };
                 // From here on the call reports itself.
                 *progress = Progress::Inline(asked + 1);
                 tally.add(number, checkout.call(node, event, cx));
             }
             *progress = Progress::Inline(asked + 1);
         }
-        true
+        None
     }
 
     /// Queues the event in the lanes.
@@ -158,18 +143,8 @@ impl FanOut {
         let Accepted { node, setup, event, kind, cx } = at;
         let kind = *kind;
         let (seats, mailbox) = seats.at(setup, node, emitter);
-        let mut lane_event = LaneEvent {
-            node,
-            event,
-            sequence: cx.sequence,
-            time: cx.time,
-            recorded: &cx.recorded,
-            captured: &cx.emitter,
-            emitter,
-            mailbox,
-            in_call: *in_call,
-            shared: None,
-        };
+        let mut lane_event =
+            LaneEvent { node, event, cx, emitter, mailbox, in_call: *in_call, shared: None };
         lane_event.share();
         if steps.is_empty() {
             *steps = setup.lanes().map(|_| LaneStep::default()).collect();
@@ -235,8 +210,10 @@ impl Drop for FanOut {
 ///
 /// What is rare is boxed, so that the place of the event in flight is small.
 async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
-    if !this.at.setup.inline.is_empty() && !this.ask_inline_now() {
-        Box::pin(ask_inline(&mut this)).await;
+    if !this.at.setup.inline.is_empty() {
+        if let Some(stopped) = this.ask_inline() {
+            Box::pin(ask_inline_from(&mut this, stopped)).await;
+        }
     }
     if this.at.setup.has_lanes() {
         this.push_to_lanes();
@@ -277,48 +254,41 @@ async fn fan_out(mut this: Box<FanOut>) -> Box<FanOut> {
     this
 }
 
-/// Asks the inline handlers one after the other, in the order of registration.
-async fn ask_inline(this: &mut FanOut) {
-    let FanOut { at, tally, progress, emitter, in_call, .. } = this;
-    let Accepted { node, setup, event, kind, cx } = at;
-    let kind = *kind;
-    let Progress::Inline(first) = *progress else { return };
-    for (asked, &number) in setup.inline.iter().enumerate().skip(first) {
-        let Some(handler) = setup.handler(number) else { continue };
-        if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
-            let done = match &handler.target {
-                Target::Inline(slot) if *in_call => {
-                    let envelope = Envelope {
-                        event: event.clone(),
-                        kind: node.info.kind(),
-                        sequence: cx.sequence,
-                        time: cx.time,
-                        recorded: cx.recorded.clone(),
-                        captured: cx.emitter.clone(),
-                        emitter: None,
-                    };
-                    slot.defer(handler, node, Arc::new(envelope), emitter.clone());
-                    false
+/// Asks the inline handler at that place among the inline handlers, which it may have to wait for, and
+/// then the others.
+async fn ask_inline_from(this: &mut FanOut, mut asked: usize) {
+    loop {
+        let FanOut { at, tally, progress, emitter, in_call, .. } = &mut *this;
+        let at = &*at;
+        let number = at.setup.inline.get(asked).copied().unwrap_or_default();
+        let Some(handler) = at.setup.handler(number) else { return };
+        let done = match &handler.target {
+            Target::Inline(slot) if *in_call => {
+                let envelope = Arc::new(Envelope::new(&at.event, &at.cx, None));
+                slot.defer(handler, &at.node, envelope, emitter.clone());
+                false
+            }
+            Target::Inline(slot) => {
+                let mut key = WakerKey::default();
+                let mut checkout = poll_fn(|cx| slot.poll_checkout(&mut key, cx)).await;
+                // From here on the call reports itself.
+                *progress = Progress::Inline(asked + 1);
+                checkout.call(&at.node, &at.event, &at.cx)
+            }
+            Target::Async { .. } | Target::Lane(_) | Target::Gone => {
+                *progress = Progress::Inline(asked + 1);
+                match at.ask(handler) {
+                    Some(call) => call.await,
+                    None => false,
                 }
-                Target::Inline(slot) => {
-                    let mut key = WakerKey::default();
-                    let mut checkout = poll_fn(|cx| slot.poll_checkout(&mut key, cx)).await;
-                    // From here on the call reports itself.
-                    *progress = Progress::Inline(asked + 1);
-                    checkout.call(node, event, cx)
-                }
-                Target::Async { handler: target, timeout } => {
-                    *progress = Progress::Inline(asked + 1);
-                    let asked = Asked { meta: &handler.meta, handler: &**target, event, cx };
-                    let call = Call::new(&handler.meta, node, kind);
-                    let timeout = timeout_of(*timeout, setup);
-                    finish(call, ask_async(asked, timeout)).await
-                }
-                Target::Lane(_) | Target::Gone => false,
-            };
-            tally.add(number, done);
-        }
+            }
+        };
+        tally.add(number, done);
         *progress = Progress::Inline(asked + 1);
+        match this.ask_inline() {
+            Some(stopped) => asked = stopped,
+            None => return,
+        }
     }
 }
 

@@ -200,8 +200,11 @@ impl Accepted {
             first = Some((*number, Box::pin(finish(guard, call)) as Pin<Box<Pending<'p>>>));
             rest += 1;
         }
-        let rest = self.rest_of(handlers.get(rest..).unwrap_or_default());
-        let rest = rest.map(|(number, call)| (number, call as Pin<Box<Pending<'p>>>));
+        let rest = handlers.get(rest..).unwrap_or_default().iter();
+        let rest = rest.filter(|(_, handler)| handler.meta.wants(self.kind));
+        let rest = rest.filter_map(|(number, handler)| {
+            Some((*number, Box::pin(self.ask(handler)?) as Pin<Box<Pending<'p>>>))
+        });
         let calls = first.into_iter().chain(rest);
         let calls = calls.map(|(number, call)| async move { (number, call.await) });
         for (number, done) in join_all(calls).await {
@@ -209,22 +212,15 @@ impl Accepted {
         }
     }
 
-    /// The calls of these async handlers.
-    fn rest_of<'a>(
+    /// Asks an async handler. Whether it has handled the event.
+    pub(super) fn ask<'a>(
         &'a self,
-        handlers: &'a [(usize, Arc<Registered>)],
-    ) -> impl Iterator<Item = (usize, Pin<Box<Pending<'a>>>)> {
-        let kind = self.kind;
-        handlers.iter().filter_map(move |(number, handler)| {
-            let Target::Async { handler: target, timeout } = &handler.target else { return None };
-            if !handler.meta.wants(kind) {
-                return None;
-            }
-            let asked = self.asked(&handler.meta, &**target);
-            let call = ask_async(asked, timeout_of(*timeout, &self.setup));
-            let call = finish(Call::new(&handler.meta, &self.node, kind), call);
-            Some((*number, Box::pin(call) as Pin<Box<Pending<'a>>>))
-        })
+        handler: &'a Registered,
+    ) -> Option<impl Future<Output = bool> + Send + use<'a>> {
+        let Target::Async { handler: target, timeout } = &handler.target else { return None };
+        let answer =
+            ask_async(self.asked(&handler.meta, &**target), timeout_of(*timeout, &self.setup));
+        Some(finish(Call::new(&handler.meta, &self.node, self.kind), answer))
     }
 
     fn asked<'a>(
@@ -236,7 +232,7 @@ impl Accepted {
     }
 }
 
-pub(super) fn timeout_of(after: Option<Duration>, setup: &Setup) -> Option<Timeout<'_>> {
+fn timeout_of(after: Option<Duration>, setup: &Setup) -> Option<Timeout<'_>> {
     after.map(|after| Timeout { after, left: after, runtime: &*setup.engine.runtime })
 }
 
@@ -244,7 +240,7 @@ pub(super) fn timeout_of(after: Option<Duration>, setup: &Setup) -> Option<Timeo
 type Pending<'a> = dyn Future<Output = bool> + Send + 'a;
 
 /// Makes a call to its end. Whether the event was handled.
-pub(super) async fn finish(call: Call<'_>, answer: impl Future<Output = Answer>) -> bool {
+async fn finish(call: Call<'_>, answer: impl Future<Output = Answer>) -> bool {
     let counted = call.pending();
     let answer = answer.await;
     drop(counted);

@@ -19,7 +19,7 @@ impl Run {
         let captured = captured.or(decided);
         let old = match &mut state.fan_out {
             Some(fan_out) if captured.is_some() || !state.driven => {
-                core::mem::replace(fan_out.captured(), Captured(captured))
+                core::mem::replace(&mut fan_out.at.cx.emitter, Captured(captured))
             }
             _ => Captured(captured),
         };
@@ -38,10 +38,10 @@ impl Run {
         let stamp = state.rare().stamp.take_if(|stamp| stamp.kind == kind);
         let Some(fan_out) = &mut state.fan_out else { return None };
         let Some(stamp) = stamp else {
-            fan_out.set_recorded(None);
+            fan_out.at.cx.set_recorded(None);
             return self.setup.engine.clock.now();
         };
-        fan_out.set_recorded(stamp.recorded);
+        fan_out.at.cx.set_recorded(stamp.recorded);
         stamp.time
     }
 
