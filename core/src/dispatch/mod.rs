@@ -31,8 +31,6 @@ pub(crate) use lane::{Lane, LaneStep, Mailbox};
 pub(crate) use meta::{Answer, HandlerMeta, count, interest_changes};
 pub(crate) use registered::{Registered, Target};
 pub(crate) use report::Reporter;
-#[cfg(feature = "serde")]
-pub(crate) use run_node::Trace;
-pub(crate) use run_node::{OpenRun, RunNode};
+pub(crate) use run_node::{OpenRun, RunNode, Trace};
 pub(crate) use seat::LaneSeat;
 pub(crate) use workers::Workers;

@@ -81,14 +81,9 @@ impl Tree {
 }
 
 impl RunNode {
-    /// A run that `parent` does not wait for, or that has none.
-    pub(crate) fn detached(info: Arc<RunInfo>, reporter: Reporter, nested: bool) -> Self {
-        Self::new(info, Arc::new(Trace::new()), reporter, nested)
-    }
-
     /// A run of its parent's trace. It has to be [attached](Self::attach) when it starts.
     pub(crate) fn under(parent: &Self, info: Arc<RunInfo>, reporter: Reporter) -> Self {
-        let node = Self::new(info, parent.trace.clone(), reporter, false);
+        let node = Self::new(parent.trace.clone(), info, reporter, false);
         if parent.any_refused.load(Ordering::Acquire) {
             let refused = parent.refused.with(|refused| refused.clone());
             node.refused.with(|handlers| *handlers = refused);
@@ -97,13 +92,13 @@ impl RunNode {
         node
     }
 
-    /// A replayed run of that trace whose parent is not open.
-    #[cfg(feature = "serde")]
-    pub(crate) fn in_trace(trace: Arc<Trace>, info: Arc<RunInfo>, reporter: Reporter) -> Self {
-        Self::new(info, trace, reporter, false)
-    }
-
-    fn new(info: Arc<RunInfo>, trace: Arc<Trace>, reporter: Reporter, nested: bool) -> Self {
+    /// A run that no parent waits for: the first one of its trace, or a replayed one.
+    pub(crate) fn new(
+        trace: Arc<Trace>,
+        info: Arc<RunInfo>,
+        reporter: Reporter,
+        nested: bool,
+    ) -> Self {
         Self {
             info,
             trace,

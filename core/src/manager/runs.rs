@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::Map;
 
 use super::CallbackManager;
-use crate::dispatch::{RunNode, is_in_call};
+use crate::dispatch::{RunNode, Trace, is_in_call};
 use crate::model::error::EmitError;
 use crate::model::event::{
     ChainStart, ChatModelStart, CustomEvent, EventKind, LlmStart, RetrieverStart, StartOrigin,
@@ -146,9 +146,8 @@ impl CallbackManager {
         let (info, reporter, nested) = (Arc::new(info), setup.reporter.clone(), is_in_call());
         let node = match parent {
             Some(parent) if !nested => RunNode::under(parent, info, reporter),
-            _ => RunNode::detached(info, reporter, nested),
+            _ => RunNode::new(Arc::new(Trace::new()), info, reporter, nested),
         };
-        let node = if setup.has_lanes() { node.with_answers() } else { node };
         Run::new(node, setup.clone())
     }
 

@@ -47,14 +47,6 @@ impl EmitState {
     }
 }
 
-/// What becomes of an event that its run is asked to accept.
-pub(super) enum Acceptance {
-    InFlight(u64),
-    /// No handler wants it.
-    Ignored,
-    Refused(EmitError),
-}
-
 impl Run {
     /// Accepts an event when the one before it is handled, and polls it to its end. `remote` says
     /// that no handler may be polled here: the runtime polls them.
@@ -113,10 +105,11 @@ impl Run {
             return Poll::Pending;
         }
         emit.stage = Stage::Done;
-        let sequence = match self.accept(state, &mut emit.event) {
-            Acceptance::InFlight(sequence) => sequence,
-            Acceptance::Ignored => return Poll::Ready(Ok(())),
-            Acceptance::Refused(error) => return Poll::Ready(Err(error)),
+        if state.phase != Phase::Open {
+            return Poll::Ready(Err(state.closed_error()));
+        }
+        let Some(sequence) = self.accept(state, &mut emit.event)? else {
+            return Poll::Ready(Ok(()));
         };
         match self.poll_unfinished(state, remote, cx) {
             Poll::Ready(outcome) => Poll::Ready(self.answer(state, outcome)),
@@ -221,29 +214,17 @@ impl Run {
         !self.setup.in_place.is_empty() || !self.setup.inline.is_empty()
     }
 
-    /// Accepts an event of an open run. No other one is in flight.
+    /// Accepts an event that was emitted while the run was open. No other one is in flight. Returns
+    /// its number, or `None` if no handler wants it.
     #[inline(always)]
     pub(super) fn accept(
         self: &Arc<Self>,
         state: &mut State,
         event: &mut PendingEvent,
-    ) -> Acceptance {
-        if state.phase != Phase::Open {
-            return Acceptance::Refused(state.closed_error());
-        }
-        self.accept_open(state, event)
-    }
-
-    /// Accepts an event that was emitted while the run was open.
-    #[inline(always)]
-    pub(super) fn accept_open(
-        self: &Arc<Self>,
-        state: &mut State,
-        event: &mut PendingEvent,
-    ) -> Acceptance {
+    ) -> Result<Option<u64>, EmitError> {
         let here = here(&state.emitter);
         if here.too_deep {
-            return Acceptance::Refused(EmitError::TooDeep);
+            return Err(EmitError::TooDeep);
         }
         self.refresh_interest(state);
         let (kind, timed) = match &*event {
@@ -265,11 +246,11 @@ impl Run {
             }
         };
         if state.kinds & kind.bit() == 0 {
-            return Acceptance::Ignored;
+            return Ok(None);
         }
         let sequence = state.sequence;
         self.begin(state, event, timed, here);
-        Acceptance::InFlight(sequence)
+        Ok(Some(sequence))
     }
 
     /// Puts an event in flight.
@@ -306,7 +287,7 @@ impl Run {
     fn time_of(&self, state: &mut State, kind: EventKind, timed: bool) -> Option<Duration> {
         if let Some(rare) = &mut state.rare {
             drop_quietly(rare.raised.take());
-            if self.is_stamped(state) {
+            if rare.stamp.is_some() || self.node.info.is_replayed() {
                 return self.apply_stamp(state, kind);
             }
         }
@@ -347,10 +328,7 @@ impl Run {
             room @ None => *room = Some(done),
             Some(_) => unreachable!("the carrier had it"),
         }
-        Poll::Ready(match self.node.take_raised() {
-            None => Ok(()),
-            Some(error) => Err(Box::new(error)),
-        })
+        Poll::Ready(self.node.take_raised().map_or(Ok(()), |error| Err(Box::new(error))))
     }
 
     /// The event in flight has been handled, with an error for the emitter or without.

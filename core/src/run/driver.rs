@@ -42,7 +42,7 @@ impl Run {
             } else if let Some((mut event, place)) = state.pop_deferred() {
                 let _place = enter(place);
                 state.awaited = false;
-                let _ = self.accept_open(state, &mut event);
+                let _ = self.accept(state, &mut event);
                 drop_quietly(event);
             } else if state.phase == Phase::Closing {
                 ready!(self.node.poll_childless(cx));
@@ -52,10 +52,8 @@ impl Run {
                 }
                 if !self.accept_end(state) {
                     self.finish(state);
-                    return Poll::Ready(match self.node.take_raised() {
-                        None => Ok(()),
-                        Some(error) => Err(Box::new(error)),
-                    });
+                    let raised = self.node.take_raised();
+                    return Poll::Ready(raised.map_or(Ok(()), |error| Err(Box::new(error))));
                 }
             } else {
                 state.driven = false;

@@ -26,12 +26,6 @@ impl Run {
         drop_quietly(old);
     }
 
-    /// Whether the next event was given a time, or may be replayed.
-    #[cold]
-    pub(super) fn is_stamped(&self, state: &mut State) -> bool {
-        state.rare().stamp.is_some() || self.node.info.is_replayed()
-    }
-
     /// The event has the time that it was given, and may be replayed.
     #[cold]
     pub(super) fn apply_stamp(&self, state: &mut State, kind: EventKind) -> Option<Duration> {

@@ -253,7 +253,7 @@ impl State {
 
 impl Run {
     pub(crate) fn new(node: RunNode, setup: Arc<Setup>) -> Arc<Self> {
-        let node = Arc::new(node);
+        let node = Arc::new(if setup.has_lanes() { node.with_answers() } else { node });
         Arc::new(Self {
             node,
             setup,

@@ -306,9 +306,8 @@ impl Replayer {
         let node = match parent {
             // An open run of this replay is in the same trace.
             Some(parent) => RunNode::under(&parent.node, Arc::new(info), reporter),
-            None => RunNode::in_trace(self.trace.clone(), Arc::new(info), reporter),
+            None => RunNode::new(self.trace.clone(), Arc::new(info), reporter, false),
         };
-        let node = if setup.has_lanes() { node.with_answers() } else { node };
         Run::new(node, setup)
     }
 
