@@ -185,21 +185,15 @@ impl CallOptions {
         self
     }
 
-    /// Adds any other field of the request.
-    #[must_use]
-    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.extra.insert(name.into(), value.into());
-        self
-    }
-
-    /// Adds a header of the request.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
     setters! {
+        /// Adds any other field of the request.
+        extra(name: impl Into<String>, value: impl Into<Value>) {
+            self.extra.insert(name.into(), value.into())
+        }
+        /// Adds a header of the request.
+        header(name: impl Into<String>, value: impl Into<String>) {
+            self.headers.push((name.into(), value.into()))
+        }
         /// Sets the limit until the response begins.
         first_byte_timeout(limit: Duration) { self.first_byte_timeout = Some(limit) }
         /// Sets the limit between two packets of the response.

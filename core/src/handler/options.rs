@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use crate::util::conversions;
+use crate::util::{conversions, setters};
 
 /// How events get to a handler, and who waits for it.
 ///
@@ -290,57 +290,36 @@ impl HandlerOptions {
         }
     }
 
-    /// Sets the handler's name for reports, instead of its own.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets how events get to the handler.
-    pub fn delivery(mut self, delivery: impl Into<Delivery>) -> Self {
-        self.delivery = delivery.into();
-        self
-    }
-
-    /// Sets what happens to a run's tokens when its queue is full, instead of the delivery's own
-    /// setting. It changes nothing for an awaited handler.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = Some(overflow);
-        self
-    }
-
-    /// Sets how long a call of the handler may take. The call then fails as
-    /// [`TimedOut`](crate::FailureCause::TimedOut), and an emitter that waits for it goes on.
-    ///
-    /// For an awaited handler the time counts from the acceptance of the event, so it includes
-    /// waiting for a thread. For a queued handler it counts from the start of the call.
-    ///
-    /// An async call is dropped. A sync call cannot be stopped. Until it returns, other events of
-    /// the handler fail at once as [`Busy`](crate::FailureCause::Busy) or are counted as dropped,
-    /// except the ends of its runs, which are delivered when the call has returned. A sync handler
-    /// that is called inline is only reported as too slow afterwards.
-    ///
-    /// It needs a runtime with a [`Timer`](crate::Timer). Without one, registering the handler is an
-    /// error.
-    pub fn timeout(mut self, after: Duration) -> Self {
-        self.timeout = Some(after);
-        self
-    }
-
-    /// Sets whether the managers of child runs have the handler too. The default is `true`.
-    pub fn inherit(mut self, inherit: bool) -> Self {
-        self.inherit = inherit;
-        self
-    }
-
-    /// Calls an async handler in tasks of the manager's runtime instead of the emitter's task. Use
-    /// it for a handler that needs that runtime, if emitters may be polled elsewhere.
-    ///
-    /// Handlers that are not awaited are always called there. It changes nothing for a sync
-    /// handler, or for one that is inline.
-    pub fn on_runtime(mut self) -> Self {
-        self.on_runtime = true;
-        self
+    setters! {
+        /// Sets the handler's name for reports, instead of its own.
+        name(name: impl Into<Arc<str>>) { self.name = Some(name.into()) }
+        /// Sets how events get to the handler.
+        delivery(delivery: impl Into<Delivery>) { self.delivery = delivery.into() }
+        /// Sets what happens to a run's tokens when its queue is full, instead of the delivery's own
+        /// setting. It changes nothing for an awaited handler.
+        overflow(overflow: Overflow) { self.overflow = Some(overflow) }
+        /// Sets how long a call of the handler may take. The call then fails as
+        /// [`TimedOut`](crate::FailureCause::TimedOut), and an emitter that waits for it goes on.
+        ///
+        /// For an awaited handler the time counts from the acceptance of the event, so it includes
+        /// waiting for a thread. For a queued handler it counts from the start of the call.
+        ///
+        /// An async call is dropped. A sync call cannot be stopped. Until it returns, other events of
+        /// the handler fail at once as [`Busy`](crate::FailureCause::Busy) or are counted as dropped,
+        /// except the ends of its runs, which are delivered when the call has returned. A sync handler
+        /// that is called inline is only reported as too slow afterwards.
+        ///
+        /// It needs a runtime with a [`Timer`](crate::Timer). Without one, registering the handler is an
+        /// error.
+        timeout(after: Duration) { self.timeout = Some(after) }
+        /// Sets whether the managers of child runs have the handler too. The default is `true`.
+        inherit(inherit: bool) { self.inherit = inherit }
+        /// Calls an async handler in tasks of the manager's runtime instead of the emitter's task. Use
+        /// it for a handler that needs that runtime, if emitters may be polled elsewhere.
+        ///
+        /// Handlers that are not awaited are always called there. It changes nothing for a sync
+        /// handler, or for one that is inline.
+        on_runtime() { self.on_runtime = true }
     }
 
     /// The delivery, with the overflow of the options.

@@ -31,6 +31,7 @@ use crate::model::error::RegisterError;
 use crate::run::{Inheritable, Setup};
 #[cfg(feature = "std")]
 use crate::runtime::{BlockingExecutor, Spawner, Timer};
+use crate::util::setters;
 
 /// The handlers that receive events, and the tags and metadata of the runs that it starts.
 ///
@@ -297,22 +298,15 @@ impl CallbackManager {
         self
     }
 
-    /// Lets this manager's runs outlive the run whose children they are: for work in the
-    /// background. They keep the parent's id. Nothing closes them but a shutdown, and each is a
-    /// trace of its own. Without this, a run that ends first closes its open children.
-    #[must_use]
-    pub fn detached(mut self) -> Self {
-        self.change().detached = true;
-        self
-    }
-
-    /// Sets the maximum size in bytes of the text that is kept of a model's run, for the partial
-    /// result of its error. Later text is not kept. The default is 1 MiB. Nothing is kept if no
-    /// handler wants the error.
-    #[must_use]
-    pub fn partial_limit(mut self, bytes: usize) -> Self {
-        self.change().partial_limit = bytes;
-        self
+    setters! {
+        /// Lets this manager's runs outlive the run whose children they are: for work in the
+        /// background. They keep the parent's id. Nothing closes them but a shutdown, and each is a
+        /// trace of its own. Without this, a run that ends first closes its open children.
+        detached() { self.change().detached = true }
+        /// Sets the maximum size in bytes of the text that is kept of a model's run, for the partial
+        /// result of its error. Later text is not kept. The default is 1 MiB. Nothing is kept if no
+        /// handler wants the error.
+        partial_limit(bytes: usize) { self.change().partial_limit = bytes }
     }
 
     /// The counts of this manager's handlers, in the order of their registration.

@@ -119,13 +119,8 @@ impl Message {
         with_name(name: impl Into<String>) { self.name = Some(name.into()) }
         /// Sets what the provider needs back with the next turn.
         with_extra(extra: Map<String, Value>) { self.extra = extra }
-    }
-
-    /// Adds tool calls that the model asks for.
-    #[must_use]
-    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
-        self.tool_calls.extend(calls);
-        self
+        /// Adds tool calls that the model asks for.
+        with_tool_calls(calls: impl IntoIterator<Item = ToolCall>) { self.tool_calls.extend(calls) }
     }
 
     /// Returns the message's text. The texts of several parts are joined.
@@ -278,11 +273,9 @@ impl ToolCall {
         Self { id: None, name: name.into(), arguments: arguments.into(), extra: Map::new() }
     }
 
-    /// Sets the call's id.
-    #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
+    setters! {
+        /// Sets the call's id.
+        with_id(id: impl Into<String>) { self.id = Some(id.into()) }
     }
 
     /// Parses the arguments as JSON. An empty text is an empty object: some models write none for a

@@ -1,17 +1,17 @@
 //! Setters that take and return `self`.
 
-/// Writes public setters of one field each, in an `impl` block. Each takes `self` by value, so that
-/// they can be chained.
+/// Writes public setters in an `impl` block. Each takes `self` by value, changes it, and returns it,
+/// so that they can be chained.
 macro_rules! setters {
     ($(
         $(#[$doc:meta])*
-        $setter:ident($value:ident: $type:ty) { self.$field:ident = $new:expr }
+        $setter:ident($($value:ident: $type:ty),*) { $self:ident $($change:tt)+ }
     )+) => {$(
         $(#[$doc])*
-        #[must_use]
-        pub fn $setter(mut self, $value: $type) -> Self {
-            self.$field = $new;
-            self
+        #[must_use = "it returns the changed value"]
+        pub fn $setter(mut $self $(, $value: $type)*) -> Self {
+            $self $($change)+;
+            $self
         }
     )+};
 }

@@ -20,7 +20,7 @@ use crate::model::event::{Event, EventKind, error_event};
 use crate::model::record::EventRecord;
 use crate::model::run_info::{RemoteDelivery, RunId, RunInfo, RunKind};
 use crate::run::{Run, RunHandle, SendEvent, Setup, Stamp, Start};
-use crate::util::yield_now;
+use crate::util::{setters, yield_now};
 pub use error::{ReplayCounts, ReplayError};
 use known::Known;
 use open::{OpenReplay, OpenRuns};
@@ -94,20 +94,13 @@ impl Replayer {
         }
     }
 
-    /// Sets the number of ended runs that are remembered, so that their records are skipped if they
-    /// come again. The default is 10,000. The oldest are forgotten first.
-    #[must_use]
-    pub fn remember(mut self, runs: usize) -> Self {
-        self.known.remember(runs);
-        self
-    }
-
-    /// Says how the records came to this process. Handlers get it as
-    /// [`RunInfo::remote_delivery`], also of events that the replay makes up.
-    #[must_use]
-    pub fn delivered(mut self, delivery: RemoteDelivery) -> Self {
-        self.delivery = Some(delivery);
-        self
+    setters! {
+        /// Sets the number of ended runs that are remembered, so that their records are skipped if they
+        /// come again. The default is 10,000. The oldest are forgotten first.
+        remember(runs: usize) { self.known.remember(runs) }
+        /// Says how the records came to this process. Handlers get it as
+        /// [`RunInfo::remote_delivery`], also of events that the replay makes up.
+        delivered(delivery: RemoteDelivery) { self.delivery = Some(delivery) }
     }
 
     /// Returns what was done.

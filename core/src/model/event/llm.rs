@@ -15,44 +15,27 @@ use crate::model::message::{Message, buffer_string};
 use crate::model::result::{LlmChunk, LlmResult, ToolCallChunk};
 use crate::model::run_info::RunId;
 use crate::model::token::Token;
-use crate::util::conversions;
+use crate::util::{conversions, setters};
 
 start_setters!(LlmStart, ChatModelStart);
 
 macro_rules! model_starts {
     ($($payload:ident),+) => {$(
         impl $payload {
-            /// Sets the parameters that the model was called with.
-            #[must_use]
-            pub fn with_invocation_params(mut self, params: Map<String, Value>) -> Self {
-                self.invocation_params = params;
-                self
-            }
-
-            /// Sets the provider: `openai` or `anthropic`, for example.
-            #[must_use]
-            pub fn with_provider(mut self, provider: impl Into<String>) -> Self {
-                self.provider = Some(provider.into());
-                self
-            }
-
-            /// Sets the server's host name or address, and its port.
-            #[must_use]
-            pub fn with_server(
-                mut self,
-                address: impl Into<String>,
-                port: impl Into<Option<u16>>,
-            ) -> Self {
-                self.server_address = Some(address.into());
-                self.server_port = port.into();
-                self
-            }
-
-            /// Sets the number of prompts that the model was called with at once.
-            #[must_use]
-            pub fn with_batch_size(mut self, size: usize) -> Self {
-                self.batch_size = size;
-                self
+            setters! {
+                /// Sets the parameters that the model was called with.
+                with_invocation_params(params: Map<String, Value>) {
+                    self.invocation_params = params
+                }
+                /// Sets the provider: `openai` or `anthropic`, for example.
+                with_provider(provider: impl Into<String>) { self.provider = Some(provider.into()) }
+                /// Sets the server's host name or address, and its port.
+                with_server(address: impl Into<String>, port: impl Into<Option<u16>>) {
+                    self.server_address = Some(address.into());
+                    self.server_port = port.into()
+                }
+                /// Sets the number of prompts that the model was called with at once.
+                with_batch_size(size: usize) { self.batch_size = size }
             }
         }
     )+};

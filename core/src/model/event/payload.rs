@@ -15,7 +15,7 @@ use super::start::{StartOrigin, start_setters};
 use crate::model::document::Document;
 use crate::model::error::{RunError, SharedError};
 use crate::model::run_info::RunId;
-use crate::util::conversions;
+use crate::util::{conversions, setters};
 
 start_setters!(ChainStart, RetrieverStart);
 
@@ -53,11 +53,9 @@ impl ChainStart {
         Self { agent: true, ..Self::new(name, Map::new()) }
     }
 
-    /// Sets the inputs.
-    #[must_use]
-    pub fn with_inputs(mut self, inputs: impl Into<Value>) -> Self {
-        self.inputs = inputs.into();
-        self
+    setters! {
+        /// Sets the inputs.
+        with_inputs(inputs: impl Into<Value>) { self.inputs = inputs.into() }
     }
 }
 
@@ -261,12 +259,10 @@ impl CustomEvent {
         Self { name: name.into(), data: data.into(), run_id: None }
     }
 
-    /// Sets the run id of an event that is emitted on a manager. An event that is emitted on a run
-    /// has that run's id.
-    #[must_use]
-    pub fn with_run_id(mut self, id: RunId) -> Self {
-        self.run_id = Some(id);
-        self
+    setters! {
+        /// Sets the run id of an event that is emitted on a manager. An event that is emitted on a run
+        /// has that run's id.
+        with_run_id(id: RunId) { self.run_id = Some(id) }
     }
 }
 

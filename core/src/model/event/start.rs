@@ -25,40 +25,29 @@ pub(crate) struct RareOrigin {
 macro_rules! start_setters {
     ($($payload:ident),+ $(,)?) => {$(
         impl $payload {
-            /// Sets the run's id. Without it the run gets a new one.
-            ///
-            /// The start fails with [`EmitError::DuplicateRunId`](crate::EmitError::DuplicateRunId)
-            /// if an open run was given the same id at its start.
-            #[must_use]
-            pub fn with_run_id(mut self, id: RunId) -> Self {
-                self.origin.run_id = Some(id);
-                self
-            }
-
-            /// Sets when the run started, as the time since 1970. Without it the clock is read.
-            #[must_use]
-            pub fn with_time(mut self, time: core::time::Duration) -> Self {
-                self.origin.rare.get_or_insert_default().time = Some(time);
-                self
-            }
-
-            /// Sets a parent in another process or of another manager, and the outermost run above
-            /// it. If the parent is the outermost run itself, pass its id twice.
-            ///
-            /// The run is detached: nothing closes it but a shutdown. It replaces the manager's
-            /// own parent.
-            #[must_use]
-            pub fn with_remote_parent(mut self, parent: RunId, root: RunId) -> Self {
-                self.origin.rare.get_or_insert_default().remote_parent = Some((parent, root));
-                self
-            }
-
-            /// Sets the W3C trace context of the caller. Handlers find it with
-            /// [`RunInfo::traceparent`](crate::RunInfo::traceparent).
-            #[must_use]
-            pub fn with_traceparent(mut self, traceparent: crate::TraceParent) -> Self {
-                self.origin.rare.get_or_insert_default().traceparent = Some(traceparent);
-                self
+            setters! {
+                /// Sets the run's id. Without it the run gets a new one.
+                ///
+                /// The start fails with [`EmitError::DuplicateRunId`](crate::EmitError::DuplicateRunId)
+                /// if an open run was given the same id at its start.
+                with_run_id(id: RunId) { self.origin.run_id = Some(id) }
+                /// Sets when the run started, as the time since 1970. Without it the clock is read.
+                with_time(time: core::time::Duration) {
+                    self.origin.rare.get_or_insert_default().time = Some(time)
+                }
+                /// Sets a parent in another process or of another manager, and the outermost run above
+                /// it. If the parent is the outermost run itself, pass its id twice.
+                ///
+                /// The run is detached: nothing closes it but a shutdown. It replaces the manager's
+                /// own parent.
+                with_remote_parent(parent: RunId, root: RunId) {
+                    self.origin.rare.get_or_insert_default().remote_parent = Some((parent, root))
+                }
+                /// Sets the W3C trace context of the caller. Handlers find it with
+                /// [`RunInfo::traceparent`](crate::RunInfo::traceparent).
+                with_traceparent(traceparent: crate::TraceParent) {
+                    self.origin.rare.get_or_insert_default().traceparent = Some(traceparent)
+                }
             }
         }
     )+};

@@ -75,14 +75,11 @@ impl LlmChunk {
         Self { refusal: text.into(), ..Self::default() }
     }
 
-    /// Adds pieces of tool calls.
-    #[must_use]
-    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCallChunk>) -> Self {
-        self.tool_calls.extend(calls);
-        self
-    }
-
     setters! {
+        /// Adds pieces of tool calls.
+        with_tool_calls(calls: impl IntoIterator<Item = ToolCallChunk>) {
+            self.tool_calls.extend(calls)
+        }
         /// Sets the index of the choice.
         with_index(index: u32) { self.index = index }
         /// Sets why the choice ended.

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::util::setters;
+
 /// A token of the model's own vocabulary, and its probability.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
@@ -33,18 +35,13 @@ impl TokenLogprob {
         Self { token: token.into(), logprob, ..Self::default() }
     }
 
-    /// Sets the token's bytes.
-    #[must_use]
-    pub fn with_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.bytes = Some(bytes.into());
-        self
-    }
-
-    /// Adds likely tokens at this position.
-    #[must_use]
-    pub fn with_top_logprobs(mut self, tokens: impl IntoIterator<Item = TopLogprob>) -> Self {
-        self.top_logprobs.extend(tokens);
-        self
+    setters! {
+        /// Sets the token's bytes.
+        with_bytes(bytes: impl Into<Vec<u8>>) { self.bytes = Some(bytes.into()) }
+        /// Adds likely tokens at this position.
+        with_top_logprobs(tokens: impl IntoIterator<Item = TopLogprob>) {
+            self.top_logprobs.extend(tokens)
+        }
     }
 }
 
@@ -71,11 +68,9 @@ impl TopLogprob {
         Self { token: token.into(), logprob, bytes: None }
     }
 
-    /// Sets the token's bytes.
-    #[must_use]
-    pub fn with_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.bytes = Some(bytes.into());
-        self
+    setters! {
+        /// Sets the token's bytes.
+        with_bytes(bytes: impl Into<Vec<u8>>) { self.bytes = Some(bytes.into()) }
     }
 }
 

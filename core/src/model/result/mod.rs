@@ -50,14 +50,9 @@ impl LlmResult {
         Self::new().with_generation(Generation::new(text))
     }
 
-    /// Adds a generation.
-    #[must_use]
-    pub fn with_generation(mut self, generation: Generation) -> Self {
-        self.generations.push(generation);
-        self
-    }
-
     setters! {
+        /// Adds a generation.
+        with_generation(generation: Generation) { self.generations.push(generation) }
         /// Sets the usage.
         with_usage(usage: TokenUsage) { self.usage = Some(usage) }
         /// Sets the model's name.
@@ -180,18 +175,13 @@ impl Generation {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// Sets why the generation ended.
-    #[must_use]
-    pub fn with_finish_reason(mut self, reason: impl Into<FinishReason>) -> Self {
-        self.finish_reason = Some(reason.into());
-        self
-    }
-
-    /// Adds tool calls.
-    #[must_use]
-    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
-        self.tool_calls.extend(calls);
-        self
+    setters! {
+        /// Sets why the generation ended.
+        with_finish_reason(reason: impl Into<FinishReason>) {
+            self.finish_reason = Some(reason.into())
+        }
+        /// Adds tool calls.
+        with_tool_calls(calls: impl IntoIterator<Item = ToolCall>) { self.tool_calls.extend(calls) }
     }
 
     fn push_chunk(&mut self, chunk: &LlmChunk) {
