@@ -36,49 +36,34 @@ pub(crate) struct Timeout<'a> {
     pub(crate) runtime: &'a dyn Runtime,
 }
 
+/// A call that was polled and is pending in its place.
+pub(crate) type Begun<'a> = Pin<&'a mut (dyn Future<Output = HandlerResult> + Send + 'a)>;
+
 /// Asks the handler, and once more if it leaves a chat model's start to `on_llm_start`.
 pub(crate) async fn ask_async(asked: Asked<'_>, timeout: Option<Timeout<'_>>) -> Answer {
-    if asked.meta.takes(asked.event.kind()) {
-        return answer(asked, call(asked, asked.event), timeout).await;
-    }
-    within(asked, fall_back(asked), timeout).await
+    go_on(asked, None, timeout).await
 }
 
-/// Goes on with a call that was polled and is pending in its place.
+/// Asks the handler as [`ask_async`] does, or goes on with a call that has begun.
 pub(crate) async fn go_on(
     asked: Asked<'_>,
-    call: Pin<&mut (dyn Future<Output = HandlerResult> + Send + '_)>,
+    begun: Option<Begun<'_>>,
     timeout: Option<Timeout<'_>>,
 ) -> Answer {
-    let call = CatchUnwind::new(WithinEmitter::new(asked.cx, call));
-    answer(asked, call, timeout).await
-}
-
-/// The answer of a call, or of what stands in for its event.
-async fn answer(
-    asked: Asked<'_>,
-    call: impl Future<Output = Result<HandlerResult, Arc<str>>>,
-    timeout: Option<Timeout<'_>>,
-) -> Answer {
+    let kind = asked.event.kind();
     let both = async {
-        match learn(asked, asked.event.kind(), call.await) {
+        let answer = match begun {
+            Some(begun) => CatchUnwind::new(WithinEmitter::new(asked.cx, begun)).await,
+            None if asked.meta.takes(kind) => call(asked, asked.event).await,
+            None => return fall_back(asked).await,
+        };
+        match learn(asked, kind, answer) {
             Answer::Unhandled => fall_back(asked).await,
             answer => answer,
         }
     };
-    within(asked, both, timeout).await
-}
-
-/// An answer that comes before the time-out, or that failure.
-async fn within(
-    asked: Asked<'_>,
-    answer: impl Future<Output = Answer>,
-    timeout: Option<Timeout<'_>>,
-) -> Answer {
-    match WithTimeout::new(answer, timeout).await {
-        Ok(answer) => answer,
-        Err(cause) => Answer::Failed(asked.event.kind(), cause),
-    }
+    let answer = WithTimeout::new(both, timeout).await;
+    answer.unwrap_or_else(|cause| Answer::Failed(kind, cause))
 }
 
 fn learn(asked: Asked<'_>, kind: EventKind, answer: Result<HandlerResult, Arc<str>>) -> Answer {

@@ -16,7 +16,7 @@ mod serve;
 mod watch;
 mod workers;
 
-pub(crate) use ask::{Asked, Timeout, ask_async, go_on};
+pub(crate) use ask::{Asked, Begun, Timeout, go_on};
 pub(crate) use call::Call;
 pub use context::Scoped;
 #[cfg(feature = "std")]

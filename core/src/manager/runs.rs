@@ -24,7 +24,7 @@ macro_rules! starts {
             let run = self.open(RunKind::$kind, &start.name, &start.origin);
             let chosen_id = start.origin.run_id;
             let time = start.origin.rare.as_ref().and_then(|origin| origin.time);
-            Start::new(run, start.into(), chosen_id).at(time)
+            Start::new(run, start.into(), chosen_id, time)
         }
     )+};
 }

@@ -223,7 +223,8 @@ impl SendEvent {
                 if is_too_deep() {
                     return Poll::Ready(Err(EmitError::TooDeep));
                 }
-                run.open(None)?;
+                let entry = run.setup.engine.register_run(&run, true, None)?;
+                run.open(Some(entry))?;
                 self.0 = Sending::Polled(RunHandle::new(run).end(event));
             }
             polled => self.0 = polled,

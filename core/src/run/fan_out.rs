@@ -277,7 +277,7 @@ async fn ask_inline_from(this: &mut FanOut, mut asked: usize) {
             }
             Target::Async { .. } | Target::Lane(_) | Target::Gone => {
                 *progress = Progress::Inline(asked + 1);
-                match at.ask(handler) {
+                match at.ask(handler, None) {
                     Some(call) => call.await,
                     None => false,
                 }

@@ -6,16 +6,15 @@ use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use core::time::Duration;
 
 use futures_util::future::join_all;
 use pin_project_lite::pin_project;
 
 use super::setup::Setup;
 use crate::dispatch::{
-    Answer, Asked, Call, HandlerMeta, Registered, RunNode, Target, Timeout, ask_async, count, go_on,
+    Answer, Asked, Begun, Call, Registered, RunNode, Target, Timeout, count, go_on,
 };
-use crate::handler::{ErasedAsyncHandler, FirstAnswer, FirstPoll, HandlerFuture};
+use crate::handler::{FirstAnswer, FirstPoll, HandlerFuture};
 use crate::model::context::EventContext;
 use crate::model::error::{FailureCause, HandlerResult};
 use crate::model::event::{Event, EventKind};
@@ -185,66 +184,43 @@ impl Accepted {
         place: Pin<&'p mut Option<HandlerFuture<'a>>>,
         tally: &mut Tally,
     ) {
-        let handlers = &self.setup.in_place;
-        let mut first: Option<(usize, Pin<Box<Pending<'p>>>)> = None;
-        let mut rest = next;
-        if let Some(call) = place.as_pin_mut() {
-            let Some((number, handler)) = handlers.get(next) else { return };
-            let Target::Async { handler: target, timeout } = &handler.target else { return };
-            let asked = self.asked(&handler.meta, &**target);
-            let call: Pin<&mut (dyn Future<Output = HandlerResult> + Send)> = call;
-            let timeout = timeout_of(*timeout, &self.setup);
-            // It has been polled in this poll already. But if there is a time-out, its timer has not.
-            let call = Once { skip: timeout.is_none(), future: go_on(asked, call, timeout) };
-            let guard = Call::new(&handler.meta, &self.node, self.kind);
-            first = Some((*number, Box::pin(finish(guard, call)) as Pin<Box<Pending<'p>>>));
-            rest += 1;
-        }
-        let rest = handlers.get(rest..).unwrap_or_default().iter();
-        let rest = rest.filter(|(_, handler)| handler.meta.wants(self.kind));
-        let rest = rest.filter_map(|(number, handler)| {
-            Some((*number, Box::pin(self.ask(handler)?) as Pin<Box<Pending<'p>>>))
+        let mut begun = place.as_pin_mut().map(|call| call as Begun<'p>);
+        let handlers = self.setup.in_place.get(next..).unwrap_or_default();
+        let calls = handlers.iter().filter_map(|(number, handler)| {
+            let begun = begun.take();
+            if begun.is_none() && !handler.meta.wants(self.kind) {
+                return None;
+            }
+            let call = self.ask(handler, begun)?;
+            Some(async move { (*number, call.await) })
         });
-        let calls = first.into_iter().chain(rest);
-        let calls = calls.map(|(number, call)| async move { (number, call.await) });
         for (number, done) in join_all(calls).await {
             tally.add(number, done);
         }
     }
 
-    /// Asks an async handler. Whether it has handled the event.
+    /// Asks an async handler, or goes on with its call. Whether it has handled the event.
     pub(super) fn ask<'a>(
         &'a self,
         handler: &'a Registered,
+        begun: Option<Begun<'a>>,
     ) -> Option<impl Future<Output = bool> + Send + use<'a>> {
         let Target::Async { handler: target, timeout } = &handler.target else { return None };
-        let answer =
-            ask_async(self.asked(&handler.meta, &**target), timeout_of(*timeout, &self.setup));
-        Some(finish(Call::new(&handler.meta, &self.node, self.kind), answer))
+        let (meta, runtime) = (&*handler.meta, &*self.setup.engine.runtime);
+        let asked = Asked { meta, handler: &**target, event: &self.event, cx: &self.cx };
+        let timeout = timeout.map(|after| Timeout { after, left: after, runtime });
+        // What has begun was polled in this poll already. But if there is a time-out, its timer was
+        // not.
+        let skip = begun.is_some() && timeout.is_none();
+        let answer = Once { skip, future: go_on(asked, begun, timeout) };
+        let call = Call::new(meta, &self.node, self.kind);
+        Some(async move {
+            let counted = call.pending();
+            let answer = answer.await;
+            drop(counted);
+            call.settle(answer)
+        })
     }
-
-    fn asked<'a>(
-        &'a self,
-        meta: &'a HandlerMeta,
-        handler: &'a dyn ErasedAsyncHandler,
-    ) -> Asked<'a> {
-        Asked { meta, handler, event: &self.event, cx: &self.cx }
-    }
-}
-
-fn timeout_of(after: Option<Duration>, setup: &Setup) -> Option<Timeout<'_>> {
-    after.map(|after| Timeout { after, left: after, runtime: &*setup.engine.runtime })
-}
-
-/// A call that may take more than one poll. Whether the event was handled.
-type Pending<'a> = dyn Future<Output = bool> + Send + 'a;
-
-/// Makes a call to its end. Whether the event was handled.
-async fn finish(call: Call<'_>, answer: impl Future<Output = Answer>) -> bool {
-    let counted = call.pending();
-    let answer = answer.await;
-    drop(counted);
-    call.settle(answer)
 }
 
 pin_project! {

@@ -1,7 +1,7 @@
 //! The futures that starting a run returns.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -12,7 +12,7 @@ use core::time::Duration;
 use super::engine::Entry;
 use super::handle::RunHandle;
 use super::state::{Phase, Run, Stamp};
-use crate::dispatch::{OpenRun, is_too_deep};
+use crate::dispatch::is_too_deep;
 use crate::model::error::EmitError;
 use crate::model::event::{Event, ToolStart};
 use crate::model::run_info::{RunId, RunKind};
@@ -40,23 +40,23 @@ pub struct Kept<Run> {
 }
 
 impl<R> Start<R> {
-    pub(crate) fn new(run: Arc<Run>, event: Event, chosen_id: Option<RunId>) -> Self {
+    /// `time` is when the run started, if that was given.
+    pub(crate) fn new(
+        run: Arc<Run>,
+        event: Event,
+        chosen_id: Option<RunId>,
+        time: Option<Duration>,
+    ) -> Self {
+        if time.is_some() {
+            let stamp = Stamp { kind: event.kind(), time, recorded: None };
+            // Nothing else has the run yet, so the cell is free.
+            run.try_cell(|state| state.rare().stamp = Some(Box::new(stamp)));
+        }
         Self(Kept {
             handle: Some(RunHandle::new(run)),
             new: Some((Box::new(event), chosen_id)),
             kind: PhantomData,
         })
-    }
-
-    /// Sets when the run started.
-    pub(crate) fn at(self, time: Option<Duration>) -> Self {
-        if let (Some(handle), Some(_)) = (&self.0.handle, time) {
-            let Some((event, _)) = &self.0.new else { return self };
-            let stamp = Stamp { kind: event.kind(), time, recorded: None };
-            // Nothing else has the run yet, so the cell is free.
-            handle.run().try_cell(|state| state.rare().stamp = Some(Box::new(stamp)));
-        }
-        self
     }
 
     /// The same start of a run of any kind.
@@ -141,14 +141,17 @@ impl Run {
         if is_too_deep() && self.setup.has_handlers() {
             return Err(EmitError::TooDeep);
         }
-        let Some(parent) = self.setup.parent.as_ref().filter(|_| !self.is_detached()) else {
-            return self.open_with(start, chosen_id, self.node.nested);
-        };
-        let weak = Arc::downgrade(self);
-        let attached = self.node.attach(parent, weak as alloc::sync::Weak<dyn OpenRun>);
-        let opened = self.open_with(start, chosen_id, attached);
+        let parent = self.setup.parent.as_ref().filter(|_| !self.is_detached());
+        let weak: Weak<Self> = Arc::downgrade(self);
+        let attached = parent.is_some_and(|parent| self.node.attach(parent, weak));
+        let nested = attached || self.node.nested;
+        let registered = self.setup.has_handlers() || chosen_id.is_some();
+        let register = || self.setup.engine.register_run(self, nested, chosen_id);
+        let opened = registered.then(register).transpose().and_then(|entry| self.open(entry));
         if opened.is_err() {
             self.node.detach();
+        } else if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
+            self.try_cell(|state| state.rare().tool_call_id = Some(id.clone()));
         }
         opened
     }
@@ -170,23 +173,6 @@ impl Run {
         self.setup.detached || self.node.nested || info.has_remote_parent() || info.is_replayed()
     }
 
-    fn open_with(
-        self: &Arc<Self>,
-        start: &Event,
-        chosen_id: Option<RunId>,
-        nested: bool,
-    ) -> Result<(), EmitError> {
-        let mut entry = None;
-        if self.setup.has_handlers() || chosen_id.is_some() {
-            entry = Some(self.setup.engine.register_run(self, nested, chosen_id)?);
-        }
-        self.open(entry)?;
-        if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
-            self.try_cell(|state| state.rare().tool_call_id = Some(id.clone()));
-        }
-        Ok(())
-    }
-
     /// Opens the run. Nothing else has it yet.
     pub(super) fn open(self: &Arc<Self>, entry: Option<Entry>) -> Result<(), EmitError> {
         let opened = self.try_cell(|state| {
@@ -195,13 +181,7 @@ impl Run {
             }
             state.phase = Phase::Open;
             state.started = self.node.info.kind() == RunKind::None;
-            state.entry = match entry {
-                Some(entry) => Some(entry),
-                None if self.node.info.kind() == RunKind::None => {
-                    Some(self.setup.engine.register_run(self, true, None)?)
-                }
-                None => None,
-            };
+            state.entry = entry;
             if self.setup.has_handlers() {
                 self.rebuild_interest(state);
             }

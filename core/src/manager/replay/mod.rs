@@ -217,7 +217,7 @@ impl Replayer {
         let recorded = seq.map(|_| recorded_at(record, None));
         let stamp = Stamp { kind, time: record.time, recorded };
         run.stamp(Some(seq.unwrap_or(0)), stamp).await;
-        let start: Start<RunHandle> = Start::new(run, event, Some(record.run));
+        let start: Start<RunHandle> = Start::new(run, event, Some(record.run), None);
         let (handle, result) = start.keep().await;
         if let Err(error) = &result {
             if !matches!(error, EmitError::Raised(_) | EmitError::RuntimeGone(_)) {
