@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::RunNode;
-use crate::handler::{CallbackHandler, HandlerId, HandlerStats};
+use crate::handler::{CallbackHandler, HandlerId, HandlerOptions, HandlerStats};
 use crate::model::context::EventContext;
 use crate::model::error::{EmitError, FailureCause, HandlerFailure, HandlerResult};
 use crate::model::event::{Event, EventKind, Interest};
@@ -69,12 +69,13 @@ pub(crate) enum Answer {
 }
 
 impl HandlerMeta {
-    pub(crate) fn new(name: Arc<str>, interest: Interest, inline: bool, raise_error: bool) -> Self {
+    pub(crate) fn new(name: &str, interest: Interest, options: &HandlerOptions) -> Self {
+        let delivery = options.resolved_delivery();
         Self {
             id: HandlerId::next(),
-            name,
-            inline,
-            raise_error,
+            name: options.name.clone().unwrap_or_else(|| Arc::from(name)),
+            inline: delivery.is_inline(),
+            raise_error: delivery.raises_error(),
             interest,
             declined: AtomicU32::new(0),
             handled: AtomicU32::new(0),

@@ -35,12 +35,10 @@ impl Registered {
         workers: &Arc<Workers<Lane>>,
         runtime: &Arc<dyn Runtime>,
     ) -> Arc<Self> {
-        let delivery = options.resolved_delivery();
-        let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.name()));
-        let (inline, raises) = (delivery.is_inline(), delivery.raises_error());
-        let meta = Arc::new(HandlerMeta::new(name, handler.interest(), inline, raises));
-        let (timeout, runtime) = (options.timeout, runtime.clone());
-        let target = if inline {
+        let meta = Arc::new(HandlerMeta::new(handler.name(), handler.interest(), options));
+        let (delivery, timeout) = (options.resolved_delivery(), options.timeout);
+        let runtime = runtime.clone();
+        let target = if meta.inline {
             let slot = InlineSlot::new(handler, meta.clone(), timeout, runtime);
             Target::Inline(Box::new(slot))
         } else {
@@ -55,13 +53,10 @@ impl Registered {
         options: &HandlerOptions,
         runtime: &Arc<dyn Runtime>,
     ) -> Arc<Self> {
-        let delivery = options.resolved_delivery();
-        let name = options.name.clone().unwrap_or_else(|| Arc::from(handler.handler_name()));
-        let (inline, raises) = (delivery.is_inline(), delivery.raises_error());
-        let interest = handler.handler_interest();
-        let meta = Arc::new(HandlerMeta::new(name, interest, inline, raises));
-        let timeout = options.timeout;
-        let in_place = delivery.mode() == Mode::Awaited && (inline || !options.on_runtime);
+        let (name, interest) = (handler.handler_name(), handler.handler_interest());
+        let meta = Arc::new(HandlerMeta::new(name, interest, options));
+        let (delivery, timeout) = (options.resolved_delivery(), options.timeout);
+        let in_place = delivery.mode() == Mode::Awaited && (meta.inline || !options.on_runtime);
         let target = if in_place {
             Target::Async { handler, timeout }
         } else {
@@ -80,13 +75,13 @@ impl Registered {
     }
 
     pub(crate) fn stats(&self) -> HandlerStats {
-        match &self.target {
-            Target::Lane(lane) => self.meta.stats(lane.counts()),
-            Target::Inline(slot) => self
-                .meta
-                .stats(LaneCounts { pending: slot.deferred_events(), ..Default::default() }),
-            Target::Async { .. } | Target::Gone => self.meta.stats(LaneCounts::default()),
-        }
+        self.meta.stats(match &self.target {
+            Target::Lane(lane) => lane.counts(),
+            Target::Inline(slot) => {
+                LaneCounts { pending: slot.deferred_events(), ..LaneCounts::default() }
+            }
+            Target::Async { .. } | Target::Gone => LaneCounts::default(),
+        })
     }
 }
 

@@ -60,34 +60,23 @@ impl TraceParent {
     }
 }
 
-/// Reads lower-case hexadecimal digits.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+/// Reads a number of that many lower-case hexadecimal digits.
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let valid = text.len() == digits && text.bytes().all(is_digit);
+    if valid { u128::from_str_radix(text, 16).ok() } else { None }
 }
 
 fn parse(text: &str) -> Option<TraceParent> {
     let mut parts = text.trim_ascii().split('-');
-    let [version] = hex(parts.next()?)?;
-    let trace_id = hex(parts.next()?)?;
-    let span_id = hex(parts.next()?)?;
-    let [flags] = hex(parts.next()?)?;
+    let version = hex(parts.next()?, 2)?;
+    let trace_id = hex(parts.next()?, 32)?;
+    let span_id = hex(parts.next()?, 16)? as u64;
+    let flags = hex(parts.next()?, 2)? as u8;
     let ends = parts.next().is_none();
     // Version 255 is forbidden. A later version may have more parts.
     let known = version != 0xff && (version != 0 || ends);
-    if known { TraceParent::new(trace_id, span_id, flags) } else { None }
+    known.then(|| TraceParent::new(trace_id.to_be_bytes(), span_id.to_be_bytes(), flags))?
 }
 
 impl FromStr for TraceParent {
@@ -101,11 +90,9 @@ impl FromStr for TraceParent {
 /// Writes the value of the header.
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("00-")?;
-        self.trace_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("-")?;
-        self.span_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, "-{:02x}", self.flags)
+        let trace_id = u128::from_be_bytes(self.trace_id);
+        let span_id = u64::from_be_bytes(self.span_id);
+        write!(f, "00-{trace_id:032x}-{span_id:016x}-{:02x}", self.flags)
     }
 }
 
