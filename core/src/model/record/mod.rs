@@ -18,12 +18,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use serde::de::Error as _;
-use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::context::{EventContext, Losses};
-use super::event::{Event, EventKind};
+use super::event::{Event, EventKind, is_default};
 use super::run_info::{RunId, RunKind};
 use super::traceparent::TraceParent;
 use wire::{Payload, event_of, kind_named, micros::in_micros};
@@ -177,87 +176,71 @@ impl EventRecordRef<'_> {
     }
 }
 
-/// The fields of a record, borrowed.
-struct Fields<'a, P> {
-    run_kind: RunKind,
+/// A record as it is written, with a payload that is borrowed, and as it is read, with any JSON.
+#[derive(Serialize, Deserialize)]
+struct Wire<'a, D> {
+    v: u32,
+    kind: Cow<'a, str>,
+    /// `None` if it is not known to this version.
+    #[serde(deserialize_with = "known_run_kind")]
+    run_kind: Option<RunKind>,
     run: RunId,
     parent: Option<RunId>,
     root: RunId,
     seq: Option<u64>,
     tseq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     custom_seq: Option<u64>,
-    source: &'a str,
-    time: Option<Duration>,
+    source: Cow<'a, str>,
+    time: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
     lost: Losses,
-    name: &'a str,
-    tags: &'a [String],
-    metadata: &'a Map<String, Value>,
-    parents: P,
-    traceparent: Option<&'a TraceParent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Cow<'a, [String]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Cow<'a, Map<String, Value>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parents: Option<Vec<RunId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<TraceParent>,
+    #[serde(default, skip_serializing_if = "is_default")]
     remote_parent: bool,
-    event: &'a Event,
+    #[serde(default)]
+    data: D,
 }
 
-impl<P: Iterator<Item = RunId>> Fields<'_, P> {
-    fn serialize<S: Serializer>(self, serializer: S) -> Result<S::Ok, S::Error> {
-        let kind = self.event.kind();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("v", &VERSION)?;
-        map.serialize_entry("kind", &kind)?;
-        map.serialize_entry("run_kind", &self.run_kind)?;
-        map.serialize_entry("run", &self.run)?;
-        map.serialize_entry("parent", &self.parent)?;
-        map.serialize_entry("root", &self.root)?;
-        map.serialize_entry("seq", &self.seq)?;
-        map.serialize_entry("tseq", &self.tseq)?;
-        if let Some(number) = self.custom_seq {
-            map.serialize_entry("custom_seq", &number)?;
-        }
-        map.serialize_entry("source", self.source)?;
-        map.serialize_entry("time", &self.time.map(in_micros))?;
-        if !self.lost.is_none() {
-            map.serialize_entry("lost", &self.lost)?;
-        }
-        if has_about(kind) {
-            map.serialize_entry("name", self.name)?;
-            map.serialize_entry("tags", self.tags)?;
-            map.serialize_entry("metadata", self.metadata)?;
-            map.serialize_entry("parents", &self.parents.collect::<Vec<RunId>>())?;
-            if let Some(traceparent) = self.traceparent {
-                map.serialize_entry("traceparent", traceparent)?;
-            }
-            if self.remote_parent {
-                map.serialize_entry("remote_parent", &true)?;
-            }
-        }
-        map.serialize_entry("data", &Payload(self.event))?;
-        map.end()
-    }
+fn known_run_kind<'de, D: Deserializer<'de>>(from: D) -> Result<Option<RunKind>, D::Error> {
+    Ok(serde_json::from_value(Value::String(String::deserialize(from)?)).ok())
 }
 
 impl Serialize for EventRecordRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let cx = self.cx;
-        let fields = Fields {
-            run_kind: cx.kind(),
+        let (cx, kind) = (self.cx, self.event.kind());
+        let about = has_about(kind);
+        let wire = Wire {
+            v: VERSION,
+            kind: kind.method().into(),
+            run_kind: Some(cx.kind()),
             run: cx.id(),
             parent: self.parent(),
             root: self.root(),
             seq: cx.sequence(),
             tseq: self.tseq,
             custom_seq: self.custom_seq,
-            source: &self.source,
-            time: cx.time(),
+            source: (&*self.source).into(),
+            time: cx.time().map(in_micros),
             lost: self.losses,
-            name: self.name(),
-            tags: cx.tags(),
-            metadata: cx.metadata(),
-            parents: cx.parents(),
-            traceparent: cx.traceparent(),
-            remote_parent: cx.has_remote_parent(),
-            event: self.event,
+            name: about.then(|| (&**self.name()).into()),
+            tags: about.then(|| cx.tags().into()),
+            metadata: about.then(|| Cow::Borrowed(cx.metadata())),
+            parents: about.then(|| cx.parents().collect()),
+            traceparent: cx.traceparent().copied().filter(|_| about),
+            remote_parent: about && cx.has_remote_parent(),
+            data: Payload(self.event),
         };
-        fields.serialize(serializer)
+        wire.serialize(serializer)
     }
 }
 
@@ -268,70 +251,42 @@ impl Serialize for EventRecord {
                 "a record of an unknown kind cannot be written: keep the text it was read from";
             return Err(serde::ser::Error::custom(text));
         };
-        let none = About::default();
-        let about = self.about.as_ref().unwrap_or(&none);
-        let fields = Fields {
-            run_kind: self.run_kind,
+        let nothing = About::default();
+        let about = self.about.as_ref().unwrap_or(&nothing);
+        let about = has_about(event.kind()).then_some(about);
+        let wire = Wire {
+            v: VERSION,
+            kind: event.kind().method().into(),
+            run_kind: Some(self.run_kind),
             run: self.run,
             parent: self.parent,
             root: self.root,
             seq: self.seq,
             tseq: self.tseq,
             custom_seq: self.custom_seq,
-            source: &self.source,
-            time: self.time,
+            source: (&*self.source).into(),
+            time: self.time.map(in_micros),
             lost: self.lost,
-            name: &about.name,
-            tags: &about.tags,
-            metadata: &about.metadata,
-            parents: about.parents.iter().copied(),
-            traceparent: about.traceparent.as_ref(),
-            remote_parent: about.remote_parent,
-            event,
+            name: about.map(|about| (&*about.name).into()),
+            tags: about.map(|about| about.tags.as_slice().into()),
+            metadata: about.map(|about| Cow::Borrowed(&about.metadata)),
+            parents: about.map(|about| about.parents.clone()),
+            traceparent: about.and_then(|about| about.traceparent),
+            remote_parent: about.is_some_and(|about| about.remote_parent),
+            data: Payload(event),
         };
-        fields.serialize(serializer)
+        wire.serialize(serializer)
     }
-}
-
-/// A record as it is read.
-#[derive(Deserialize)]
-struct Read {
-    v: u32,
-    kind: String,
-    run_kind: String,
-    run: RunId,
-    parent: Option<RunId>,
-    root: RunId,
-    seq: Option<u64>,
-    tseq: u64,
-    custom_seq: Option<u64>,
-    source: Arc<str>,
-    time: Option<u64>,
-    #[serde(default)]
-    lost: Losses,
-    name: Option<Arc<str>>,
-    #[serde(default)]
-    tags: Vec<String>,
-    #[serde(default)]
-    metadata: Map<String, Value>,
-    #[serde(default)]
-    parents: Vec<RunId>,
-    traceparent: Option<TraceParent>,
-    #[serde(default)]
-    remote_parent: bool,
-    #[serde(default)]
-    data: Value,
 }
 
 impl<'de> Deserialize<'de> for EventRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = Read::deserialize(deserializer)?;
+        let read: Wire<'_, Value> = Wire::deserialize(deserializer)?;
         if read.v == 0 {
             return Err(D::Error::custom("there is no version 0 of an event's record"));
         }
-        let run_kind: Option<RunKind> = serde_json::from_value(read.run_kind.into()).ok();
         let kind = kind_named(&read.kind);
-        let event = match (kind, run_kind) {
+        let event = match (kind, read.run_kind) {
             (Some(kind), Some(_)) => match event_of(kind, read.data) {
                 Ok(event) => Some(event),
                 // A later version may write what this one cannot read.
@@ -346,23 +301,23 @@ impl<'de> Deserialize<'de> for EventRecord {
             _ => None,
         };
         let about = read.name.map(|name| About {
-            name,
-            tags: read.tags,
-            metadata: read.metadata,
-            parents: read.parents,
+            name: name.into(),
+            tags: read.tags.unwrap_or_default().into(),
+            metadata: read.metadata.unwrap_or_default().into_owned(),
+            parents: read.parents.unwrap_or_default(),
             traceparent: read.traceparent,
             remote_parent: read.remote_parent,
         });
         Ok(Self {
-            kind: kind.map_or(Cow::Owned(read.kind), |kind| Cow::Borrowed(kind.method())),
-            run_kind: run_kind.unwrap_or(RunKind::None),
+            kind: kind.map_or(Cow::Owned(read.kind.into()), |kind| kind.method().into()),
+            run_kind: read.run_kind.unwrap_or(RunKind::None),
             run: read.run,
             parent: read.parent,
             root: read.root,
             seq: read.seq,
             tseq: read.tseq,
             custom_seq: read.custom_seq,
-            source: read.source,
+            source: read.source.into(),
             time: read.time.map(Duration::from_micros),
             lost: read.lost,
             about,
