@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
@@ -33,7 +34,7 @@ const MOST_DEFERRED: usize = 64;
 const ATTEND: usize = 1;
 
 pub(crate) struct InlineSlot {
-    handler: Turn<Option<BoxSyncHandler>>,
+    handler: Turn<BoxSyncHandler>,
     /// The number of deferred events.
     deferred: AtomicUsize,
     waiting: Mutex<Waiting>,
@@ -48,7 +49,7 @@ struct Waiting {
     deferred: VecDeque<Deferred>,
     /// Events that were dropped since the last delivery.
     dropped: usize,
-    flushes: alloc::vec::Vec<WaitGuard>,
+    flushes: Vec<WaitGuard>,
 }
 
 struct Deferred {
@@ -65,7 +66,7 @@ impl InlineSlot {
         runtime: Arc<dyn Runtime>,
     ) -> Self {
         Self {
-            handler: Turn::new(Some(handler)),
+            handler: Turn::new(handler),
             deferred: AtomicUsize::new(0),
             waiting: Mutex::new(Waiting::default()),
             meta,
@@ -84,7 +85,7 @@ impl InlineSlot {
     }
 
     #[inline]
-    fn checkout<'a>(&'a self, locked: Locked<'a, Option<BoxSyncHandler>>) -> Checkout<'a> {
+    fn checkout<'a>(&'a self, locked: Locked<'a, BoxSyncHandler>) -> Checkout<'a> {
         let mut checkout = Checkout { slot: self, locked: Some(locked) };
         // Deferred events come before later events of the same run.
         if self.deferred.load(Ordering::Acquire) > 0 {
@@ -143,17 +144,10 @@ impl InlineSlot {
         // If the handler is taken, the task that has it attends to the event. Otherwise the bit
         // stays for the task that is spawned.
         if self.handler.request(ATTEND).is_some() {
-            self.spawn(owner);
+            let task = Attend(Some(owner.clone()));
+            let task = Box::pin(async move { task.run() });
+            let _ = catch_unwind(|| self.runtime.spawn_boxed(task));
         }
-    }
-
-    fn spawn(&self, owner: &Arc<super::Registered>) {
-        let task = Attend(Some(owner.clone()));
-        let _ = catch_unwind(|| {
-            self.runtime.spawn_boxed(Box::pin(async move {
-                task.run();
-            }))
-        });
     }
 
     /// Keeps `guard` until all deferred events are handled.
@@ -185,20 +179,18 @@ impl InlineSlot {
 /// The handler of a slot, taken for calls. It goes back on drop.
 pub(crate) struct Checkout<'a> {
     slot: &'a InlineSlot,
-    locked: Option<Locked<'a, Option<BoxSyncHandler>>>,
+    locked: Option<Locked<'a, BoxSyncHandler>>,
 }
 
 impl Checkout<'_> {
     /// Calls the handler in the place that is in force. `true` if the event was handled.
     pub(crate) fn call(&mut self, node: &RunNode, event: &Event, cx: &EventContext) -> bool {
         let slot = self.slot;
-        let Some(handler) = self.locked.as_mut().and_then(|locked| locked.as_mut()) else {
-            return false;
-        };
+        let Some(handler) = &mut self.locked else { return false };
         let timer = slot.timeout.and_then(|after| Some((slot.runtime.timer()?, after)));
-        let began = timer.map(|(timer, _)| timer.now());
-        let mut answer = slot.meta.ask_sync(&mut **handler, event, cx);
-        if let (Answer::Handled, Some((timer, after)), Some(began)) = (&answer, timer, began) {
+        let began = timer.map(|(timer, after)| (timer, timer.now(), after));
+        let mut answer = slot.meta.ask_sync(&mut ***handler, event, cx);
+        if let (Answer::Handled, Some((timer, began, after))) = (&answer, began) {
             if timer.now().saturating_sub(began) > after {
                 answer = Answer::Failed(event.kind(), FailureCause::TimedOut(after));
             }
@@ -212,16 +204,14 @@ impl Checkout<'_> {
     fn call_deferred(&mut self) {
         let most = MOST_DEFERRED;
         for _ in 0..most {
-            let (next, dropped) = self.slot.waiting.with(|waiting| {
-                let next = waiting.deferred.pop_front();
-                let dropped = next.as_ref().map(|_| core::mem::take(&mut waiting.dropped));
-                (next, dropped)
+            let next = self.slot.waiting.with(|waiting| {
+                Some((waiting.deferred.pop_front()?, core::mem::take(&mut waiting.dropped)))
             });
-            let Some(Deferred { node, envelope, emitter }) = next else { break };
+            let Some((Deferred { node, envelope, emitter }, dropped)) = next else { break };
             self.slot.deferred.fetch_sub(1, Ordering::AcqRel);
             let mut cx = EventContext::new(node.info.clone());
             envelope.describe(&mut cx);
-            cx.losses = Losses { dropped: dropped.unwrap_or(0), ..Losses::default() };
+            cx.losses = Losses { dropped, ..Losses::default() };
             let place = Place::in_call(&emitter, &node, FrameKind::Task);
             let mut current: Current = Some(place.clone());
             let called = catch_unwind(|| {
@@ -258,10 +248,7 @@ impl InlineSlot {
             let bits = self.handler.release(locked);
             let (emitters, flushes, more) = self.waiting.with(|waiting| {
                 let more = !waiting.deferred.is_empty();
-                let flushes = match more {
-                    true => alloc::vec::Vec::new(),
-                    false => core::mem::take(&mut waiting.flushes),
-                };
+                let flushes = if more { Vec::new() } else { core::mem::take(&mut waiting.flushes) };
                 (waiting.emitters.take(), flushes, more)
             });
             wake_all(emitters);

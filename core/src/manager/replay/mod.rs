@@ -111,7 +111,7 @@ impl Replayer {
 
     /// Returns the ids of the open runs.
     pub fn open_runs(&self) -> impl Iterator<Item = RunId> + '_ {
-        self.open.ids()
+        self.open.runs.keys().copied()
     }
 
     /// Replays one record. Ready when all awaited handlers have handled its event.
@@ -130,7 +130,7 @@ impl Replayer {
             return Ok(());
         };
         let (kind, no_run) = (event.kind(), record.run_kind == RunKind::None);
-        let open = self.open.get(record.run);
+        let open = self.open.runs.get(&record.run);
         if no_run && kind != EventKind::CustomEvent
             || !fits(kind, record.run_kind)
             || open.is_some_and(|open| !fits(kind, open.info().kind()))
@@ -151,7 +151,7 @@ impl Replayer {
         {
             return Err(ReplayError::ParentUnderRun(record.run, parent));
         }
-        let raised = match (self.open.contains(record.run), event.kind().is_start()) {
+        let raised = match (self.open.runs.contains_key(&record.run), event.kind().is_start()) {
             (false, true) => {
                 self.counts.replayed += 1;
                 return self.start(&record, event, Some(seq)).await;
@@ -174,7 +174,7 @@ impl Replayer {
     ///
     /// These ends stand in no record ([`EventContext::is_made_up`](crate::EventContext::is_made_up)).
     pub async fn close_open(&mut self, reason: RunError) {
-        let runs = self.open.ids().collect();
+        let runs = self.open.runs.keys().copied().collect();
         self.close(&runs, &reason).await;
     }
 
@@ -197,7 +197,7 @@ impl Replayer {
     }
 
     fn is_repeated(&self, record: &EventRecord, seq: u64) -> bool {
-        match self.open.get(record.run) {
+        match self.open.runs.get(&record.run) {
             Some(open) => seq < open.next,
             None => self.known.has_ended(record.root, record.run),
         }
@@ -246,7 +246,7 @@ impl Replayer {
         seq: u64,
         event: Event,
     ) -> Result<(), ReplayError> {
-        let Some(open) = self.open.get_mut(record.run) else { return Ok(()) };
+        let Some(open) = self.open.runs.get_mut(&record.run) else { return Ok(()) };
         self.counts.replayed += 1;
         open.next = seq + 1;
         open.time = record.time.or(open.time);
@@ -290,7 +290,8 @@ impl Replayer {
 
     /// Makes a run, with the handlers that `parent` hands down.
     fn make_run(&self, info: RunInfo, parent: Option<RunId>) -> Arc<Run> {
-        let parent = parent.and_then(|parent| self.open.get(parent)).map(|open| open.handle.run());
+        let parent =
+            parent.and_then(|parent| self.open.runs.get(&parent)).map(|open| open.handle.run());
         let setup: Arc<Setup> = match parent {
             Some(parent) => Arc::new(parent.setup.inherited(parent.node.clone())),
             None => self.manager.setup.clone(),

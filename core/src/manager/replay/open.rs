@@ -31,28 +31,12 @@ impl OpenReplay {
 /// The open runs of a replay. No run is under itself.
 #[derive(Default)]
 pub(super) struct OpenRuns {
-    runs: BTreeMap<RunId, OpenReplay>,
+    pub(super) runs: BTreeMap<RunId, OpenReplay>,
     /// How many open runs have a run as their parent, by that run, which may not be open.
     children: BTreeMap<RunId, usize>,
 }
 
 impl OpenRuns {
-    pub(super) fn contains(&self, id: RunId) -> bool {
-        self.runs.contains_key(&id)
-    }
-
-    pub(super) fn get(&self, id: RunId) -> Option<&OpenReplay> {
-        self.runs.get(&id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: RunId) -> Option<&mut OpenReplay> {
-        self.runs.get_mut(&id)
-    }
-
-    pub(super) fn ids(&self) -> impl Iterator<Item = RunId> + '_ {
-        self.runs.keys().copied()
-    }
-
     /// The open runs with that root.
     pub(super) fn of_root(&self, root: RunId) -> BTreeSet<RunId> {
         self.runs.iter().filter(|(_, open)| open.root == root).map(|(id, _)| *id).collect()
@@ -84,19 +68,19 @@ impl OpenRuns {
             return true;
         }
         // So that a deep trace costs no walk: a run that is open was checked at its start.
-        if self.contains(above) || !self.children.contains_key(&above) {
+        if self.runs.contains_key(&above) || !self.children.contains_key(&above) {
             return false;
         }
         let mut next = Some(run);
         while let Some(run) = next.filter(|run| *run != above) {
-            next = self.get(run).and_then(|open| open.info().parent_id());
+            next = self.runs.get(&run).and_then(|open| open.info().parent_id());
         }
         next.is_some()
     }
 
     /// The runs among `ids` that are open, each before its parent.
     pub(super) fn deepest_first(&self, ids: &BTreeSet<RunId>) -> Vec<RunId> {
-        let open = ids.iter().filter_map(|id| self.get(*id).map(|open| (*id, open)));
+        let open = ids.iter().filter_map(|id| self.runs.get(id).map(|open| (*id, open)));
         deepest_first(open.map(|(id, open)| (id, open.info().parent_id(), open.position)))
     }
 }
@@ -106,11 +90,11 @@ impl Drop for OpenRuns {
     fn drop(&mut self) {
         // A run waits for those under it, so it is attached to a parent that comes later only.
         let mut earlier = BTreeSet::new();
-        for id in self.deepest_first(&self.ids().collect()) {
+        for id in self.deepest_first(&self.runs.keys().copied().collect()) {
             earlier.insert(id);
-            let Some(open) = self.get(id) else { continue };
+            let Some(open) = self.runs.get(&id) else { continue };
             let parent = open.info().parent_id().filter(|parent| !earlier.contains(parent));
-            if let Some(parent) = parent.and_then(|parent| self.get(parent)) {
+            if let Some(parent) = parent.and_then(|parent| self.runs.get(&parent)) {
                 open.handle.run().attach_late(parent.handle.run());
             }
         }
