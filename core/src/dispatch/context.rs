@@ -6,7 +6,6 @@
 //! calls are not noticed.
 
 use alloc::sync::Arc;
-#[cfg(feature = "std")]
 use core::any::Any;
 use core::fmt;
 use core::future::Future;
@@ -18,14 +17,14 @@ use pin_project_lite::pin_project;
 use super::RunNode;
 use crate::util::sync::{AtomicBool, Ordering};
 
-/// What a place makes current: a run, or a manager. The manager layer knows which.
-pub(crate) trait Scope: Send + Sync {
-    #[cfg(feature = "std")]
-    fn as_any(&self) -> &dyn Any;
-    #[cfg(feature = "std")]
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+/// What a place makes current.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    /// A `Run`, or the `Setup` of a manager: higher layers know them.
+    #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "there is no current place"))]
+    pub(crate) of: Arc<dyn Any + Send + Sync>,
     /// The current run.
-    fn node(&self) -> Option<&Arc<RunNode>>;
+    pub(crate) node: Option<Arc<RunNode>>,
 }
 
 /// Where code is. `None` is outside of everything.
@@ -33,7 +32,7 @@ pub(crate) type Current = Option<Arc<Place>>;
 
 /// A place in which code runs.
 pub(crate) struct Place {
-    scope: Option<Arc<dyn Scope>>,
+    scope: Option<Scope>,
     frame: Option<Arc<Frame>>,
     /// How many calls led here, those that have returned included.
     depth: u8,
@@ -63,15 +62,12 @@ pub(crate) enum FrameKind {
 const MOST_CALLS: u8 = 32;
 
 impl Place {
-    /// `outer` with another scope.
-    pub(crate) fn in_scope(outer: &Current, scope: Option<Arc<dyn Scope>>) -> Current {
-        let outer = outer.as_ref();
-        let frame = outer.and_then(|place| place.live()).cloned();
+    /// The place inside `scope`, as seen from where this code is.
+    pub(crate) fn inside(scope: Scope) -> Current {
+        let outer = current();
+        let frame = outer.as_ref().and_then(|place| place.live()).cloned();
         let depth = outer.map_or(0, |place| place.depth);
-        if scope.is_none() && frame.is_none() && depth == 0 {
-            return None;
-        }
-        Some(Arc::new(Self { scope, frame, depth }))
+        Some(Arc::new(Self { scope: Some(scope), frame, depth }))
     }
 
     /// The call of a handler for an event of `node` that was emitted in `emitter`.
@@ -92,7 +88,7 @@ impl Place {
         })
     }
 
-    pub(crate) fn scope(&self) -> Option<&Arc<dyn Scope>> {
+    pub(crate) fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
     }
 
@@ -382,7 +378,7 @@ impl<F: Future> Future for Scoped<F> {
 
 impl<F> fmt::Debug for Scoped<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.current.as_ref().and_then(|place| place.scope()?.node());
+        let node = self.current.as_ref().and_then(|place| place.scope()?.node.as_ref());
         f.debug_struct("Scoped").field("run", &node.map(|node| &node.info)).finish_non_exhaustive()
     }
 }

@@ -2,13 +2,13 @@
 
 use alloc::sync::Arc;
 
-use crate::dispatch::{Current, Place, Scope, Scoped, current, enter};
+use crate::dispatch::{Place, Scope, Scoped, current, enter};
 use crate::manager::CallbackManager;
 #[cfg(feature = "std")]
 use crate::model::run_info::RunInfo;
-use crate::run::{ChainRun, LlmRun, RetrieverRun, ToolRun};
 #[cfg(feature = "std")]
-use crate::run::{Run, Setup};
+use crate::run::Setup;
+use crate::run::{ChainRun, LlmRun, RetrieverRun, Run, ToolRun};
 
 /// What code can be inside: a run, or a manager.
 #[diagnostic::on_unimplemented(
@@ -23,11 +23,11 @@ pub trait Inside {
 /// What [`Inside`] is made of.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "it has no public use")]
-pub struct InsidePlace(pub(crate) Arc<dyn Scope>);
+pub struct InsidePlace(pub(crate) Scope);
 
 impl Inside for CallbackManager {
     fn place(&self) -> InsidePlace {
-        InsidePlace(self.setup.clone())
+        InsidePlace(Scope { of: self.setup.clone(), node: self.setup.parent.clone() })
     }
 }
 
@@ -35,20 +35,19 @@ macro_rules! inside {
     ($($run:ident),+) => {$(
         impl Inside for $run {
             fn place(&self) -> InsidePlace {
-                InsidePlace(self.run().clone())
+                InsidePlace(scope_of(self.run()))
             }
         }
     )+};
 }
 inside!(LlmRun, ChainRun, ToolRun, RetrieverRun);
 
-/// The place inside `scope`, as seen from where this code is.
-pub(super) fn inside(scope: Arc<dyn Scope>) -> Current {
-    Place::in_scope(&current(), Some(scope))
+pub(super) fn scope_of(run: &Arc<Run>) -> Scope {
+    Scope { of: run.clone(), node: Some(run.node.clone()) }
 }
 
 pub(super) fn scoped<F>(future: F, scope: &impl Inside) -> Scoped<F> {
-    Scoped::new(future, inside(scope.place().0))
+    Scoped::new(future, Place::inside(scope.place().0))
 }
 
 #[cfg(feature = "std")]
@@ -60,10 +59,10 @@ impl CallbackManager {
     pub fn current() -> Option<Self> {
         let place = current()?;
         let scope = place.scope()?;
-        if let Some(run) = scope.as_any().downcast_ref::<Run>() {
+        if let Some(run) = scope.of.downcast_ref::<Run>() {
             return Some(Self::child_of(&run.setup, &run.node));
         }
-        let setup = scope.clone().into_any().downcast::<Setup>().ok()?;
+        let setup = scope.of.clone().downcast::<Setup>().ok()?;
         Some(Self { setup })
     }
 }
@@ -74,7 +73,7 @@ impl RunInfo {
     /// manager in scope. `None` outside of both.
     #[must_use]
     pub fn current() -> Option<Arc<Self>> {
-        Some(current()?.scope()?.node()?.info.clone())
+        Some(current()?.scope()?.node.as_ref()?.info.clone())
     }
 }
 

@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 use serde_core::Serialize;
 use serde_json::Value;
 
-use super::current::{Inside, inside, scoped};
-use crate::dispatch::{Current, Scoped, current, enter, is_here};
+use super::current::{Inside, scope_of, scoped};
+use crate::dispatch::{Current, Place, Scoped, current, enter, is_here};
 use crate::manager::CallbackManager;
 use crate::model::document::Document;
 use crate::model::error::{EmitError, RunError};
@@ -170,7 +170,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(handle: RunHandle) -> Self {
-        let place = inside(handle.run().clone());
+        let place = Place::inside(scope_of(handle.run()));
         let closing = Closing::new(handle.run().node.clone());
         Self { closing, handle, outer: current(), place }
     }
@@ -183,7 +183,7 @@ impl Work {
     pub(super) fn with<O>(&mut self, f: impl FnOnce() -> O) -> O {
         if !is_here(&self.outer) {
             self.outer = current();
-            self.place = inside(self.run().clone());
+            self.place = Place::inside(scope_of(self.run()));
         }
         let place = enter(self.place.clone());
         #[cfg(feature = "std")]

@@ -3,13 +3,11 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-#[cfg(feature = "std")]
-use core::any::Any;
 
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::dispatch::{Lane, Registered, Reporter, RunNode, Scope, Target};
+use crate::dispatch::{Lane, Registered, Reporter, RunNode, Target};
 use crate::model::emitter::EmitterContext;
 use crate::model::event::EventKind;
 
@@ -193,22 +191,5 @@ impl Setup {
 
     pub(crate) fn wants_token_times(&self) -> bool {
         self.handlers().any(|handler| handler.meta.wants_token_times())
-    }
-}
-
-/// A manager that is current in a place.
-impl Scope for Setup {
-    #[cfg(feature = "std")]
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    #[cfg(feature = "std")]
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn node(&self) -> Option<&Arc<RunNode>> {
-        self.parent.as_ref()
     }
 }

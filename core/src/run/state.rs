@@ -4,8 +4,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
-#[cfg(feature = "std")]
-use core::any::Any;
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
@@ -16,7 +14,7 @@ use super::fan_out::{Carry, FanOut, carrier};
 use super::partial::Partial;
 use super::seats::Seats;
 use super::setup::Setup;
-use crate::dispatch::{Current, RunNode, Scope, Ticks, interest_changes};
+use crate::dispatch::{Current, RunNode, Ticks, interest_changes};
 use crate::model::context::RecordedAt;
 use crate::model::emitter::Captured;
 use crate::model::error::{EmitError, HandlerFailure};
@@ -313,23 +311,6 @@ impl Run {
             state.fan_out = Some(Box::new(FanOut::new(self, seats)));
             state.carrier = Some(carrier());
         }
-    }
-}
-
-/// A run that is current in a place.
-impl Scope for Run {
-    #[cfg(feature = "std")]
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    #[cfg(feature = "std")]
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn node(&self) -> Option<&Arc<RunNode>> {
-        Some(&self.node)
     }
 }
 
