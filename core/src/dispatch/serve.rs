@@ -40,7 +40,7 @@ fn losses(taken: &LaneTaken<'_>) -> Losses {
 struct Checkout<'a> {
     lane: &'a Lane,
     handler: Option<BoxSyncHandler>,
-    batch: LaneBatch,
+    batch: &'a mut LaneBatch,
 }
 
 impl Drop for Checkout<'_> {
@@ -55,7 +55,7 @@ impl Drop for Checkout<'_> {
         self.lane.state.with(|state| {
             state.handler = Some(handler);
             state.running = None;
-            state.finish(&mut self.batch, 0, &mut released);
+            state.finish(self.batch, 0, &mut released);
         });
         Lane::let_go(&mut released);
     }
@@ -83,37 +83,36 @@ pub(crate) struct Hand {
 impl Serve for Lane {
     type Kept = Hand;
 
-    fn serve(self: &Arc<Self>, budget: &mut Budget<Hand>) -> bool {
-        let Hand { mut seated, mut released, batch, mut answers } =
-            core::mem::take(&mut budget.kept);
+    fn serve(self: &Arc<Self>, hand: &mut Hand, budget: &mut Budget) -> bool {
+        let Hand { seated, released, batch, answers } = hand;
         let mut out = Checkout { lane: self, handler: None, batch };
         let (mut trace, mut handled, mut in_a_row) = (None, 0, false);
         budget.begin_lane();
-        let more = loop {
+        loop {
             let now = if self.timeout.is_some() { self.now() } else { 0 };
             let step = self.state.with(|state| {
                 state.running = None;
-                state.finish(&mut out.batch, core::mem::take(&mut handled), &mut released);
+                state.finish(out.batch, core::mem::take(&mut handled), released);
                 if out.handler.is_none() {
                     out.handler = state.handler.take();
                 }
-                let hand = (&mut out.batch, &mut released);
+                let hand = (&mut *out.batch, &mut *released);
                 let step = self.step(state, budget, &mut trace, hand, now);
                 if !matches!(step, Step::Calls { .. }) {
                     state.handler = out.handler.take();
                 }
                 step
             });
-            Self::let_go(&mut released);
+            Self::let_go(released);
             // After the events were counted out, so that an emitter finds nothing pending.
             answers.drain(..).for_each(drop::<WaitGuard>);
             match step {
-                Step::Idle => break false,
-                Step::More => break true,
+                Step::Idle => return false,
+                Step::More => return true,
                 Step::Calls { watch: true } => self.spawn_watch(),
                 Step::Calls { watch: false } => {}
             }
-            let Some(handler) = &mut out.handler else { break false };
+            let Some(handler) = &mut out.handler else { return false };
             let (mut calls, most) = (0, self.most(budget));
             let mut mailbox = None;
             while let Some(mut taken) = out.batch.next() {
@@ -123,7 +122,7 @@ impl Serve for Lane {
                     mailbox = Some(next);
                 }
                 let Some(mailbox) = &mailbox else { continue };
-                handled += self.call(&mut **handler, taken, mailbox, &mut seated, &mut answers);
+                handled += self.call(&mut **handler, taken, mailbox, seated, answers);
             }
             out.batch.clear();
             budget.count(calls);
@@ -133,10 +132,7 @@ impl Serve for Lane {
             if core::mem::replace(&mut in_a_row, true) && is_few && answers.is_empty() {
                 (0..PAUSE).for_each(|_| core::hint::spin_loop());
             }
-        };
-        let batch = core::mem::take(&mut out.batch);
-        budget.kept = Hand { seated, released, batch, answers };
-        more
+        }
     }
 
     fn abandon(&self) {
@@ -153,7 +149,7 @@ impl Lane {
     fn step(
         &self,
         state: &mut LaneState,
-        budget: &mut Budget<Hand>,
+        budget: &mut Budget,
         trace: &mut Option<usize>,
         (batch, released): (&mut LaneBatch, &mut LaneReleased),
         now: u64,
@@ -195,7 +191,7 @@ impl Lane {
     }
 
     /// How many events to take at a time.
-    fn most(&self, budget: &Budget<Hand>) -> usize {
+    fn most(&self, budget: &Budget) -> usize {
         // An awaited event is answered at once, and a call that can time out is seen alone.
         let alone = self.timeout.is_some() || self.mode == Mode::Awaited;
         if alone { 1 } else { budget.batch() }

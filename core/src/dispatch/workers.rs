@@ -17,11 +17,11 @@ use crate::util::{Mutex, catch_unwind, drop_quietly};
 
 /// What a worker serves.
 pub(crate) trait Serve: Send + Sync + 'static {
-    /// What the next lane of a worker may use again, which mostly is the same lane.
+    /// What a worker keeps from one lane to the next, which mostly is the same lane.
     type Kept: Default;
 
     /// Serves until the budget is over or nothing is left. Whether there is more to do.
-    fn serve(self: &Arc<Self>, budget: &mut Budget<Self::Kept>) -> bool;
+    fn serve(self: &Arc<Self>, kept: &mut Self::Kept, budget: &mut Budget) -> bool;
 
     /// No worker will come.
     fn abandon(&self);
@@ -43,8 +43,7 @@ const TURN_CALLS: usize = 64;
 const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// What is left of a worker's time.
-pub(crate) struct Budget<K> {
-    pub(crate) kept: K,
+pub(crate) struct Budget {
     calls: usize,
     /// Calls of this turn.
     turn_calls: usize,
@@ -92,9 +91,9 @@ impl Clock {
     }
 }
 
-impl<K: Default> Budget<K> {
-    pub(crate) fn new(runtime: &Arc<dyn Runtime>) -> Self {
-        Self { kept: K::default(), calls: 0, turn_calls: 0, batch: 1, clock: Clock::new(runtime) }
+impl Budget {
+    fn new(runtime: &Arc<dyn Runtime>) -> Self {
+        Self { calls: 0, turn_calls: 0, batch: 1, clock: Clock::new(runtime) }
     }
 
     /// How many events to take at a time.
@@ -132,9 +131,10 @@ impl<K: Default> Budget<K> {
         self.clock.read >= MOST_TIME || self.calls >= MOST_CALLS
     }
 
+    /// The time that was left after the last call.
     #[cfg(feature = "std")]
     fn left(&self) -> Duration {
-        MOST_TIME.saturating_sub(self.clock.elapsed())
+        MOST_TIME.saturating_sub(self.clock.read)
     }
 }
 
@@ -181,53 +181,60 @@ impl<L: Serve> Workers<L> {
     }
 
     fn work(self: &Arc<Self>) {
-        let mut budget = Budget::new(&self.runtime);
+        let (mut kept, mut budget) = (L::Kept::default(), Budget::new(&self.runtime));
         let mut next = self.schedule.with(Schedule::arrive);
         while let Some(lane) = next {
-            let more = serve(&lane, &mut budget);
+            let more = serve(&lane, &mut kept, &mut budget);
             let over = budget.is_over();
+            let patience = if over { Duration::ZERO } else { self.patience(&budget) };
             let (found, wake) = self.schedule.with(|schedule| {
                 if more {
                     schedule.push(lane.clone());
                 }
-                let found = if over { None } else { schedule.next() };
+                let found = if over { None } else { schedule.next(!patience.is_zero()) };
                 (found, schedule.wake())
             });
             self.wake(wake);
-            next = match found {
-                None if !over => self.linger(&budget),
-                found => found,
-            };
+            next = found.or_else(|| self.linger(patience));
             if next.is_none() {
                 lane.idle();
             }
             // It may be the last to have the handler, whose drop is user code.
             drop_quietly(lane);
         }
-        drop_quietly(budget);
+        drop_quietly(kept);
     }
 
-    /// Waits for a lane that has something.
+    /// How long a worker that finds no lane waits for one.
     #[cfg(feature = "std")]
-    fn linger(&self, budget: &Budget<L::Kept>) -> Option<Arc<L>> {
-        let patience = self.runtime.linger().min(budget.left());
+    fn patience(&self, budget: &Budget) -> Duration {
+        self.runtime.linger().min(budget.left())
+    }
+
+    #[cfg(not(feature = "std"))]
+    fn patience(&self, _: &Budget) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Waits for a lane that has something. The schedule counts the worker as one that lingers.
+    #[cfg(feature = "std")]
+    fn linger(&self, patience: Duration) -> Option<Arc<L>> {
         if patience.is_zero() {
             return None;
         }
-        self.schedule.with(Schedule::linger);
         self.schedule.wait(&self.lingering, patience, Schedule::look)
     }
 
     #[cfg(not(feature = "std"))]
-    fn linger(&self, _: &Budget<L::Kept>) -> Option<Arc<L>> {
+    fn linger(&self, _: Duration) -> Option<Arc<L>> {
         None
     }
 }
 
 /// Serves the lane. Whether there is more to do.
-fn serve<L: Serve>(lane: &Arc<L>, budget: &mut Budget<L::Kept>) -> bool {
+fn serve<L: Serve>(lane: &Arc<L>, kept: &mut L::Kept, budget: &mut Budget) -> bool {
     // Panics of handlers are caught where they are called. This is for a panic of the runtime.
-    catch_unwind(|| lane.serve(budget)).unwrap_or_else(|_| {
+    catch_unwind(|| lane.serve(kept, budget)).unwrap_or_else(|_| {
         lane.abandon();
         false
     })

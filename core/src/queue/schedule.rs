@@ -71,18 +71,11 @@ impl<L> Schedule<L> {
         self.waiting.drain(..unserved).collect()
     }
 
-    /// The next lane that waits.
-    pub(crate) fn next(&mut self) -> Option<L> {
-        self.waiting.pop_front()
-    }
-
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "without threads no worker lingers")
-    )]
-    /// A worker begins to linger.
-    pub(crate) fn linger(&mut self) {
-        self.idle += 1;
+    /// The next lane that waits. If there is none, a worker that `lingers` begins to do so.
+    pub(crate) fn next(&mut self, lingers: bool) -> Option<L> {
+        let found = self.waiting.pop_front();
+        self.idle += usize::from(found.is_none() && lingers);
+        found
     }
 
     #[cfg_attr(
@@ -115,7 +108,7 @@ mod tests {
         let mut schedule = Schedule::new();
         assert_eq!(schedule.enqueue('a'), Wake::Spawn);
         assert_eq!(schedule.arrive(), Some('a'));
-        schedule.linger();
+        assert_eq!(schedule.next(true), None);
         assert_eq!(schedule.enqueue('b'), Wake::Idle);
         assert_eq!(schedule.enqueue('c'), Wake::Spawn);
         assert_eq!(schedule.look(false), Some('b'));
@@ -134,7 +127,7 @@ mod tests {
     #[test]
     fn a_worker_that_stops_lingering_is_not_counted_on() {
         let mut schedule: Schedule<char> = Schedule::new();
-        schedule.linger();
+        assert_eq!(schedule.next(true), None);
         assert_eq!(schedule.look(true), None);
         assert_eq!(schedule.enqueue('a'), Wake::Spawn);
     }

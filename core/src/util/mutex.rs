@@ -13,8 +13,6 @@ use core::time::Duration;
 pub(crate) use std::sync::Condvar;
 #[cfg(feature = "std")]
 use std::sync::PoisonError;
-#[cfg(feature = "std")]
-use std::time::Instant;
 
 #[cfg(feature = "std")]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
@@ -49,17 +47,14 @@ impl<T> Mutex<T> {
         timeout: Duration,
         mut look: impl FnMut(&mut T, bool) -> Option<O>,
     ) -> Option<O> {
-        let until = Instant::now() + timeout;
-        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let found = look(&mut value, left.is_zero());
-            if found.is_some() || left.is_zero() {
-                return found;
-            }
-            let woken = condvar.wait_timeout(value, left);
-            value = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let mut found = None;
+        let value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = condvar.wait_timeout_while(value, timeout, |value| {
+            found = look(value, false);
+            found.is_none()
+        });
+        let mut value = waited.unwrap_or_else(PoisonError::into_inner).0;
+        found.or_else(|| look(&mut value, true))
     }
 }
 

@@ -79,7 +79,7 @@ impl Lane {
 impl Serve for Lane {
     type Kept = ();
 
-    fn serve(self: &Arc<Self>, budget: &mut Budget<()>) -> bool {
+    fn serve(self: &Arc<Self>, (): &mut (), budget: &mut Budget) -> bool {
         let mut handler = self.state.with(|state| state.handler.take());
         assert!(handler.is_some(), "two serve it at the same time");
         loop {

@@ -58,20 +58,23 @@ impl Condvar {
 
     /// A time-out is the same as to unlock the mutex and to lock it again: all that other threads
     /// do in between happens while this one waits. It moves the clock.
-    pub(crate) fn wait_timeout<'a, T>(
+    pub(crate) fn wait_timeout_while<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
         timeout: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
     ) -> LockResult<(MutexGuard<'a, T>, bool)> {
-        let MutexGuard { mutex, guard } = guard;
-        if timeout > BRIEF {
-            let guard = self.0.wait(guard).unwrap();
-            return Ok((MutexGuard { mutex, guard }, false));
+        let MutexGuard { mutex, mut guard } = guard;
+        while condition(&mut guard) {
+            if timeout <= BRIEF {
+                drop(guard);
+                time::pass(timeout);
+                let guard = mutex.0.lock().unwrap();
+                return Ok((MutexGuard { mutex, guard }, true));
+            }
+            guard = self.0.wait(guard).unwrap();
         }
-        drop(guard);
-        time::pass(timeout);
-        let guard = mutex.0.lock().unwrap();
-        Ok((MutexGuard { mutex, guard }, true))
+        Ok((MutexGuard { mutex, guard }, false))
     }
 
     pub(crate) fn notify_one(&self) {

@@ -2,7 +2,6 @@
 //! needs each run of one order to be the same.
 
 use core::cell::Cell;
-use core::ops::Add;
 use core::time::Duration;
 
 system::thread_local! {
@@ -28,17 +27,5 @@ impl Instant {
 
     pub(crate) fn elapsed(&self) -> Duration {
         NOW.get() - self.0
-    }
-
-    pub(crate) fn saturating_duration_since(&self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-impl Add<Duration> for Instant {
-    type Output = Self;
-
-    fn add(self, duration: Duration) -> Self {
-        Self(self.0 + duration)
     }
 }
