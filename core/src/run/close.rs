@@ -190,11 +190,7 @@ impl Run {
     }
 
     /// The driver is gone before it was done, because its runtime is gone.
-    pub(super) fn abandon(self: &Arc<Self>) {
-        self.try_cell(|state| self.abandon_held(state));
-    }
-
-    fn abandon_held(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn abandon(&self, state: &mut State) {
         state.driven = false;
         state.after().wake_emitter = true;
         if state.phase != Phase::Closing {

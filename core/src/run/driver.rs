@@ -13,12 +13,7 @@ use crate::util::drop_quietly;
 
 impl Run {
     /// Drives the run until it is at rest or has ended. Returns what its last event came to.
-    pub(super) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let drive = |state: &mut State, cx: &mut Context<'_>| self.poll_drive_held(state, cx);
-        self.cell_or_register(&self.driver, DRIVER, cx, drive).unwrap_or(Poll::Pending)
-    }
-
-    pub(super) fn poll_drive_held(
+    pub(super) fn poll_drive(
         self: &Arc<Self>,
         state: &mut State,
         cx: &mut Context<'_>,
@@ -112,7 +107,10 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // What the last event came to concerns no emitter, and failures have been reported.
-        let outcome = ready!(self.run.poll_drive(cx));
+        let run = &self.run;
+        let drive = |state: &mut State, cx: &mut Context<'_>| run.poll_drive(state, cx);
+        let polled = run.cell_or_register(&run.driver, DRIVER, cx, drive);
+        let outcome = ready!(polled.unwrap_or(Poll::Pending));
         self.done = true;
         drop_quietly(outcome);
         Poll::Ready(())
@@ -122,7 +120,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if !self.done {
-            self.run.abandon();
+            self.run.try_cell(|state| self.run.abandon(state));
         }
     }
 }

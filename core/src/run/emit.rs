@@ -272,7 +272,7 @@ impl Run {
             if !state.driven_by_end {
                 return self.poll_end_outcome(state, cx);
             }
-            let poll = self.poll_drive_held(state, cx);
+            let poll = self.poll_drive(state, cx);
             if poll.is_pending() {
                 // A task may take over from here on.
                 self.emitter.register(cx.waker());

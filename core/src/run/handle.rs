@@ -113,7 +113,7 @@ impl RunHandle {
     }
 
     #[inline(always)]
-    pub(super) fn emit<E: Into<PendingEvent>>(
+    pub(crate) fn emit<E: Into<PendingEvent>>(
         &mut self,
         kind: EventKind,
         make: impl FnOnce() -> E,

@@ -5,19 +5,9 @@ use alloc::sync::{Arc, Weak};
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::emit::Emit;
-use super::handle::RunHandle;
 use super::state::{EMITTER, Phase, Run, Stamp, State};
 use crate::dispatch::OpenRun;
-use crate::model::event::Event;
 use crate::util::drop_quietly;
-
-impl RunHandle {
-    /// Emits any event.
-    pub(crate) fn emit_event(&mut self, event: Event) -> Emit<'_> {
-        self.emit(event.kind(), || event)
-    }
-}
 
 impl Run {
     /// Gives the run's next event its number, its time, and where it was recorded.

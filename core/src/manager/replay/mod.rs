@@ -257,7 +257,7 @@ impl Replayer {
         let stamp = Stamp { kind: event.kind(), time: record.time, recorded: Some(recorded) };
         open.handle.run().stamp(Some(seq), stamp).await;
         if !event.kind().is_end() {
-            return Ok(open.handle.emit_event(event).await?);
+            return Ok(open.handle.emit(event.kind(), || event).await?);
         }
         let Some(open) = self.take(record.run) else { return Ok(()) };
         Ok(open.handle.end(event).await?)
