@@ -310,16 +310,11 @@ conversions! {
     impl From<String> for Conversation = |question| Message::human(question).into();
     impl From<Message> for Conversation = |message| Self(Vec::from([message]));
     impl From<Vec<Message>> for Conversation = Self;
+    impl From<Conversation> for Vec<Message> = |conversation: Conversation| conversation.0;
 }
 
 impl<const N: usize> From<[Message; N]> for Conversation {
     fn from(messages: [Message; N]) -> Self {
         Self(messages.into())
-    }
-}
-
-impl From<Conversation> for Vec<Message> {
-    fn from(conversation: Conversation) -> Self {
-        conversation.0
     }
 }

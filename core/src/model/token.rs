@@ -6,6 +6,8 @@ use core::ops::Deref;
 
 use compact_str::CompactString;
 
+use crate::util::conversions;
+
 /// A piece of the text that a model streams. It may be empty.
 ///
 /// Texts of up to 24 bytes (12 on 32-bit targets) need no allocation.
@@ -53,25 +55,10 @@ impl AsRef<str> for Token {
     }
 }
 
-impl From<&str> for Token {
-    #[inline]
-    fn from(text: &str) -> Self {
-        Self(CompactString::new(text))
-    }
-}
-
-impl From<String> for Token {
-    #[inline]
-    fn from(text: String) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<Token> for String {
-    #[inline]
-    fn from(token: Token) -> Self {
-        token.0.into_string()
-    }
+conversions! {
+    impl From<&str> for Token = |text: &str| Self(CompactString::new(text));
+    impl From<String> for Token = |text: String| Self(text.into());
+    impl From<Token> for String = |token: Token| token.0.into_string();
 }
 
 impl PartialEq<str> for Token {

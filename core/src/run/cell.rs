@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 use core::task::Context;
 
 use super::close::{CloseRequest, Unused};
-use super::engine::Entry;
 use super::state::{
     CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, STATS, State,
     TAKE_OVER,
@@ -26,7 +25,7 @@ pub(super) struct After {
     pub(super) close_work: bool,
     pub(super) finished: bool,
     pub(super) flushes: Vec<WaitGuard>,
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<u32>,
     pub(super) children: Vec<Arc<dyn OpenRun>>,
     pub(super) unused: Unused,
 }

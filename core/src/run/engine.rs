@@ -58,14 +58,6 @@ enum Phase {
     ShutDown,
 }
 
-/// An open run's entry in the registry.
-#[derive(Clone, Copy)]
-pub(super) struct Entry {
-    key: u32,
-    /// Whether the caller has chosen the run's id.
-    chosen: bool,
-}
-
 impl Engine {
     pub(crate) fn new(
         runtime: Arc<dyn Runtime>,
@@ -123,13 +115,13 @@ impl Engine {
     }
 
     /// Registers a run as open. `nested` says that it starts under an open run. `chosen_id` is its
-    /// id if the caller has chosen that.
+    /// id if the caller has chosen that. Returns the run's key.
     pub(super) fn register_run(
         &self,
         run: &Arc<Run>,
         nested: bool,
         chosen_id: Option<RunId>,
-    ) -> Result<Entry, EmitError> {
+    ) -> Result<u32, EmitError> {
         self.registry.with(|registry| {
             let latest = if nested { Phase::Draining } else { Phase::Running };
             if registry.phase > latest {
@@ -143,7 +135,7 @@ impl Engine {
                 registry.chosen_ids.insert(id, key);
             }
             // More runs than that are not open at a time.
-            Ok(Entry { key: key as u32, chosen: chosen_id.is_some() })
+            Ok(key as u32)
         })
     }
 
@@ -156,10 +148,10 @@ impl Engine {
         })
     }
 
-    pub(super) fn unregister_run(&self, entry: Entry, id: RunId) {
+    pub(super) fn unregister_run(&self, entry: u32, id: RunId) {
         let (_run, waiting) = self.registry.with(|registry| {
-            let run = registry.runs.try_remove(entry.key as usize);
-            if entry.chosen {
+            let run = registry.runs.try_remove(entry as usize);
+            if registry.chosen_ids.get(&id) == Some(&(entry as usize)) {
                 registry.chosen_ids.remove(&id);
             }
             (run, registry.runs.is_empty().then(|| registry.waiting.take()))

@@ -9,7 +9,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use super::engine::Entry;
 use super::handle::RunHandle;
 use super::state::{Phase, Run, Stamp};
 use crate::dispatch::is_too_deep;
@@ -174,7 +173,7 @@ impl Run {
     }
 
     /// Opens the run. Nothing else has it yet.
-    pub(super) fn open(self: &Arc<Self>, entry: Option<Entry>) -> Result<(), EmitError> {
+    pub(super) fn open(self: &Arc<Self>, entry: Option<u32>) -> Result<(), EmitError> {
         let opened = self.try_cell(|state| {
             if state.phase != Phase::NotStarted {
                 return Err(EmitError::RunClosed);

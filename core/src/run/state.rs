@@ -9,7 +9,6 @@ use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
 use super::cell::{After, Requests};
-use super::engine::Entry;
 use super::fan_out::{Carry, FanOut, carrier};
 use super::partial::Partial;
 use super::seats::Seats;
@@ -141,7 +140,8 @@ pub(super) struct State {
     pub(super) partial: Option<Box<Partial>>,
     /// Whether the partial result is the run's result, and so is kept whole.
     pub(super) keeps_result: bool,
-    pub(super) entry: Option<Entry>,
+    /// Its key in the engine, while it is open there.
+    pub(super) entry: Option<u32>,
     /// The kinds that handlers want, and whether tokens carry their time.
     pub(super) kinds: u32,
     pub(super) token_times: bool,

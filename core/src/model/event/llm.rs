@@ -228,13 +228,8 @@ conversions! {
     impl From<&str> for LlmNewToken = Self::new;
     impl From<String> for LlmNewToken = Self::new;
     impl From<Token> for LlmNewToken = Self::new;
-}
-
-impl From<LlmChunk> for LlmNewToken {
-    #[inline]
-    fn from(chunk: LlmChunk) -> Self {
-        Self { token: chunk.text.clone(), chunk: Some(Box::new(chunk)) }
-    }
+    impl From<LlmChunk> for LlmNewToken =
+        |chunk: LlmChunk| Self { token: chunk.text.clone(), chunk: Some(Box::new(chunk)) };
 }
 
 /// A model finished.

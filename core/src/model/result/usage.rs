@@ -5,7 +5,7 @@ use core::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::util::setters;
+use crate::util::{conversions, setters};
 
 /// Why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,16 +54,9 @@ impl From<&str> for FinishReason {
     }
 }
 
-impl From<String> for FinishReason {
-    fn from(reason: String) -> Self {
-        reason.as_str().into()
-    }
-}
-
-impl From<FinishReason> for String {
-    fn from(reason: FinishReason) -> Self {
-        reason.as_str().into()
-    }
+conversions! {
+    impl From<String> for FinishReason = |reason: String| reason.as_str().into();
+    impl From<FinishReason> for String = |reason: FinishReason| reason.as_str().into();
 }
 
 impl fmt::Display for FinishReason {
