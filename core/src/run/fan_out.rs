@@ -121,10 +121,10 @@ impl FanOut {
     fn ask_inline(&mut self) -> Option<usize> {
         let Self { at, tally, progress, in_call, .. } = self;
         let Accepted { node, setup, event, kind, cx } = at;
-        let Progress::Inline(first) = *progress else { return None };
-        for (asked, &number) in setup.inline.iter().enumerate().skip(first) {
-            let Some(handler) = setup.handler(number) else { continue };
-            if handler.meta.wants(*kind) && !node.is_refused(handler.meta.id) {
+        let (kind, Progress::Inline(mut asked)) = (*kind, *progress) else { return None };
+        while let Some(&number) = setup.inline.get(asked) {
+            let Some(handler) = setup.handler(number) else { return None };
+            if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
                 let Target::Inline(slot) = &handler.target else { return Some(asked) };
                 let checkout = if *in_call { None } else { slot.try_checkout() };
                 let Some(mut checkout) = checkout else { return Some(asked) };
@@ -132,7 +132,8 @@ impl FanOut {
                 *progress = Progress::Inline(asked + 1);
                 tally.add(number, checkout.call(node, event, cx));
             }
-            *progress = Progress::Inline(asked + 1);
+            asked += 1;
+            *progress = Progress::Inline(asked);
         }
         None
     }
