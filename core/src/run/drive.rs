@@ -124,12 +124,10 @@ impl Run {
     /// What an emitter gets. What was kept for it comes if its own event raised nothing.
     #[inline(always)]
     fn answer(&self, state: &mut State, outcome: Outcome) -> Result<(), EmitError> {
-        match outcome {
-            Ok(()) => match &mut state.rare {
-                None => Ok(()),
-                Some(rare) => rare.kept.take().map_or(Ok(()), |error| Err(*error)),
-            },
-            Err(error) => Err(*error),
+        outcome?;
+        match &mut state.rare {
+            None => Ok(()),
+            Some(rare) => rare.kept.take().map_or(Ok(()), Err),
         }
     }
 
@@ -182,7 +180,7 @@ impl Run {
         if !state.in_flight {
             // Its driver is gone with the runtime, and has reported it.
             let error = self.node.take_raised().unwrap_or_else(|| state.closed_error());
-            return Poll::Ready(Err(Box::new(error)));
+            return Poll::Ready(Err(error));
         }
         self.poll_unfinished(state, remote, cx)
     }
@@ -205,7 +203,7 @@ impl Run {
             self.emitter.register(cx.waker());
             return Poll::Pending;
         };
-        self.complete(state, outcome.as_ref().err().map(|error| &**error));
+        self.complete(state, outcome.as_ref().err());
         Poll::Ready(outcome)
     }
 
@@ -328,7 +326,7 @@ impl Run {
             room @ None => *room = Some(done),
             Some(_) => unreachable!("the carrier had it"),
         }
-        Poll::Ready(self.node.take_raised().map_or(Ok(()), |error| Err(Box::new(error))))
+        Poll::Ready(self.node.take_raised().map_or(Ok(()), Err))
     }
 
     /// The event in flight has been handled, with an error for the emitter or without.

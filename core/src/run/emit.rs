@@ -99,12 +99,12 @@ impl End {
         if let EndState::New(..) = self.state {
             ready!(self.poll_decide(remote, cx))?;
         }
-        let outcome: Outcome = match &self.state {
+        let outcome = match &self.state {
             EndState::Decided => ready!(self.run.poll_end(cx)),
             EndState::New(..) | EndState::Done => Ok(()),
         };
         self.state = EndState::Done;
-        Poll::Ready(outcome.map_err(|error| *error))
+        Poll::Ready(outcome)
     }
 
     /// Decides the end. Children are closed when the cell is released.
