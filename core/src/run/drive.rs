@@ -124,10 +124,9 @@ impl Run {
     /// What an emitter gets. What was kept for it comes if its own event raised nothing.
     #[inline(always)]
     fn answer(&self, state: &mut State, outcome: Outcome) -> Result<(), EmitError> {
-        outcome?;
         match &mut state.rare {
-            None => Ok(()),
-            Some(rare) => rare.kept.take().map_or(Ok(()), Err),
+            Some(rare) if outcome.is_ok() => rare.kept.take().map_or(outcome, Err),
+            _ => outcome,
         }
     }
 
@@ -326,7 +325,10 @@ impl Run {
             room @ None => *room = Some(done),
             Some(_) => unreachable!("the carrier had it"),
         }
-        Poll::Ready(self.node.take_raised().map_or(Ok(()), Err))
+        Poll::Ready(match self.node.take_raised() {
+            None => Ok(()),
+            Some(error) => Err(error),
+        })
     }
 
     /// The event in flight has been handled, with an error for the emitter or without.

@@ -123,7 +123,7 @@ impl FanOut {
         let Accepted { node, setup, event, kind, cx } = at;
         let (kind, Progress::Inline(mut asked)) = (*kind, *progress) else { return None };
         while let Some(&number) = setup.inline.get(asked) {
-            let Some(handler) = setup.handler(number) else { return None };
+            let handler = setup.handler(number)?;
             if handler.meta.wants(kind) && !node.is_refused(handler.meta.id) {
                 let Target::Inline(slot) = &handler.target else { return Some(asked) };
                 let checkout = if *in_call { None } else { slot.try_checkout() };
