@@ -108,7 +108,11 @@ impl Run {
         if state.phase != Phase::Open {
             return Poll::Ready(Err(state.closed_error()));
         }
-        let Some(sequence) = self.accept(state, &mut emit.event)? else {
+        let here = here(&state.emitter);
+        if here.too_deep {
+            return Poll::Ready(Err(EmitError::TooDeep));
+        }
+        let Some(sequence) = self.accept(state, &mut emit.event, here) else {
             return Poll::Ready(Ok(()));
         };
         match self.poll_unfinished(state, remote, cx) {
@@ -218,11 +222,8 @@ impl Run {
         self: &Arc<Self>,
         state: &mut State,
         event: &mut PendingEvent,
-    ) -> Result<Option<u64>, EmitError> {
-        let here = here(&state.emitter);
-        if here.too_deep {
-            return Err(EmitError::TooDeep);
-        }
+        here: Here,
+    ) -> Option<u64> {
         self.refresh_interest(state);
         let (kind, timed) = match &*event {
             PendingEvent::Token(token) => {
@@ -243,11 +244,11 @@ impl Run {
             }
         };
         if state.kinds & kind.bit() == 0 {
-            return Ok(None);
+            return None;
         }
         let sequence = state.sequence;
         self.begin(state, event, timed, here);
-        Ok(Some(sequence))
+        Some(sequence)
     }
 
     /// Puts an event in flight.

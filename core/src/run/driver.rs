@@ -36,7 +36,10 @@ impl Run {
             } else if let Some((mut event, place)) = state.pop_deferred() {
                 let _place = enter(place);
                 state.awaited = false;
-                let _ = self.accept(state, &mut event);
+                let here = here(&state.emitter);
+                if !here.too_deep {
+                    let _ = self.accept(state, &mut event, here);
+                }
                 drop_quietly(event);
             } else if state.phase == Phase::Closing {
                 ready!(self.node.poll_childless(cx));
