@@ -128,9 +128,12 @@ impl Run {
     /// What an emitter gets. What was kept for it comes if its own event raised nothing.
     #[inline(always)]
     fn answer(&self, state: &mut State, outcome: Outcome) -> Result<(), EmitError> {
-        match &mut state.rare {
-            Some(rare) if outcome.is_ok() => rare.kept.take().map_or(outcome, Err),
-            _ => outcome,
+        match outcome {
+            Ok(()) => match &mut state.rare {
+                None => Ok(()),
+                Some(rare) => rare.kept.take().map_or(Ok(()), |error| Err(*error)),
+            },
+            Err(error) => Err(*error),
         }
     }
 
@@ -183,7 +186,7 @@ impl Run {
         if !state.in_flight {
             // Its driver is gone with the runtime, and has reported it.
             let error = self.node.take_raised().unwrap_or_else(|| state.closed_error());
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(Box::new(error)));
         }
         self.poll_unfinished(state, remote, cx)
     }
@@ -206,7 +209,7 @@ impl Run {
             self.emitter.register(cx.waker());
             return Poll::Pending;
         };
-        self.complete(state, outcome.as_ref().err());
+        self.complete(state, outcome.as_ref().err().map(|error| &**error));
         Poll::Ready(outcome)
     }
 
@@ -328,7 +331,7 @@ impl Run {
         }
         Poll::Ready(match self.node.take_raised() {
             None => Ok(()),
-            Some(error) => Err(error),
+            Some(error) => Err(Box::new(error)),
         })
     }
 

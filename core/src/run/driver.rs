@@ -1,5 +1,6 @@
 //! The driver: a task that polls a run's events instead of its emitter, and delivers its end.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::Future;
 use core::pin::Pin;
@@ -21,7 +22,7 @@ impl Run {
             if state.in_flight {
                 let sequence = state.sequence.saturating_sub(1);
                 let outcome = ready!(self.poll_in_flight(state, cx));
-                self.complete(state, outcome.as_ref().err());
+                self.complete(state, outcome.as_ref().err().map(|error| &**error));
                 if state.ends {
                     state.rare().end_outcome = Some(outcome.clone());
                     self.finish(state);
@@ -49,7 +50,8 @@ impl Run {
                 }
                 if !self.accept_end(state) {
                     self.finish(state);
-                    return Poll::Ready(self.node.take_raised().map_or(Ok(()), Err));
+                    let raised = self.node.take_raised().map(Box::new);
+                    return Poll::Ready(raised.map_or(Ok(()), Err));
                 }
             } else {
                 state.driven = false;

@@ -99,12 +99,12 @@ impl End {
         if let EndState::New(..) = self.state {
             ready!(self.poll_decide(remote, cx))?;
         }
-        let outcome = match &self.state {
+        let outcome: Outcome = match &self.state {
             EndState::Decided => ready!(self.run.poll_end(cx)),
             EndState::New(..) | EndState::Done => Ok(()),
         };
         self.state = EndState::Done;
-        Poll::Ready(outcome)
+        Poll::Ready(outcome.map_err(|error| *error))
     }
 
     /// Decides the end. Children are closed when the cell is released.

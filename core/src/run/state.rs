@@ -62,8 +62,8 @@ pub(crate) struct Stamp {
     pub(crate) recorded: Option<Arc<RecordedAt>>,
 }
 
-/// What an event comes to for its emitter.
-pub(crate) type Outcome = Result<(), EmitError>;
+/// What an event comes to for its emitter. Boxed, because it mostly is no error.
+pub(crate) type Outcome = Result<(), Box<EmitError>>;
 
 /// A run.
 pub(crate) struct Run {
@@ -162,7 +162,7 @@ pub(super) struct Rare {
     /// What was raised by the last event. If the owner gives up now, this stopped the run.
     pub(super) raised: Option<Box<HandlerFailure>>,
     /// What an event has raised that was emitted inside a call. The next emit returns it.
-    pub(super) kept: Option<EmitError>,
+    pub(super) kept: Option<Box<EmitError>>,
     /// Events that were emitted inside a handler's call for an event of this run.
     pub(super) deferred: VecDeque<(PendingEvent, Current)>,
     /// What came of an event that another task drove, for its emitter.
