@@ -16,8 +16,8 @@ pub struct SpanCounts {
     pub acknowledged: u64,
     /// The collector has refused them: by its status, or as part of a partial success.
     pub rejected: u64,
-    /// They were not sent: the queue was full, the exporter was shut down, or there was no
-    /// connection.
+    /// They were not sent: the queue was full, the exporter was shut down, there was no connection,
+    /// or a span was too large.
     pub dropped: u64,
     /// They were sent, and no answer came. The collector may have them.
     pub unknown: u64,
@@ -69,6 +69,8 @@ struct State {
     queued: u64,
     sent: u64,
     closed: bool,
+    /// The time of the shutdown was up before all was sent.
+    late: bool,
     last_error: Option<String>,
 }
 
@@ -128,6 +130,14 @@ impl Books {
 
     pub(super) fn is_closed(&self) -> bool {
         self.with(|state| state.closed)
+    }
+
+    pub(super) fn set_late(&self) {
+        self.with(|state| state.late = true);
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.with(|state| state.late)
     }
 
     pub(super) fn set_error(&self, error: String) {

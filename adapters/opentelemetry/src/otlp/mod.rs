@@ -7,7 +7,7 @@ mod pipeline;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -79,8 +79,10 @@ impl Otlp {
     /// # Errors
     /// [`ExportError`] if it took longer, or if spans were lost since the start.
     pub fn force_flush(&self) -> Result<SpanCounts, ExportError> {
+        let started = Instant::now();
         let flushed = self.tracers.force_flush();
-        self.outcome(matches!(flushed, Err(OTelSdkError::Timeout(_))))
+        // The provider hides the kind of the error.
+        self.outcome(flushed.is_err() && started.elapsed() >= FLUSH)
     }
 
     /// Sends what waits in the queue, and ends the threads of the exporter. It blocks the thread for
@@ -90,23 +92,28 @@ impl Otlp {
     /// # Errors
     /// [`ExportError`] if spans were lost since the start.
     pub fn shutdown(&self, deadline: Duration) -> Result<SpanCounts, ExportError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let ended = self.tracers.shutdown_with_timeout(deadline);
+        let first = !matches!(ended, Err(OTelSdkError::AlreadyShutdown));
+        if first && ended.is_err() && started.elapsed() >= deadline {
+            self.books.set_late();
+        }
         self.books.close();
         if let Some(meters) = &self.meters {
             // Measurements are not counted: a later one replaces an earlier one.
             let _ = meters.shutdown_with_timeout(deadline.saturating_sub(started.elapsed()));
         }
-        self.outcome(matches!(ended, Err(OTelSdkError::Timeout(_))))
+        self.outcome(false)
     }
 
     fn outcome(&self, timed_out: bool) -> Result<SpanCounts, ExportError> {
         let counts = self.books.counts();
         let lost = counts.rejected + counts.dropped + counts.unknown > 0;
-        match timed_out || lost {
-            true => Err(ExportError { counts, timed_out, cause: self.books.last_error() }),
-            false => Ok(counts),
+        if !timed_out && !lost {
+            return Ok(counts);
         }
+        let timed_out = timed_out || self.books.is_late();
+        Err(ExportError { counts, timed_out, cause: self.books.last_error() })
     }
 }
 
@@ -118,6 +125,9 @@ impl fmt::Debug for Otlp {
             .finish_non_exhaustive()
     }
 }
+
+/// How long the SDK waits for a flush.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Not every span was acknowledged by the collector.
 #[derive(Debug, Clone, PartialEq, Eq)]
