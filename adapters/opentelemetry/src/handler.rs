@@ -396,9 +396,11 @@ impl Shared {
             }
             _ => return,
         };
-        let at = UNIX_EPOCH + cx.time().unwrap_or_else(now);
+        let at = cx.time().or_else(|| (!cx.is_replayed()).then(now));
         self.open(|open| {
             let Some(open) = open.get_mut(&cx.id()) else { return };
+            // A replayed event without a time came at another time than now.
+            let at = UNIX_EPOCH + at.unwrap_or(open.started);
             open.notes = open.notes.saturating_add(1);
             match open.notes < self.events {
                 true => open.span.add_event_with_timestamp(name, at, attributes),

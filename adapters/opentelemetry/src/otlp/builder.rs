@@ -95,7 +95,8 @@ impl OtlpBuilder {
         self
     }
 
-    /// Adds a header to each request: a key, usually. Its value is in no log and no error. A value
+    /// Adds a header to each request: a key, usually. Its value is in no error, and in no log above the
+    /// level TRACE. The dependency `ureq_proto` logs the bytes of requests at the level TRACE. A value
     /// that cannot be sent, such as one that ends in a newline, is an error of
     /// [`build`](Self::build).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -254,28 +255,24 @@ impl OtlpBuilder {
 
     /// Checks what the exporter would take and never reach.
     fn check_endpoint(&self) -> Result<(), BuildError> {
-        let is_url = |url: &str| {
-            url.parse::<Uri>().is_ok_and(|url| {
-                matches!(url.scheme_str(), Some("http" | "https"))
-                    && url.host().is_some_and(|host| !host.is_empty())
-            })
+        // `/v1/traces` is appended, but for the variable of one signal.
+        let check = |from: &str, url: &str, is_whole: bool| match unusable(url, is_whole) {
+            Some(problem) => Err(BuildError::Endpoint { from: from.to_owned(), problem }),
+            None => Ok(()),
         };
-        let error = |from: &str| Err(BuildError::Endpoint { from: from.to_owned() });
-        match &self.endpoint {
-            Some(endpoint) if is_url(endpoint) => return Ok(()),
-            Some(_) => return error("`endpoint`"),
-            None => {}
+        if let Some(endpoint) = &self.endpoint {
+            return check("`endpoint`", endpoint, false);
         }
-        for (signal, is_sent) in [("TRACES_", true), ("METRICS_", self.metrics)] {
-            let variables = [
-                format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT"),
-                "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
-            ];
-            let mut set =
-                variables.iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
-            match set.find(|(_, url)| !url.is_empty()).filter(|_| is_sent) {
-                Some((name, url)) if !is_url(&url) => return error(name),
-                _ => {}
+        let signals = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", true)];
+        let metrics = self.metrics.then_some(("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", true));
+        for signal in signals.into_iter().chain(metrics) {
+            let variables = [signal, ("OTEL_EXPORTER_OTLP_ENDPOINT", false)];
+            let mut set = variables.iter().filter_map(|(name, is_whole)| {
+                let url = std::env::var(name).ok().filter(|url| !url.is_empty())?;
+                Some((name, url, *is_whole))
+            });
+            if let Some((name, url, is_whole)) = set.next() {
+                check(name, &url, is_whole)?;
             }
         }
         Ok(())
@@ -343,6 +340,24 @@ impl OtlpBuilder {
 /// More than that are dropped from a span, the newest first.
 const MOST_ATTRIBUTES: u32 = 4096;
 
+/// Why nothing can be sent to an endpoint.
+fn unusable(url: &str, is_whole: bool) -> Option<&'static str> {
+    let is_url = |url: &Uri| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+    };
+    let Some(url) = url.parse::<Uri>().ok().filter(is_url) else {
+        return Some("it is no URL that begins with `http://` or `https://` and a host");
+    };
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Some("it has a user or a password, which are not sent: use a header");
+    }
+    if url.query().is_some() && !is_whole {
+        return Some("it has a query, and a path is appended: use a header");
+    }
+    None
+}
+
 /// Default of the SDK for the events of a span.
 const MOST_EVENTS: u32 = 128;
 
@@ -398,12 +413,13 @@ pub enum BuildError {
     /// Another setting.
     #[error("the exporter cannot be made: {0}")]
     Exporter(#[from] ExporterBuildError),
-    /// The endpoint is not a URL that can be sent to. It is not shown, because it may contain a
-    /// secret.
-    #[error("the endpoint of {from} is no URL: begin with `http://` or `https://` and the host")]
+    /// Nothing can be sent to the endpoint. It is not shown, because it may contain a secret.
+    #[error("the endpoint of {from} cannot be used: {problem}")]
     Endpoint {
         /// The method or the environment variable that set it.
         from: String,
+        /// Why.
+        problem: &'static str,
     },
     /// A header cannot be sent. Its value is not shown, because it may be a secret.
     #[error("{from} has a header that cannot be sent: {}", unsendable(name.as_deref()))]

@@ -36,6 +36,10 @@ impl Otlp {
     /// Registers the handler, and sends what is left when the manager is
     /// [shut down](CallbackManager::shutdown), within that deadline. If spans were lost, the report
     /// of the shutdown says how many.
+    ///
+    /// Register it with one manager, after the other handlers: metrics of handlers are of those that
+    /// the manager has. If it is registered with two managers, the shutdown of the first ends the
+    /// exporter of both.
     #[must_use]
     pub fn register(&self, callbacks: CallbackManager) -> CallbackManager {
         let itself = self.clone();
@@ -80,36 +84,39 @@ impl Otlp {
     /// [`ExportError`] if it took longer, or if spans were lost since the start.
     pub fn force_flush(&self) -> Result<SpanCounts, ExportError> {
         let started = Instant::now();
-        let flushed = self.tracers.force_flush();
-        // The provider hides the kind of the error.
-        self.outcome(flushed.is_err() && started.elapsed() >= FLUSH)
+        // The provider hides the kind of the error. Too many flushes at once are an error, too.
+        let failed = self.tracers.force_flush().is_err();
+        let timed_out = failed && started.elapsed() >= FLUSH;
+        self.outcome(failed && self.books.counts().pending > 0, timed_out)
     }
 
     /// Sends what waits in the queue, and ends the threads of the exporter. It blocks the thread for
-    /// at most `deadline`. What is not sent by then is dropped, and counted. Called again, it reports
-    /// only.
+    /// at most `deadline`. What is not sent by then is dropped, and counted. Called again, it waits for
+    /// the first call instead of sending.
     ///
     /// # Errors
     /// [`ExportError`] if spans were lost since the start.
     pub fn shutdown(&self, deadline: Duration) -> Result<SpanCounts, ExportError> {
         let started = Instant::now();
         let ended = self.tracers.shutdown_with_timeout(deadline);
-        let first = !matches!(ended, Err(OTelSdkError::AlreadyShutdown));
-        if first && ended.is_err() && started.elapsed() >= deadline {
-            self.books.set_late();
+        if let Err(OTelSdkError::AlreadyShutdown) = ended {
+            if !self.books.wait_until_closed(deadline) {
+                self.books.close(true);
+            }
+            return self.outcome(false, false);
         }
-        self.books.close();
         if let Some(meters) = &self.meters {
             // Measurements are not counted: a later one replaces an earlier one.
             let _ = meters.shutdown_with_timeout(deadline.saturating_sub(started.elapsed()));
         }
-        self.outcome(false)
+        self.outcome(false, false)
     }
 
-    fn outcome(&self, timed_out: bool) -> Result<SpanCounts, ExportError> {
+    /// `unsent`: not all was sent that should have been.
+    fn outcome(&self, unsent: bool, timed_out: bool) -> Result<SpanCounts, ExportError> {
         let counts = self.books.counts();
         let lost = counts.rejected + counts.dropped + counts.unknown > 0;
-        if !timed_out && !lost {
+        if !unsent && !lost {
             return Ok(counts);
         }
         let timed_out = timed_out || self.books.is_late();

@@ -40,7 +40,7 @@ impl SpanProcessor for Counted {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let result = self.batches.shutdown_with_timeout(timeout);
-        self.books.close();
+        self.books.close(matches!(result, Err(OTelSdkError::Timeout(_))));
         result
     }
 

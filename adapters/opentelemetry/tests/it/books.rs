@@ -327,3 +327,43 @@ fn a_span_that_is_too_large_to_be_sent_is_named() {
     let counts = balanced(&telemetry);
     assert_eq!((counts.dropped, counts.acknowledged), (1, SMALL), "{counts}");
 }
+
+#[test]
+fn two_shutdowns_at_once_send_what_is_left() {
+    let collector = Collector::start([Answer::Status(429, Some(1))]);
+    let telemetry = exporter(&collector).build().unwrap();
+    let managers = [run(&telemetry, 1), run(&telemetry, 1)];
+    std::thread::scope(|scope| {
+        for manager in &managers {
+            scope.spawn(|| assert!(shut_down(manager, DEADLINE).is_clean()));
+        }
+    });
+    assert_eq!(balanced(&telemetry).acknowledged, 2 * SMALL);
+}
+
+#[test]
+fn a_shutdown_that_waits_for_another_one_keeps_to_its_own_deadline() {
+    let collector = Collector::start([Answer::Stall]);
+    let telemetry = exporter(&collector).timeout(Duration::from_secs(60)).build().unwrap();
+    let _callbacks = run(&telemetry, 1);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| telemetry.shutdown(Duration::from_secs(2)));
+        collector.wait_for(1);
+        let second = telemetry.shutdown(Duration::from_millis(50)).expect_err("no answer came");
+        assert!(second.timed_out && second.counts.unknown == SMALL, "{second}");
+        assert!(first.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn a_flush_that_finds_too_many_others_is_no_success() {
+    let collector = Collector::start([Answer::Stall]);
+    let telemetry = exporter(&collector).timeout(Duration::from_secs(60)).build().unwrap();
+    let _callbacks = run(&telemetry, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| assert!(telemetry.force_flush().is_err()));
+        }
+    });
+    let _ = telemetry.shutdown(Duration::ZERO);
+}

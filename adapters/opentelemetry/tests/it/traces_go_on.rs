@@ -232,6 +232,11 @@ fn a_replay_gives_the_same_ids_and_times() {
         };
         assert_eq!(micros(one.start_time), micros(two.start_time));
         assert_eq!(micros(one.end_time), micros(two.end_time));
+        assert_eq!(one.events.len(), two.events.len());
+        for event in two.events.iter() {
+            let at = event.timestamp;
+            assert!(two.start_time <= at && at <= two.end_time, "{event:?}");
+        }
     }
 }
 

@@ -40,9 +40,21 @@ fn an_endpoint_that_cannot_be_reached_is_an_error_that_does_not_show_it() {
         "https://u:s3cret @h",
         "ftp://u:s3cret@h",
     ] {
-        let found = error(otlp().endpoint(endpoint));
+        let found = error(otlp().endpoint(endpoint).metrics());
         assert!(matches!(found, BuildError::Endpoint { .. }), "{endpoint}: {found}");
         assert!(found.to_string().contains("`endpoint`"), "{found}");
+    }
+}
+
+#[test]
+fn a_password_or_a_query_that_would_not_be_sent_is_an_error() {
+    for (endpoint, word) in [
+        ("http://user:s3cret@localhost:4318", "password"),
+        ("https://s3cret@localhost", "password"),
+        ("https://localhost/otlp?key=s3cret", "query"),
+    ] {
+        let found = error(otlp().endpoint(endpoint));
+        assert!(found.to_string().contains(word), "{found}");
     }
 }
 
@@ -109,6 +121,7 @@ fn variables_that_cannot_work_are_named() {
     for (variable, value) in [
         (ENDPOINT, "https://user:s3cret word@collector"),
         (ENDPOINT, "collector:4318"),
+        (ENDPOINT, "http://collector:4318?key=s3cret"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://user:s3cret@collector"),
         // A colon where an equals sign belongs.
         (HEADERS, "Authorization: Bearer s3cret"),
@@ -119,6 +132,16 @@ fn variables_that_cannot_work_are_named() {
         assert!(said.contains("not built"), "{value}: {said}");
         assert!(said.contains(&format!("{variable} ")), "{value}: {said}");
     }
+}
+
+#[test]
+fn the_variable_of_a_signal_is_taken_as_it_is() {
+    let collector = Collector::start([]);
+    let url = collector.url() + "/v1/traces?team=a";
+    let signal = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    let said = with(&[(ENDPOINT, "not a url"), (signal, &url)]);
+    assert!(said.contains("built; of 3 spans, 3 were ack"), "{said}");
+    assert_eq!(collector.requests()[0].path, "/v1/traces?team=a");
 }
 
 #[test]
