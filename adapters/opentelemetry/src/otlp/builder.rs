@@ -291,9 +291,11 @@ impl OtlpBuilder {
         for (name, value) in &self.headers {
             check("`header`", name, value)?;
         }
-        for signal in ["TRACES_", "METRICS_", ""] {
-            let variable = format!("OTEL_EXPORTER_OTLP_{signal}HEADERS");
-            let Ok(list) = std::env::var(&variable) else { continue };
+        for signal in ["TRACES_", "METRICS_"].into_iter().take(1 + usize::from(self.metrics)) {
+            // The variable of the signal replaces the general one.
+            let variables = [signal, ""].map(|of| format!("OTEL_EXPORTER_OTLP_{of}HEADERS"));
+            let set = |name: String| std::env::var(&name).ok().map(|list| (name, list));
+            let Some((variable, list)) = variables.into_iter().find_map(set) else { continue };
             for header in list.split(',').map(str::trim).filter(|header| !header.is_empty()) {
                 let (name, value) = header.split_once('=').unwrap_or_default();
                 check(&variable, name.trim(), value.trim())?;
@@ -319,10 +321,14 @@ impl OtlpBuilder {
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
         ])?;
         let key = file(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"])?;
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
-            let chain = certificates(&certificate)?;
-            tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
+                let chain = certificates(&certificate)?;
+                tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+            }
+            (None, None) => {}
+            _ => return Err(BuildError::HalfOfClient),
         }
         Ok(Agent::config_builder()
             .http_status_as_error(false)
@@ -444,6 +450,9 @@ pub enum BuildError {
     /// The client's key cannot be read.
     #[error("the client's key cannot be read: use the PEM format, without a password")]
     Key,
+    /// The client has a certificate without a key, or a key without a certificate.
+    #[error("the client's certificate and its key are used together only: set both variables")]
+    HalfOfClient,
 }
 
 fn unsendable(name: Option<&str>) -> String {

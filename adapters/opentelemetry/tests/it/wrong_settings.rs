@@ -135,11 +135,23 @@ fn variables_that_cannot_work_are_named() {
 }
 
 #[test]
+fn a_certificate_of_the_client_without_its_key_is_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for variable in ["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"] {
+        let said = with(&[(variable, path)]);
+        assert!(said.contains("not built") && said.contains("together"), "{said}");
+    }
+}
+
+#[test]
 fn the_variable_of_a_signal_is_taken_as_it_is() {
     let collector = Collector::start([]);
     let url = collector.url() + "/v1/traces?team=a";
     let signal = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    let said = with(&[(ENDPOINT, "not a url"), (signal, &url)]);
+    let headers = (HEADERS, "not headers");
+    let own = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=1");
+    let said = with(&[(ENDPOINT, "not a url"), (signal, &url), headers, own]);
     assert!(said.contains("built; of 3 spans, 3 were ack"), "{said}");
     assert_eq!(collector.requests()[0].path, "/v1/traces?team=a");
 }
