@@ -24,6 +24,10 @@ use books::Books;
 /// A handler whose spans go to a collector, and the accounts of them: made by [`otlp`].
 ///
 /// It is cheap to clone, and clones are the same.
+///
+/// If the last clone, manager and run with it are dropped without a shutdown, the drop sends what waits in
+/// the queue. That blocks the thread for up to 5 seconds if the collector is slow. So shut the manager
+/// down first.
 #[derive(Clone)]
 pub struct Otlp {
     handler: OpenTelemetry,
