@@ -126,8 +126,8 @@ impl HandlerCalls {
     /// the time-out.
     pub(crate) fn hand_over(&mut self) -> Vec<(RunId, Outcome)> {
         let mut finished = Vec::new();
-        let until = Instant::now() + self.timeout;
-        while !self.work.is_empty() && Instant::now() < until {
+        let began = Instant::now();
+        while !self.work.is_empty() && began.elapsed() < self.timeout {
             finished.extend(self.finished());
             if !self.work.is_empty() {
                 thread::park_timeout(Duration::from_millis(5));
@@ -154,14 +154,14 @@ impl HandlerCalls {
     }
 
     fn block_on<F: Future>(&self, future: F) -> Option<F::Output> {
-        let until = Instant::now() + self.timeout;
+        let began = Instant::now();
         let mut future = std::pin::pin!(future);
         let mut cx = Context::from_waker(&self.waker);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return Some(output);
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = self.timeout.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return None;
             }

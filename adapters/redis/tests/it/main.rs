@@ -8,8 +8,10 @@ mod support;
 mod another_broker;
 mod docs;
 mod errors;
+mod failover;
 mod full_memory;
 mod groups;
+mod long_times;
 mod scene;
 #[cfg(feature = "tls")]
 mod tls;
