@@ -1,6 +1,6 @@
 //! The text of an answer as a stream.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,7 +36,7 @@ pub fn token_stream() -> TokenStream {
         }),
         root: None,
         tools: HashSet::new(),
-        answers: HashSet::new(),
+        answers: HashMap::new(),
         is_over: false,
     }
 }
@@ -62,12 +62,14 @@ type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
 ///
 /// The answer is what chat models write that are not inside a tool, choice 0.
 /// [`answer_of`](Self::answer_of) changes that. Completions (`on_llm_start`) are not chat models.
+/// A model that does not stream has its whole text in one item, when its run ends.
 pub struct TokenStream {
     events: EventStream,
     is_answer: IsAnswer,
     root: Option<RunId>,
     tools: HashSet<RunId>,
-    answers: HashSet<RunId>,
+    /// The open runs whose text is the answer, and whether a token of theirs had text.
+    answers: HashMap<RunId, bool>,
     is_over: bool,
 }
 
@@ -138,25 +140,33 @@ impl TokenStream {
                     RunKind::Llm | RunKind::ChatModel
                         if (self.is_answer)(&Answer { start: record, under_tool }) =>
                     {
-                        self.answers.insert(record.run);
+                        self.answers.insert(record.run, false);
                     }
                     _ => {}
                 }
                 None
             }
             Event::LlmNewToken(token) => {
-                let is_text = token.choice() == 0 && !token.token.is_empty();
-                let is_answer = is_text && self.answers.contains(&record.run);
-                is_answer.then(|| Ok(token.token.to_string()))
-            }
-            event if event.kind().is_end() => {
-                self.answers.remove(&record.run);
-                self.tools.remove(&record.run);
-                if self.root != Some(record.run) {
+                if token.choice() != 0 || token.token.is_empty() {
                     return None;
                 }
-                self.is_over = true;
-                event.error().map(|error| Err(TokenError::Run(error.clone())))
+                *self.answers.get_mut(&record.run)? = true;
+                Some(Ok(token.token.to_string()))
+            }
+            event if event.kind().is_end() => {
+                let had_tokens = self.answers.remove(&record.run);
+                self.tools.remove(&record.run);
+                self.is_over = self.root == Some(record.run);
+                match event {
+                    Event::LlmEnd(end) if had_tokens == Some(false) => {
+                        let text = end.result.text();
+                        (!text.is_empty()).then(|| Ok(text.to_owned()))
+                    }
+                    event if self.is_over => {
+                        event.error().map(|error| Err(TokenError::Run(error.clone())))
+                    }
+                    _ => None,
+                }
             }
             _ => None,
         }

@@ -224,6 +224,32 @@ async fn the_tokens_are_the_answer_and_end_with_the_error() {
 }
 
 #[tokio::test]
+async fn the_text_of_a_model_that_does_not_stream_is_one_token() {
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        let chain = callbacks.on_chain_start(ChainStart::new("agent", "q")).await.unwrap();
+        let model = chain.child().on_chat_model_start(chat("silent")).await.unwrap();
+        model.end("It is").await.unwrap();
+        let tool = chain.child().on_tool_start(ToolStart::new("add", "{}")).await.unwrap();
+        tool.child().on_chat_model_start(chat("hidden")).await.unwrap().end("?").await.unwrap();
+        tool.end("3").await.unwrap();
+        let mut model = chain.child().on_chat_model_start(chat("streams")).await.unwrap();
+        model.on_llm_new_token(" 3").await.unwrap();
+        model.end(" 3").await.unwrap();
+        chain.end("It is 3").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["It is", " 3"]);
+
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let root = async { callbacks.on_chat_model_start(chat("m")).await.unwrap().end("yes").await };
+    let items: Vec<_> = tokens.drive(root).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["yes"]);
+}
+
+#[tokio::test]
 async fn dropping_the_driven_stream_drops_the_work() {
     let (sender, mut receiver) = tokio::sync::oneshot::channel::<()>();
     let tokens = token_stream();
