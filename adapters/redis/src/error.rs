@@ -64,6 +64,12 @@ pub enum Error {
     /// The server's answer does not fit the call.
     #[error("the server has answered something else than was asked for: {0}")]
     Answer(String),
+    /// The manager of a worker, or its runtime, was shut down while the worker ran. The worker has stopped. It has
+    /// not acknowledged the traces that handlers did not get to the end.
+    #[error(
+        "the callbacks or their runtime were shut down while the worker ran: stop the worker first"
+    )]
+    CallbacksGone,
     /// A setting cannot be used. The text says why.
     #[error("{0}")]
     Setting(&'static str),

@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rappel_core::record::Replayer;
-use rappel_core::{CallbackManager, Flush, HandlerFailure, RemoteDelivery, RunError, RunId};
+use rappel_core::record::{ReplayError, Replayer};
+use rappel_core::{
+    CallbackManager, EmitError, Flush, HandlerFailure, RemoteDelivery, RunError, RunId,
+};
 
-use super::counts::{Counts, add};
+use super::WorkerShared;
+use super::counts::add;
 use super::lease::{Clock, Lease};
 use super::shard::{Calls, Outcome};
 use super::trace::Item;
@@ -47,7 +50,7 @@ pub(crate) struct HandlerCalls {
     manager: CallbackManager,
     lease: Arc<Lease>,
     clock: Arc<dyn Clock>,
-    counts: Arc<Counts>,
+    shared: Arc<WorkerShared>,
     /// Absent if failures do not matter.
     failures: Option<Arc<Failures>>,
     timeout: Duration,
@@ -68,6 +71,11 @@ struct InFlight {
     since: Arc<AtomicU64>,
 }
 
+/// Whether no handler can be called any more.
+fn are_callbacks_gone(error: &ReplayError) -> bool {
+    matches!(error, ReplayError::Emit(EmitError::ShutDown | EmitError::RuntimeGone(_)))
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -85,7 +93,7 @@ impl HandlerCalls {
         manager: CallbackManager,
         lease: Arc<Lease>,
         clock: Arc<dyn Clock>,
-        counts: Arc<Counts>,
+        shared: Arc<WorkerShared>,
         failures: Option<Arc<Failures>>,
         timeout: Duration,
     ) -> Self {
@@ -93,7 +101,7 @@ impl HandlerCalls {
             manager,
             lease,
             clock,
-            counts,
+            shared,
             failures,
             timeout,
             work: FuturesUnordered::new(),
@@ -149,7 +157,7 @@ impl HandlerCalls {
         self.block_on(closing.collect::<()>());
         let flush = self.manager.flush();
         self.block_on(flush);
-        add(&self.counts.handed_over, count);
+        add(&self.shared.counts.handed_over, count);
         finished
     }
 
@@ -188,7 +196,7 @@ impl Calls for HandlerCalls {
                 }
             });
         }
-        let (lease, clock, counts) = (self.lease.clone(), self.clock.clone(), self.counts.clone());
+        let (lease, clock, shared) = (self.lease.clone(), self.clock.clone(), self.shared.clone());
         let since = Arc::new(AtomicU64::new(nanos(clock.now())));
         let beat = since.clone();
         let work = async move {
@@ -202,9 +210,18 @@ impl Calls for HandlerCalls {
                 match item {
                     Item::Record(record) => {
                         let unknown = record.event.is_none();
+                        let replayed = replayer.replay(*record).await;
+                        if let Err(error) = &replayed
+                            && are_callbacks_gone(error)
+                        {
+                            // The trace is not acknowledged, so the record comes again.
+                            lease.stop();
+                            shared.give_callbacks_up();
+                            return (replayer, items.collect());
+                        }
                         // What handlers raise has been reported. A record that does not fit its run
                         // is passed over.
-                        let _ = replayer.replay(*record).await;
+                        let counts = &shared.counts;
                         let count = if unknown { &counts.unknown } else { &counts.records };
                         add(count, 1);
                     }
@@ -239,6 +256,9 @@ impl Calls for HandlerCalls {
     }
 
     fn is_flushed(&mut self) -> bool {
+        if self.shared.are_callbacks_gone() {
+            return false;
+        }
         let now = self.clock.now();
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
@@ -250,14 +270,15 @@ impl Calls for HandlerCalls {
         }
         let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         if Pin::new(&mut flush).poll(&mut cx).is_ready() {
-            return true;
+            // What was not handled by then has been reported.
+            return !self.shared.are_callbacks_gone();
         }
         if now.saturating_sub(since) < self.timeout {
             self.flush = Some((flush, since));
             return false;
         }
         // A handler that nothing waits for hangs. The others go on.
-        add(&self.counts.timed_out, 1);
+        add(&self.shared.counts.timed_out, 1);
         self.stuck = Some(flush);
         true
     }

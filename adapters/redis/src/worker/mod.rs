@@ -72,6 +72,8 @@ pub(crate) struct WorkerShared {
     pub(crate) id: String,
     pub(crate) counts: Arc<Counts>,
     stopped: AtomicBool,
+    /// The manager, or its runtime, was shut down.
+    callbacks_gone: AtomicBool,
     /// Wakes the thread that takes and renews leases.
     changed: (Mutex<()>, Condvar),
     pub(crate) last_error: Mutex<Option<Error>>,
@@ -89,6 +91,23 @@ impl WorkerShared {
         if !self.is_stopped() {
             drop(changed.wait_timeout(guard, time));
         }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let (lock, changed) = &self.changed;
+        drop(lock.lock());
+        changed.notify_all();
+    }
+
+    /// Handlers cannot be called any more. What they did not get is not acknowledged.
+    pub(crate) fn give_callbacks_up(&self) {
+        self.callbacks_gone.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(crate) fn are_callbacks_gone(&self) -> bool {
+        self.callbacks_gone.load(Ordering::Acquire)
     }
 
     pub(crate) fn note(&self, error: Error) {
@@ -111,6 +130,7 @@ impl RedisWorker {
                 id: recorder.source().to_string(),
                 counts: Arc::default(),
                 stopped: AtomicBool::new(false),
+                callbacks_gone: AtomicBool::new(false),
                 changed: Default::default(),
                 last_error: Mutex::new(None),
             }),
@@ -221,13 +241,13 @@ impl RedisWorker {
     ///
     /// A worker that is stopped starts no further call. It ends its open runs as
     /// [`RunError::HandedOver`](rappel_core::RunError::HandedOver), and releases its partitions. It does
-    /// not shut the manager down.
+    /// not shut the manager down. Shut the manager down when `run` has returned.
     ///
     /// If Redis goes away later, the worker tries again. [`WorkerHandle::last_error`] returns the error.
     ///
     /// # Errors
-    /// Only before the worker takes partitions. See [`Error`]: no connection, a wrong password, a missing
-    /// command, another number of partitions.
+    /// Before the worker takes partitions, see [`Error`]: no connection, a wrong password, a missing command,
+    /// another number of partitions. Later only [`Error::CallbacksGone`].
     pub fn run(self, callbacks: CallbackManager) -> Result<WorkerCounts, Error> {
         let keys = Keys::new(&self.namespace, &self.group);
         // A call that takes longer than that would cost the lease.
@@ -253,7 +273,7 @@ impl RedisWorker {
     /// The address, the namespace and the group have no effect.
     ///
     /// # Errors
-    /// The error of the first call of `connect`.
+    /// The error of the first call of `connect`, and [`Error::CallbacksGone`].
     pub fn over(
         self,
         partitions: u32,
@@ -261,11 +281,14 @@ impl RedisWorker {
         callbacks: CallbackManager,
     ) -> Result<WorkerCounts, Error> {
         let counts = self.shared.counts.clone();
-        let settings = Arc::new(self.settings);
+        let (settings, shared) = (Arc::new(self.settings), self.shared.clone());
         let control =
             Control::new(partitions, Arc::new(connect), callbacks, settings, self.shared)?;
         control.run();
-        Ok(counts.snapshot())
+        match shared.are_callbacks_gone() {
+            true => Err(Error::CallbacksGone),
+            false => Ok(counts.snapshot()),
+        }
     }
 }
 
@@ -294,10 +317,7 @@ impl WorkerHandle {
     /// A handler that blocks the partition's thread delays the return without a limit: an inline handler,
     /// or an async handler that blocks instead of awaiting.
     pub fn stop(&self) {
-        self.shared.stopped.store(true, Ordering::Release);
-        let (lock, changed) = &self.shared.changed;
-        drop(lock.lock());
-        changed.notify_all();
+        self.shared.stop();
     }
 
     /// Returns the counts so far.

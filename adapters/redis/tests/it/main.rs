@@ -6,6 +6,7 @@
 mod support;
 
 mod another_broker;
+mod callbacks_gone;
 mod docs;
 mod errors;
 mod failover;
