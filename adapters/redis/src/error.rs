@@ -70,6 +70,13 @@ pub enum Error {
         "the callbacks or their runtime were shut down while the worker ran: stop the worker first"
     )]
     CallbacksGone,
+    /// A worker was to replay a run that is open in the same manager: another worker replays it, or the program has
+    /// emitted it with this id. The worker has stopped, and has not acknowledged the trace.
+    #[error(
+        "the manager of this worker already has an open run with the same id: make a manager with \
+         `CallbackManager::new` for each worker"
+    )]
+    CallbacksShared,
     /// A setting cannot be used. The text says why.
     #[error("{0}")]
     Setting(&'static str),

@@ -21,6 +21,7 @@ use super::counts::add;
 use super::lease::{Clock, Lease};
 use super::shard::{Calls, Outcome};
 use super::trace::Item;
+use crate::error::Error;
 
 /// The open runs on whose events a handler has failed.
 #[derive(Debug, Default)]
@@ -71,9 +72,15 @@ struct InFlight {
     since: Arc<AtomicU64>,
 }
 
-/// Whether no handler can be called any more.
-fn are_callbacks_gone(error: &ReplayError) -> bool {
-    matches!(error, ReplayError::Emit(EmitError::ShutDown | EmitError::RuntimeGone(_)))
+/// Why a well-formed record did not reach all handlers.
+fn not_handled(error: ReplayError) -> Option<Error> {
+    match error {
+        ReplayError::Emit(EmitError::ShutDown | EmitError::RuntimeGone(_)) => {
+            Some(Error::CallbacksGone)
+        }
+        ReplayError::Emit(EmitError::DuplicateRunId) => Some(Error::CallbacksShared),
+        _ => None,
+    }
 }
 
 struct Unpark(Thread);
@@ -211,12 +218,10 @@ impl Calls for HandlerCalls {
                     Item::Record(record) => {
                         let unknown = record.event.is_none();
                         let replayed = replayer.replay(*record).await;
-                        if let Err(error) = &replayed
-                            && are_callbacks_gone(error)
-                        {
+                        if let Some(why) = replayed.err().and_then(not_handled) {
                             // The trace is not acknowledged, so the record comes again.
                             lease.stop();
-                            shared.give_callbacks_up();
+                            shared.give_up(why);
                             return (replayer, items.collect());
                         }
                         // What handlers raise has been reported. A record that does not fit its run
@@ -256,7 +261,7 @@ impl Calls for HandlerCalls {
     }
 
     fn is_flushed(&mut self) -> bool {
-        if self.shared.are_callbacks_gone() {
+        if self.shared.has_given_up() {
             return false;
         }
         let now = self.clock.now();
@@ -271,7 +276,7 @@ impl Calls for HandlerCalls {
         let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         if Pin::new(&mut flush).poll(&mut cx).is_ready() {
             // What was not handled by then has been reported.
-            return !self.shared.are_callbacks_gone();
+            return !self.shared.has_given_up();
         }
         if now.saturating_sub(since) < self.timeout {
             self.flush = Some((flush, since));

@@ -85,7 +85,7 @@ impl Control {
         let callbacks = callbacks.also_on_handler_failure(move |failure| {
             add(&of_worker.counts.failures, 1);
             if matches!(failure.cause, FailureCause::RuntimeGone) {
-                of_worker.give_callbacks_up();
+                of_worker.give_up(Error::CallbacksGone);
             }
             if let Some(failures) = &of_runs {
                 failures.note(failure);

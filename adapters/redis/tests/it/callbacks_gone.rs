@@ -1,4 +1,4 @@
-//! The manager of a worker, or its runtime, is shut down while the worker runs.
+//! The manager of a worker, or its runtime, is shut down while the worker runs, or has the run already.
 
 use std::thread;
 use std::time::Duration;
@@ -85,4 +85,31 @@ fn a_trace_that_is_open_at_the_shutdown_is_handed_over() {
     assert!(seen.iter().all(|seen| seen.delivery.is_some_and(|delivery| delivery.replayed)));
     emits.shutdown(Duration::from_secs(10)).wait().unwrap();
     next.stop();
+}
+
+#[test]
+fn a_worker_whose_manager_has_the_run_open_already_acknowledges_nothing() {
+    let Some(server) = Server::start(&[]) else { return };
+    let emits = publisher(&server.url());
+    let run = emits.on_llm_start(LlmStart::new("model", "hi")).wait().unwrap();
+    // One manager for both groups. The trace stays open in the first.
+    let base = CallbackManager::new(Threads::new());
+    let (audit, billing) = (Log::default(), Log::default());
+    let callbacks = base.clone().with_handler(audit.handler());
+    let first = start(worker(&server.url()).group("audit"), callbacks);
+    wait_until("the start", || audit.all().len() == 1);
+    let second = worker(&server.url()).group("billing");
+    let error = second.run(base.with_handler(billing.handler())).unwrap_err();
+    assert!(matches!(error, Error::CallbacksShared), "{error:?}");
+    assert_eq!(billing.all().len(), 0);
+
+    let next = start(worker(&server.url()).group("billing"), with(&billing));
+    run.end("t").wait().unwrap();
+    wait_until("the trace in both groups", || {
+        [&audit, &billing].iter().all(|log| log.root_ends().len() == 1)
+    });
+    assert_eq!(billing.all().len(), 2);
+    emits.shutdown(Duration::from_secs(10)).wait().unwrap();
+    next.stop();
+    first.stop();
 }
