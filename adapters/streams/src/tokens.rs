@@ -35,6 +35,7 @@ pub fn token_stream() -> TokenStream {
             answer.start.run_kind == RunKind::ChatModel && !answer.under_tool
         }),
         root: None,
+        trace: None,
         tools: HashSet::new(),
         answers: HashMap::new(),
         is_over: false,
@@ -66,7 +67,10 @@ type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
 pub struct TokenStream {
     events: EventStream,
     is_answer: IsAnswer,
+    /// The first run that started.
     root: Option<RunId>,
+    /// The root run of its trace. It may have started before the stream was attached.
+    trace: Option<RunId>,
     tools: HashSet<RunId>,
     /// The open runs whose text is the answer, and whether a token of theirs had text.
     answers: HashMap<RunId, bool>,
@@ -133,6 +137,9 @@ impl TokenStream {
         match record.event.as_ref()? {
             event if event.kind().is_start() => {
                 self.root.get_or_insert(record.run);
+                if *self.trace.get_or_insert(record.root) != record.root {
+                    return None;
+                }
                 let parents = record.about.as_ref().map_or(&[][..], |about| &about.parents);
                 let under_tool = parents.iter().any(|parent| self.tools.contains(parent));
                 match record.run_kind {

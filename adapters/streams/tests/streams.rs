@@ -250,6 +250,25 @@ async fn the_text_of_a_model_that_does_not_stream_is_one_token() {
 }
 
 #[tokio::test]
+async fn a_trace_that_starts_beside_the_first_is_not_the_answer() {
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        let agent = callbacks.on_chain_start(ChainStart::new("agent", "q")).await.unwrap();
+        let mut title = callbacks.on_chat_model_start(chat("title")).await.unwrap();
+        let mut model = agent.child().on_chat_model_start(chat("m")).await.unwrap();
+        title.on_llm_new_token("A title").await.unwrap();
+        model.on_llm_new_token("It is ").await.unwrap();
+        title.end("A title").await.unwrap();
+        model.on_llm_new_token("3").await.unwrap();
+        model.end("It is 3").await.unwrap();
+        agent.end("It is 3").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["It is ", "3"]);
+}
+
+#[tokio::test]
 async fn dropping_the_driven_stream_drops_the_work() {
     let (sender, mut receiver) = tokio::sync::oneshot::channel::<()>();
     let tokens = token_stream();
