@@ -38,6 +38,7 @@ pub fn token_stream() -> TokenStream {
         trace: None,
         tools: HashSet::new(),
         answers: HashMap::new(),
+        has_answer: false,
         is_over: false,
     }
 }
@@ -64,6 +65,9 @@ type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
 /// The answer is what chat models write that are not inside a tool, choice 0.
 /// [`answer_of`](Self::answer_of) changes that. Completions (`on_llm_start`) are not chat models.
 /// A model that does not stream has its whole text in one item, when its run ends.
+///
+/// If the root run of a trace is a retriever's or a tool's, and it succeeds without an answer inside, the
+/// stream goes on with the next trace.
 pub struct TokenStream {
     events: EventStream,
     is_answer: IsAnswer,
@@ -74,6 +78,8 @@ pub struct TokenStream {
     tools: HashSet<RunId>,
     /// The open runs whose text is the answer, and whether a token of theirs had text.
     answers: HashMap<RunId, bool>,
+    /// Whether the trace has had a run whose text is the answer.
+    has_answer: bool,
     is_over: bool,
 }
 
@@ -148,6 +154,7 @@ impl TokenStream {
                         if (self.is_answer)(&Answer { start: record, under_tool }) =>
                     {
                         self.answers.insert(record.run, false);
+                        self.has_answer = true;
                     }
                     _ => {}
                 }
@@ -163,7 +170,15 @@ impl TokenStream {
             event if event.kind().is_end() => {
                 let had_tokens = self.answers.remove(&record.run);
                 self.tools.remove(&record.run);
-                self.is_over = self.root == Some(record.run);
+                if self.root == Some(record.run) {
+                    // A step before the answer, which is a trace of its own.
+                    self.is_over = self.has_answer
+                        || event.error().is_some()
+                        || !matches!(record.run_kind, RunKind::Retriever | RunKind::Tool);
+                    if !self.is_over {
+                        (self.root, self.trace) = (None, None);
+                    }
+                }
                 match event {
                     Event::LlmEnd(end) if had_tokens == Some(false) => {
                         let text = end.result.text();
