@@ -230,7 +230,9 @@ fn parameter(settings: &Settings, name: &str, value: &Value, attributes: &mut Ve
         }
     };
     let integer = |name, attributes: &mut Vec<KeyValue>| {
-        if let Some(value) = value.as_i64() {
+        // Two parameters may have the same attribute, and a span has an attribute once.
+        let is_new = || attributes.iter().all(|attribute| attribute.key.as_str() != name);
+        if let Some(value) = value.as_i64().filter(|_| is_new()) {
             push(attributes, name, value);
         }
     };
@@ -273,7 +275,8 @@ fn run(settings: &Settings, cx: &EventContext, attributes: &mut Vec<KeyValue>) {
     push(attributes, RUN_ID, cx.id().to_string());
     let metadata = cx.metadata();
     let first = |names: &[&str]| {
-        let value = names.iter().find_map(|name| metadata.get(*name))?;
+        let mut values = names.iter().filter_map(|name| metadata.get(*name));
+        let value = values.find(|value| !value.is_null())?;
         Some(value.as_str().map_or_else(|| value.to_string(), Into::into))
     };
     if !metadata.is_empty() {

@@ -1,9 +1,9 @@
 //! The handler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{
@@ -52,7 +52,8 @@ use crate::traceparent;
 /// `docs/opentelemetry.md` of the repository has a table of all attributes.
 ///
 /// # Memory
-/// One open span for each open run, with its contents if they are recorded.
+/// One open span for each open run, with its contents if they are recorded. The trace contexts of up to
+/// 1,024 root runs that have ended, if their ids are not those of [`RunIds`](crate::RunIds).
 #[derive(Clone)]
 pub struct OpenTelemetry {
     shared: Arc<Shared>,
@@ -64,8 +65,11 @@ pub(crate) struct Shared {
     metrics: Option<Metrics>,
     /// Boxed, because a span is large and would be moved more than once.
     open: Mutex<HashMap<RunId, Box<Open>>>,
+    ended: Mutex<Ended>,
     /// Whether the provider has the generator of this crate.
     ids: AtomicU8,
+    /// Maximum number of events of a span, if it is known.
+    events: u32,
 }
 
 const UNKNOWN: u8 = 0;
@@ -82,13 +86,43 @@ struct Open {
     model: Option<opentelemetry::Value>,
     measured: Option<Measured>,
     late: Vec<KeyValue>,
+    /// The number of notes so far.
+    notes: u32,
+    /// The newest note for which there is no room if the run fails: the last event is then the error.
+    newest: Option<Note>,
 }
+
+/// The spans of traces that began here and have ended, for runs that start later. Those whose ids
+/// follow from the run's id are not here.
+#[derive(Default)]
+struct Ended {
+    contexts: HashMap<RunId, SpanContext>,
+    order: VecDeque<RunId>,
+}
+
+impl Ended {
+    const MOST: usize = 1024;
+
+    fn remember(&mut self, root: RunId, context: SpanContext) {
+        if self.contexts.insert(root, context).is_none() {
+            self.order.push_back(root);
+        }
+        if self.order.len() > Self::MOST {
+            if let Some(oldest) = self.order.pop_front() {
+                self.contexts.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// An event of a span.
+type Note = (String, SystemTime, Vec<KeyValue>);
 
 impl OpenTelemetry {
     /// Makes a handler whose spans go to `provider`.
     #[must_use]
     pub fn new(provider: &SdkTracerProvider, settings: Settings) -> Self {
-        Self::build(provider, settings, None, UNKNOWN)
+        Self::build(provider, settings, None, UNKNOWN, u32::MAX)
     }
 
     /// Makes a handler whose spans go to `provider`, and whose metrics go to `meters`: token usage,
@@ -100,7 +134,7 @@ impl OpenTelemetry {
         settings: Settings,
     ) -> Self {
         let metrics = Metrics::new(meters, settings.semconv);
-        Self::build(provider, settings, Some(metrics), UNKNOWN)
+        Self::build(provider, settings, Some(metrics), UNKNOWN, u32::MAX)
     }
 
     fn build(
@@ -108,13 +142,16 @@ impl OpenTelemetry {
         settings: Settings,
         metrics: Option<Metrics>,
         ids: u8,
+        events: u32,
     ) -> Self {
         let shared = Arc::new(Shared {
             tracer: provider.tracer_with_scope(scope()),
             settings,
             metrics,
             open: Mutex::default(),
+            ended: Mutex::default(),
             ids: AtomicU8::new(ids),
+            events,
         });
         traceparent::remember(&shared);
         Self { shared }
@@ -126,9 +163,10 @@ impl OpenTelemetry {
         provider: &SdkTracerProvider,
         settings: Settings,
         meters: Option<&opentelemetry_sdk::metrics::SdkMeterProvider>,
+        events: u32,
     ) -> Self {
         let metrics = meters.map(|meters| Metrics::new(meters, settings.semconv));
-        Self::build(provider, settings, metrics, OURS)
+        Self::build(provider, settings, metrics, OURS, events)
     }
 
     /// Returns the W3C trace context of a run: the header `traceparent` of its requests.
@@ -197,11 +235,35 @@ impl Shared {
             return remote(traceparent::span_context(caller));
         }
         // The parent has ended, or runs in another process that computes the same ids.
-        if self.ids.load(Ordering::Relaxed) != OURS {
-            return Context::new();
+        let root = run.root_id();
+        let known = self.open(|open| Some(open.get(&root)?.context.clone()));
+        let known = known.or_else(|| self.ended().contexts.get(&root).cloned());
+        let is_ours = self.ids.load(Ordering::Relaxed) == OURS;
+        let (trace, span, flags) = match known {
+            Some(root) if is_ours => (root.trace_id(), ids::span_id(parent), root.trace_flags()),
+            // The id of the parent's span is forgotten.
+            Some(root) => (root.trace_id(), root.span_id(), root.trace_flags()),
+            None if is_ours => (ids::trace_id(root), ids::span_id(parent), TraceFlags::SAMPLED),
+            None => return Context::new(),
+        };
+        remote(SpanContext::new(trace, span, flags, true, Default::default()))
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the span of a run that began its trace here, if its ids do not follow from the run's.
+    fn remember(&self, run: &RunInfo, context: SpanContext) {
+        if run.parent_id().is_some() && !run.has_remote_parent() {
+            return;
         }
-        let (trace, span) = (ids::trace_id(run.root_id()), ids::span_id(parent));
-        remote(SpanContext::new(trace, span, TraceFlags::SAMPLED, true, Default::default()))
+        let follows = self.ids.load(Ordering::Relaxed) == OURS
+            && context.is_sampled()
+            && context.trace_id() == ids::trace_id(run.root_id());
+        if !follows && context.is_valid() {
+            self.ended().remember(run.root_id(), context);
+        }
     }
 
     fn start(&self, event: &Event, cx: &EventContext) {
@@ -228,8 +290,17 @@ impl Shared {
             self.ids.store(if ours { OURS } else { FOREIGN }, Ordering::Relaxed);
         }
         let late = begin.late;
-        let open =
-            Box::new(Open { span, context, started, first_token: None, model, measured, late });
+        let open = Box::new(Open {
+            span,
+            context,
+            started,
+            first_token: None,
+            model,
+            measured,
+            late,
+            notes: 0,
+            newest: None,
+        });
         // One with the same id ends when it is dropped.
         let _replaced = self.open(|spans| spans.insert(cx.id(), open));
     }
@@ -251,7 +322,9 @@ impl Shared {
 
     fn end(&self, event: &Event, cx: &EventContext) {
         let Some(open) = self.open(|open| open.remove(&cx.id())) else { return };
-        let Open { mut span, started, first_token, model, measured, late, .. } = *open;
+        let Open { mut span, context, started, first_token, model, measured, late, notes, newest } =
+            *open;
+        self.remember(cx, context);
         let ended = cx.time().unwrap_or_else(now).max(started);
         let first_token = first_token.map(|at| at.saturating_sub(started));
         let error = event.error();
@@ -291,6 +364,13 @@ impl Shared {
             span.add_event_with_timestamp("exception", UNIX_EPOCH + ended, exception);
             span.set_status(Status::error(message));
         }
+        if let Some((name, at, attributes)) = newest {
+            span.add_event_with_timestamp(name, at, attributes);
+            // The span counts those that it has no room for.
+            for _ in self.events..notes {
+                span.add_event("", Vec::new());
+            }
+        }
         attributes.extend(late);
         span.set_attributes(attributes);
         span.end_with_timestamp(UNIX_EPOCH + ended);
@@ -316,10 +396,15 @@ impl Shared {
             }
             _ => return,
         };
-        let at = UNIX_EPOCH + cx.time().unwrap_or_else(now);
+        let at = cx.time().or_else(|| (!cx.is_replayed()).then(now));
         self.open(|open| {
-            if let Some(open) = open.get_mut(&cx.id()) {
-                open.span.add_event_with_timestamp(name, at, attributes);
+            let Some(open) = open.get_mut(&cx.id()) else { return };
+            // A replayed event without a time came at another time than now.
+            let at = UNIX_EPOCH + at.unwrap_or(open.started);
+            open.notes = open.notes.saturating_add(1);
+            match open.notes < self.events {
+                true => open.span.add_event_with_timestamp(name, at, attributes),
+                false => open.newest = Some((name, at, attributes)),
             }
         });
     }

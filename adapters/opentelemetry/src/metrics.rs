@@ -1,5 +1,6 @@
 //! Metrics of the conventions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -39,6 +40,9 @@ pub(crate) enum Metrics {
     V1_41 { tokens: Histogram<u64>, duration: Histogram<f64>, first_chunk: Histogram<f64> },
     Latest(Box<Latest>),
 }
+
+/// The most tokens that a call counts as. A server may say any number, and the SDK's sums overflow.
+const MOST_TOKENS: u64 = 1 << 40;
 
 type CountOf = fn(&TokenUsage) -> Option<u64>;
 
@@ -158,7 +162,7 @@ impl Metrics {
                         [("input", usage.prompt_tokens), ("output", usage.completion_tokens)];
                     for (kind, count) in kinds {
                         attributes.push(KeyValue::new(names::TOKEN_TYPE, kind));
-                        tokens.record(count, &attributes);
+                        tokens.record(count.min(MOST_TOKENS), &attributes);
                         attributes.pop();
                     }
                 }
@@ -175,13 +179,13 @@ impl Metrics {
                     latest.first_chunk.record(after, &attributes);
                 }
                 if let Some(usage) = usage {
-                    latest.input.record(usage.prompt_tokens, &failed);
-                    latest.output.record(usage.completion_tokens, &failed);
+                    latest.input.record(usage.prompt_tokens.min(MOST_TOKENS), &failed);
+                    latest.output.record(usage.completion_tokens.min(MOST_TOKENS), &failed);
                     // Providers do not say which tokens are text.
                     attributes.push(KeyValue::new(names::TOKEN_MODALITY, "unknown"));
                     for (counter, count) in &latest.usage {
                         if let Some(count) = count(usage) {
-                            counter.add(count, &attributes);
+                            counter.add(count.min(MOST_TOKENS), &attributes);
                         }
                     }
                 }
@@ -192,7 +196,8 @@ impl Metrics {
 
 /// Observes the handlers of a manager as metrics, from [`CallbackManager::stats`]:
 /// `rappel.handler.failures`, `rappel.handler.dropped_events` and `rappel.handler.refused_runs`,
-/// counters with the attribute `rappel.handler.name`.
+/// counters with the attribute `rappel.handler.name`. Those of handlers with the same name are added.
+/// Handlers that are registered later with a clone of the manager are not observed.
 ///
 /// The meters keep the manager until they are shut down.
 pub fn observe_handlers(meters: &impl MeterProvider, callbacks: &CallbackManager) {
@@ -209,9 +214,13 @@ pub fn observe_handlers(meters: &impl MeterProvider, callbacks: &CallbackManager
             .u64_observable_counter(name)
             .with_unit(unit)
             .with_callback(move |observer| {
+                // The last observation of a name would replace the others.
+                let mut counts = BTreeMap::<String, u64>::new();
                 for stats in callbacks.stats() {
-                    let name = KeyValue::new(names::HANDLER, stats.name.to_string());
-                    observer.observe(count(&stats) as u64, &[name]);
+                    *counts.entry(stats.name.to_string()).or_default() += count(&stats) as u64;
+                }
+                for (name, count) in counts {
+                    observer.observe(count, &[KeyValue::new(names::HANDLER, name)]);
                 }
             })
             .build();

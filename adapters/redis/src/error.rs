@@ -64,6 +64,19 @@ pub enum Error {
     /// The server's answer does not fit the call.
     #[error("the server has answered something else than was asked for: {0}")]
     Answer(String),
+    /// The manager of a worker, or its runtime, was shut down while the worker ran. The worker has stopped. It has
+    /// not acknowledged the traces that handlers did not get to the end.
+    #[error(
+        "the callbacks or their runtime were shut down while the worker ran: stop the worker first"
+    )]
+    CallbacksGone,
+    /// A worker was to replay a run that is open in the same manager: another worker replays it, or the program has
+    /// emitted it with this id. The worker has stopped, and has not acknowledged the trace.
+    #[error(
+        "the manager of this worker already has an open run with the same id: make a manager with \
+         `CallbackManager::new` for each worker"
+    )]
+    CallbacksShared,
     /// A setting cannot be used. The text says why.
     #[error("{0}")]
     Setting(&'static str),

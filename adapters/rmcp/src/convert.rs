@@ -43,6 +43,7 @@ fn text(content: &[ContentBlock]) -> Option<String> {
 pub(crate) fn tool_error(result: &CallToolResult) -> RunError {
     let message = match text(&result.content) {
         Some(text) if !text.is_empty() => text,
+        Some(_) if result.structured_content.is_none() => "the tool failed without a text".into(),
         _ => output(result).to_string(),
     };
     RunError::failed(message).with_type("tool_error")

@@ -113,8 +113,12 @@ impl EventFeed {
         if state.was_attached {
             reader.buffer.handlers_are(state.handlers);
         }
-        state.readers = state.readers.iter().cloned().chain([reader]).collect();
+        // Without those that are gone: there may be no event for long, and many readers.
+        let stay = state.readers.iter().filter(|reader| !reader.buffer.is_gone()).cloned();
+        let readers = stay.chain([reader]).collect();
+        let before = std::mem::replace(&mut state.readers, readers);
         drop(state);
+        drop(before);
         stream
     }
 }

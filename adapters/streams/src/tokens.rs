@@ -1,6 +1,6 @@
 //! The text of an answer as a stream.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -35,8 +35,10 @@ pub fn token_stream() -> TokenStream {
             answer.start.run_kind == RunKind::ChatModel && !answer.under_tool
         }),
         root: None,
+        trace: None,
         tools: HashSet::new(),
-        answers: HashSet::new(),
+        answers: HashMap::new(),
+        has_answer: false,
         is_over: false,
     }
 }
@@ -62,12 +64,22 @@ type IsAnswer = Box<dyn Fn(&Answer<'_>) -> bool + Send + Sync>;
 ///
 /// The answer is what chat models write that are not inside a tool, choice 0.
 /// [`answer_of`](Self::answer_of) changes that. Completions (`on_llm_start`) are not chat models.
+/// A model that does not stream has its whole text in one item, when its run ends.
+///
+/// If the root run of a trace is a retriever's or a tool's, and it succeeds without an answer inside, the
+/// stream goes on with the next trace.
 pub struct TokenStream {
     events: EventStream,
     is_answer: IsAnswer,
+    /// The first run that started.
     root: Option<RunId>,
+    /// The root run of its trace. It may have started before the stream was attached.
+    trace: Option<RunId>,
     tools: HashSet<RunId>,
-    answers: HashSet<RunId>,
+    /// The open runs whose text is the answer, and whether a token of theirs had text.
+    answers: HashMap<RunId, bool>,
+    /// Whether the trace has had a run whose text is the answer.
+    has_answer: bool,
     is_over: bool,
 }
 
@@ -131,6 +143,9 @@ impl TokenStream {
         match record.event.as_ref()? {
             event if event.kind().is_start() => {
                 self.root.get_or_insert(record.run);
+                if *self.trace.get_or_insert(record.root) != record.root {
+                    return None;
+                }
                 let parents = record.about.as_ref().map_or(&[][..], |about| &about.parents);
                 let under_tool = parents.iter().any(|parent| self.tools.contains(parent));
                 match record.run_kind {
@@ -138,25 +153,42 @@ impl TokenStream {
                     RunKind::Llm | RunKind::ChatModel
                         if (self.is_answer)(&Answer { start: record, under_tool }) =>
                     {
-                        self.answers.insert(record.run);
+                        self.answers.insert(record.run, false);
+                        self.has_answer = true;
                     }
                     _ => {}
                 }
                 None
             }
             Event::LlmNewToken(token) => {
-                let is_text = token.choice() == 0 && !token.token.is_empty();
-                let is_answer = is_text && self.answers.contains(&record.run);
-                is_answer.then(|| Ok(token.token.to_string()))
-            }
-            event if event.kind().is_end() => {
-                self.answers.remove(&record.run);
-                self.tools.remove(&record.run);
-                if self.root != Some(record.run) {
+                if token.choice() != 0 || token.token.is_empty() {
                     return None;
                 }
-                self.is_over = true;
-                event.error().map(|error| Err(TokenError::Run(error.clone())))
+                *self.answers.get_mut(&record.run)? = true;
+                Some(Ok(token.token.to_string()))
+            }
+            event if event.kind().is_end() => {
+                let had_tokens = self.answers.remove(&record.run);
+                self.tools.remove(&record.run);
+                if self.root == Some(record.run) {
+                    // A step before the answer, which is a trace of its own.
+                    self.is_over = self.has_answer
+                        || event.error().is_some()
+                        || !matches!(record.run_kind, RunKind::Retriever | RunKind::Tool);
+                    if !self.is_over {
+                        (self.root, self.trace) = (None, None);
+                    }
+                }
+                match event {
+                    Event::LlmEnd(end) if had_tokens == Some(false) => {
+                        let text = end.result.text();
+                        (!text.is_empty()).then(|| Ok(text.to_owned()))
+                    }
+                    event if self.is_over => {
+                        event.error().map(|error| Err(TokenError::Run(error.clone())))
+                    }
+                    _ => None,
+                }
             }
             _ => None,
         }

@@ -118,3 +118,18 @@ async fn a_reader_of_a_feed_that_stops_reading_is_cut_off_and_delays_nobody() {
         assert_eq!(text.len(), 300, "{slow:?}");
     }
 }
+
+#[tokio::test]
+async fn a_feed_without_events_keeps_no_reader_that_is_gone() {
+    let feed = EventFeed::new();
+    let callbacks = feed.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    for _ in 0..100 {
+        drop(feed.reader(EventFilter::new()));
+    }
+    let stays = feed.reader(EventFilter::new());
+    assert!(format!("{feed:?}").contains("readers: 1,"), "{feed:?}");
+    let run = callbacks.on_chain_start(ChainStart::new("c", "in")).await.unwrap();
+    run.end("out").await.unwrap();
+    drop(callbacks);
+    assert_eq!(stays.count().await, 2);
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rappel_core::{
     CallbackManager, ChainStart, ChatModelStart, Event, Generation, LlmChunk, LlmResult, Message,
-    RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart, Value, json,
+    RetrieverStart, RunError, TokenUsage, ToolCall, ToolCallChunk, ToolStart, Value, json,
 };
 use rappel_smol::Smol;
 use rappel_streams::{
@@ -221,6 +221,79 @@ async fn the_tokens_are_the_answer_and_end_with_the_error() {
             (end, last) => panic!("{end:?} {last:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn the_text_of_a_model_that_does_not_stream_is_one_token() {
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        let chain = callbacks.on_chain_start(ChainStart::new("agent", "q")).await.unwrap();
+        let model = chain.child().on_chat_model_start(chat("silent")).await.unwrap();
+        model.end("It is").await.unwrap();
+        let tool = chain.child().on_tool_start(ToolStart::new("add", "{}")).await.unwrap();
+        tool.child().on_chat_model_start(chat("hidden")).await.unwrap().end("?").await.unwrap();
+        tool.end("3").await.unwrap();
+        let mut model = chain.child().on_chat_model_start(chat("streams")).await.unwrap();
+        model.on_llm_new_token(" 3").await.unwrap();
+        model.end(" 3").await.unwrap();
+        chain.end("It is 3").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["It is", " 3"]);
+
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let root = async { callbacks.on_chat_model_start(chat("m")).await.unwrap().end("yes").await };
+    let items: Vec<_> = tokens.drive(root).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["yes"]);
+}
+
+#[tokio::test]
+async fn a_retriever_or_a_tool_before_the_answer_does_not_end_the_stream() {
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        // No chain is around them, so each is a trace of its own.
+        let search = RetrieverStart::new("search", "q");
+        callbacks.on_retriever_start(search).await.unwrap().end(Vec::new()).await.unwrap();
+        let tool = callbacks.on_tool_start(ToolStart::new("clock", "{}")).await.unwrap();
+        tool.end("noon").await.unwrap();
+        let mut model = callbacks.on_chat_model_start(chat("m")).await.unwrap();
+        model.on_llm_new_token("It is noon").await.unwrap();
+        model.end("It is noon").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["It is noon"]);
+
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        let search = RetrieverStart::new("search", "q");
+        let run = callbacks.on_retriever_start(search).await.unwrap();
+        run.fail("it is down").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).collect().await;
+    assert!(matches!(&items[..], [Err(TokenError::Run(RunError::Failed(_)))]), "{items:?}");
+}
+
+#[tokio::test]
+async fn a_trace_that_starts_beside_the_first_is_not_the_answer() {
+    let tokens = token_stream();
+    let callbacks = tokens.attach(&CallbackManager::new(Tokio::current())).unwrap();
+    let work = async move {
+        let agent = callbacks.on_chain_start(ChainStart::new("agent", "q")).await.unwrap();
+        let mut title = callbacks.on_chat_model_start(chat("title")).await.unwrap();
+        let mut model = agent.child().on_chat_model_start(chat("m")).await.unwrap();
+        title.on_llm_new_token("A title").await.unwrap();
+        model.on_llm_new_token("It is ").await.unwrap();
+        title.end("A title").await.unwrap();
+        model.on_llm_new_token("3").await.unwrap();
+        model.end("It is 3").await.unwrap();
+        agent.end("It is 3").await.unwrap();
+    };
+    let items: Vec<_> = tokens.drive(work).map(Result::unwrap).collect().await;
+    assert_eq!(items, ["It is ", "3"]);
 }
 
 #[tokio::test]

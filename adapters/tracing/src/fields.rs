@@ -57,8 +57,8 @@ pub(crate) fn record_result(span: &Span, result: &LlmResult) {
     if let Some(model) = &result.model_name {
         span.record("gen_ai.response.model", model.as_str());
     }
-    let id = result.llm_output.as_ref().and_then(|output| output.get("id")?.as_str());
-    if let Some(id) = id {
+    let other_id = || result.llm_output.as_ref()?.get("id")?.as_str();
+    if let Some(id) = result.response_id.as_deref().or_else(other_id) {
         span.record("gen_ai.response.id", id);
     }
     let reasons = result.generations.iter().filter_map(|generation| {
@@ -81,16 +81,11 @@ pub(crate) fn record_result(span: &Span, result: &LlmResult) {
 
 /// Records why a run did not end well. A run that another process goes on with has not failed.
 pub(crate) fn record_error(span: &Span, error: &RunError) {
-    let kind = match error {
-        RunError::HandedOver => return,
-        RunError::Cancelled => "cancelled",
-        RunError::TimedOut => "timeout",
-        RunError::Panicked(_) => "panic",
-        RunError::Stopped(_) => "stopped",
-        error => {
-            error.cause::<RecordedError>().and_then(RecordedError::error_type).unwrap_or("_OTHER")
-        }
-    };
+    if matches!(error, RunError::HandedOver) {
+        return;
+    }
+    let recorded = error.cause::<RecordedError>().and_then(RecordedError::error_type);
+    let kind = recorded.unwrap_or_else(|| error.error_type());
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", error.to_string().as_str());

@@ -1,7 +1,7 @@
 //! The blocking jobs that serve the lanes of sync handlers.
 //!
 //! A lane is not bound to a thread. Lanes that have something wait in one queue, and each worker
-//! takes the next one. A worker that finds none lingers for a few milliseconds, so that a stream of
+//! takes the next one. A worker that finds none lingers for some milliseconds, so that a stream of
 //! events does not need a new job for each. A worker that has worked for long goes to the end of
 //! the executor's queue, so that other users of the executor get their turn.
 
@@ -30,8 +30,9 @@ pub(crate) trait Serve: Send + Sync + 'static {
     fn idle(&self);
 }
 
-/// How many calls a worker makes before it goes to the end of the executor's queue.
-const MOST_CALLS: usize = 4096;
+/// How many calls a worker makes before it goes to the end of the executor's queue. It matters if
+/// the clock stands still.
+const MOST_CALLS: usize = 65_536;
 
 /// How long it makes them.
 const MOST_TIME: Duration = Duration::from_millis(10);
@@ -130,12 +131,6 @@ impl Budget {
     pub(crate) fn is_over(&self) -> bool {
         self.clock.read >= MOST_TIME || self.calls >= MOST_CALLS
     }
-
-    /// The time that was left after the last call.
-    #[cfg(feature = "std")]
-    fn left(&self) -> Duration {
-        MOST_TIME.saturating_sub(self.clock.read)
-    }
 }
 
 pub(crate) struct Workers<L> {
@@ -186,7 +181,7 @@ impl<L: Serve> Workers<L> {
         while let Some(lane) = next {
             let more = serve(&lane, &mut kept, &mut budget);
             let over = budget.is_over();
-            let patience = if over { Duration::ZERO } else { self.patience(&budget) };
+            let patience = self.patience(over);
             let (found, wake) = self.schedule.with(|schedule| {
                 if more {
                     schedule.push(lane.clone());
@@ -206,14 +201,8 @@ impl<L: Serve> Workers<L> {
     }
 
     /// How long a worker that finds no lane waits for one.
-    #[cfg(feature = "std")]
-    fn patience(&self, budget: &Budget) -> Duration {
-        self.runtime.linger().min(budget.left())
-    }
-
-    #[cfg(not(feature = "std"))]
-    fn patience(&self, _: &Budget) -> Duration {
-        Duration::ZERO
+    fn patience(&self, over: bool) -> Duration {
+        if over || cfg!(not(feature = "std")) { Duration::ZERO } else { self.runtime.linger() }
     }
 
     /// Waits for a lane that has something. The schedule counts the worker as one that lingers.

@@ -59,7 +59,7 @@ pub struct BlockingFn<F>(F);
 /// Makes a [`BlockingExecutor`] of a closure: see [`spawn_fn`] for an example.
 ///
 /// The closure must not run the job on its caller's thread. A job without work may stay on its
-/// thread for [2 ms](BlockingExecutor::linger).
+/// thread for [12 ms](BlockingExecutor::linger).
 pub fn blocking_fn<F>(run: F) -> BlockingFn<F>
 where
     F: Fn(BoxJob) -> Result<(), SpawnError> + Send + Sync + 'static,

@@ -90,11 +90,14 @@ pub trait BlockingExecutor: Send + Sync + 'static {
     }
 
     /// Returns how long a job without work may block its thread to wait for more. The default is
-    /// 2 ms.
+    /// 12 ms.
     ///
-    /// Return zero if jobs share their threads with other work. Without `std` jobs never wait.
+    /// That is longer than a tick of common systems, which is 1 to 10 ms. If the wait may end before
+    /// the next tick, the system sets the processor's timer for each event, and an awaited event
+    /// takes about half as long again. Return zero if jobs share their threads with other work.
+    /// Without `std` jobs never wait.
     fn linger(&self) -> Duration {
-        Duration::from_millis(2)
+        Duration::from_millis(12)
     }
 }
 

@@ -190,6 +190,21 @@ on_every_runtime! {
         assert!(seen.closed);
     }
 
+    async fn the_type_of_an_error_and_the_id_of_an_answer_are_fields(rt) {
+        let spy = Spy::global();
+        let callbacks = spans(&rt, Spans::new());
+        let failed = callbacks.on_chat_model_start(start("m")).await.unwrap();
+        let answered = callbacks.on_chat_model_start(start("m")).await.unwrap();
+        let ids = [failed.id(), answered.id()];
+        failed.fail(RunError::failed("too many requests").with_type("429")).await.unwrap();
+        let mut result = LlmResult::from("Hello");
+        result.response_id = Some("resp_2".into());
+        answered.end(result).await.unwrap();
+        callbacks.flush().await.unwrap();
+        assert_eq!(spy.of(ids[0]).fields["error.type"], "429");
+        assert_eq!(spy.of(ids[1]).fields["gen_ai.response.id"], "resp_2");
+    }
+
     async fn a_run_that_is_dropped_is_a_span_with_an_error(rt) {
         let spy = Spy::global();
         let callbacks = spans(&rt, Spans::new());

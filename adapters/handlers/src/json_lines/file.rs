@@ -52,6 +52,9 @@ impl LogFile {
 
     /// Writes lines. An error has the number of bytes that were written.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), (usize, io::Error)> {
+        if self.is_gone() {
+            self.file = None;
+        }
         let rotated = self.rotate_for(lines.len() as u64);
         let mut written = 0;
         let result = self.open().and_then(|()| match &mut self.file {
@@ -67,6 +70,17 @@ impl LogFile {
             self.file = None;
         }
         result.and(rotated).map_err(|error| (written, error))
+    }
+
+    /// Whether the open file is not at the path any more: it was removed, or renamed by a program that
+    /// rotates logs.
+    fn is_gone(&self) -> bool {
+        let Some(Open { file, size: Some(_) }) = &self.file else { return false };
+        match (fs::metadata(&self.path), file.metadata()) {
+            (Ok(there), Ok(open)) => !is_same(&there, &open),
+            (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// Begins a new file if there is no room for so many bytes.
@@ -160,6 +174,17 @@ fn open(path: &Path) -> io::Result<Open> {
         size += 1;
     }
     Ok(Open { file, size: Some(size) })
+}
+
+#[cfg(unix)]
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 #[cfg(unix)]

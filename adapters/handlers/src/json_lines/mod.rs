@@ -52,6 +52,9 @@ use crate::Suited;
 /// old files up to the first number that is free. If a number is missing, the files behind it keep
 /// their names. Rotation takes time for each file that is renamed, whatever the limit is.
 ///
+/// If the file is removed, or renamed by another program that rotates logs, the next lines go to a new
+/// file at the path. On systems other than Unix, a renamed file is written on.
+///
 /// # One writer for each file
 /// The file is locked while it is open. A second writer, also of another process, gets an error.
 /// File systems without locks are used without one. The path may be a device, which is not locked

@@ -75,7 +75,8 @@ use crate::call::{Inner, lock};
 /// [`extra`](rappel_core::LlmChunk::extra) are left out of chunks. They are in the result.
 ///
 /// # Errors of runs
-/// An error is replaced by one with the same messages and causes, without secrets. Its type is gone:
+/// An error is replaced by one with the same messages, causes and
+/// [`error_type`](rappel_core::RunError::error_type), without secrets. Its Rust type is gone:
 /// [`RunError::cause`](rappel_core::RunError::cause) returns `None`.
 ///
 /// # Names, tags and metadata of runs

@@ -151,6 +151,42 @@ fn files_are_rotated_by_size_and_kept_by_count() {
     assert_eq!(sequence, expected.collect::<Vec<_>>());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_removed_or_moved_away_is_made_again() {
+    let directory = Directory::new();
+    let moved = directory.0.path().join("moved.jsonl");
+    let lines = JsonLines::append(directory.file()).unwrap();
+    let (callbacks, failures) = with_failures(callbacks());
+    let callbacks = callbacks.with(lines);
+    futures_executor::block_on(async {
+        trace(&callbacks, "one").await;
+        // As `logrotate` does it. Another writer may have the file that it made.
+        fs::rename(directory.file(), &moved).unwrap();
+        trace(&callbacks, "two").await;
+        fs::remove_file(directory.file()).unwrap();
+        fs::write(directory.file(), "").unwrap();
+        trace(&callbacks, "three").await;
+        fs::remove_file(directory.file()).unwrap();
+        trace(&callbacks, "four").await;
+        trace(&callbacks, "five").await;
+    });
+    let names = |path: &Path| -> Vec<String> {
+        let records = read(path);
+        assert_eq!(records.len() % EVENTS, 0);
+        let roots =
+            records.iter().filter(|record| record.parent.is_none() && record.seq == Some(0));
+        roots.map(|record| record.about.as_ref().unwrap().name.to_string()).collect()
+    };
+    assert_eq!(names(&moved), ["one"]);
+    assert_eq!(names(&directory.file()), ["four", "five"]);
+    // A directory that is gone is a failure that is counted.
+    drop(directory);
+    futures_executor::block_on(trace(&callbacks, "six"));
+    assert_eq!(failures.get().len(), 1, "{:?}", failures.get());
+    assert!(failures.get()[0].contains("8 records were not written"), "{:?}", failures.get());
+}
+
 #[test]
 fn a_large_number_of_old_files_to_keep_takes_no_time() {
     let directory = Directory::new();

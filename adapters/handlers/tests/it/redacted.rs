@@ -213,6 +213,29 @@ on_runtimes! {
         assert_eq!(seen.count(), 2);
     }
 
+    async fn the_type_of_an_error_is_kept_without_secrets(callbacks) {
+        let (send, types) = std::sync::mpsc::channel();
+        let handler = handler_fn(move |event: &Event, _cx| {
+            if let Some(error) = event.error() {
+                send.send((error.error_type().to_owned(), error.to_string()))?;
+            }
+            Ok(())
+        });
+        let handler = Redact::new(handler).pattern("sk-[a-zäé]{3,20}-[0-9a-f]{6}").unwrap();
+        let callbacks = callbacks.with_handler(handler);
+        for error_type in ["429", SECRET, "_OTHER"] {
+            let run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+            run.fail(RunError::failed(text()).with_type(error_type)).await.unwrap();
+        }
+        let run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
+        run.fail("plain").await.unwrap();
+        callbacks.flush().await.unwrap();
+        let types: Vec<_> = types.try_iter().collect();
+        let kinds: Vec<&str> = types.iter().map(|(kind, _)| &**kind).collect();
+        assert_eq!(kinds, ["429", "[redacted]", "_OTHER", "_OTHER"]);
+        assert!(types.iter().all(|(_, message)| !message.contains(SECRET)), "{types:?}");
+    }
+
     async fn other_handlers_get_the_events_as_they_are(callbacks) {
         let (seen, out) = (Seen::default(), Output::default());
         let callbacks =

@@ -1,7 +1,8 @@
 //! What becomes of each span.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What became of the spans that have ended. Spans that are not sampled are not counted.
 ///
@@ -16,8 +17,8 @@ pub struct SpanCounts {
     pub acknowledged: u64,
     /// The collector has refused them: by its status, or as part of a partial success.
     pub rejected: u64,
-    /// They were not sent: the queue was full, the exporter was shut down, or there was no
-    /// connection.
+    /// They were not sent: the queue was full, the exporter was shut down, there was no connection,
+    /// or a span was too large.
     pub dropped: u64,
     /// They were sent, and no answer came. The collector may have them.
     pub unknown: u64,
@@ -57,7 +58,10 @@ pub(super) enum Outcome {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Books(Mutex<State>);
+pub(super) struct Books {
+    state: Mutex<State>,
+    closed: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -69,12 +73,14 @@ struct State {
     queued: u64,
     sent: u64,
     closed: bool,
+    /// The time of the shutdown was up before all was sent.
+    late: bool,
     last_error: Option<String>,
 }
 
 impl Books {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A span has ended. Returns whether the queue, which has room for `capacity`, takes it.
@@ -121,13 +127,28 @@ impl Books {
         });
     }
 
-    /// From here on nothing is sent.
-    pub(super) fn close(&self) {
-        self.with(|state| state.closed = true);
+    /// From here on nothing is sent. `late`: the time was up before all was sent.
+    pub(super) fn close(&self, late: bool) {
+        self.with(|state| {
+            state.closed = true;
+            state.late |= late;
+        });
+        self.closed.notify_all();
+    }
+
+    /// Waits until [`close`](Self::close) was called. Returns whether it was.
+    pub(super) fn wait_until_closed(&self, limit: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.closed.wait_timeout_while(state, limit, |state| !state.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.with(|state| state.closed)
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.with(|state| state.late)
     }
 
     pub(super) fn set_error(&self, error: String) {
@@ -181,7 +202,7 @@ mod tests {
         assert!(books.take(4));
         books.settle(4, Outcome::Acknowledged { rejected: 1 });
         assert!(books.take(2));
-        books.close();
+        books.close(false);
         let counts = check(&books);
         assert_eq!((counts.unknown, counts.dropped, counts.pending), (2, 4, 0));
         assert!(!books.take(2), "nothing is sent after the end");

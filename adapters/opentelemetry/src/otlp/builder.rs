@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_otlp::{
-    Compression, ExporterBuildError, MetricExporter, RetryPolicy, SpanExporter, WithExportConfig,
-    WithHttpConfig,
+    Compression, ExporterBuildError, MetricExporter, Protocol, RetryPolicy, SpanExporter,
+    WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use ureq::Agent;
+use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::Otlp;
@@ -46,7 +47,7 @@ use crate::settings::Settings;
 /// |---|---|---|
 /// | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT` | the collector | `http://localhost:4318` |
 /// | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TRACES_HEADERS` | headers, as `name=value,name=value`; they replace those of the code | none |
-/// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `…_TRACES_TIMEOUT` | time for a batch and its repetitions, in milliseconds | 10,000 |
+/// | `OTEL_EXPORTER_OTLP_TIMEOUT`, `…_TRACES_TIMEOUT` | time for a request and its repetitions, in milliseconds | 10,000 |
 /// | `OTEL_EXPORTER_OTLP_COMPRESSION`, `…_TRACES_COMPRESSION` | `gzip` | none |
 /// | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `…_TRACES_CERTIFICATE` | a PEM file of trusted roots | those of Mozilla |
 /// | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files for a server that asks for them | none |
@@ -58,8 +59,9 @@ use crate::settings::Settings;
 /// [`Settings::from_env`] are the settings, unless [`settings`](OtlpBuilder::settings) are given.
 ///
 /// # What is lost
-/// A request that fails is repeated with growing pauses, until the time-out of the batch: after no
-/// answer, and after the statuses 429, 502, 503 and 504. A pause is as long as `Retry-After` asks
+/// A batch is sent in requests of about 4 MiB, before compression. A request that fails is repeated
+/// with growing pauses, until its time-out: after no answer, and after the statuses 429, 502, 503
+/// and 504. A pause is as long as `Retry-After` asks
 /// for, but at most 30 seconds. A span that was sent twice has the same ids. What does not arrive is
 /// counted: see [`Otlp::counts`].
 ///
@@ -86,19 +88,23 @@ pub struct OtlpBuilder {
 }
 
 impl OtlpBuilder {
-    /// Sets the collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` does: `/v1/traces` is appended.
+    /// Sets the collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` does: `/v1/traces` is appended. It
+    /// begins with `http://` or `https://`.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// Adds a header to each request: a key, usually. It is in no log and no error.
+    /// Adds a header to each request: a key, usually. Its value is in no error, and in no log above the
+    /// level TRACE. The dependency `ureq_proto` logs the bytes of requests at the level TRACE. A value
+    /// that cannot be sent, such as one that ends in a newline, is an error of
+    /// [`build`](Self::build).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Sets the time for a batch and its repetitions.
+    /// Sets the time for a request and its repetitions, at most a day.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -116,9 +122,10 @@ impl OtlpBuilder {
         self
     }
 
-    /// Sets the maximum number of ended spans that wait (minimum 1).
+    /// Sets the maximum number of ended spans that wait, from 1 to 1,048,576. Room for them is
+    /// allocated at once.
     pub fn queue_size(mut self, spans: usize) -> Self {
-        self.queue = Some(spans.max(1));
+        self.queue = Some(spans);
         self
     }
 
@@ -165,6 +172,8 @@ impl OtlpBuilder {
     /// # Panics
     /// If the system has no more threads.
     pub fn build(self) -> Result<Otlp, BuildError> {
+        self.check_endpoint()?;
+        self.check_headers()?;
         let resource = Resource::builder().with_attributes(self.resource.clone()).build();
         let books = Arc::new(Books::default());
         let attempts = Attempts::new(books.clone());
@@ -175,6 +184,7 @@ impl OtlpBuilder {
             .with_http_client(client)
             .with_headers(self.headers.clone())
             .with_timeout(self.time_limit())
+            .with_protocol(Protocol::HttpBinary)
             .with_retry_policy(until_the_time_is_up());
         if let Some(endpoint) = self.url("v1/traces") {
             exporter = exporter.with_endpoint(endpoint);
@@ -182,30 +192,34 @@ impl OtlpBuilder {
         if self.gzip {
             exporter = exporter.with_compression(Compression::Gzip);
         }
-        let exporter = Exporter { exporter: exporter.build()?, books: books.clone(), attempts };
+        let limit = self.time_limit();
+        let exporter =
+            Exporter { exporter: exporter.build()?, books: books.clone(), attempts, limit };
         let capacity = self.queue.or_else(|| number("OTEL_BSP_MAX_QUEUE_SIZE")).unwrap_or(2048);
-        let mut config = BatchConfigBuilder::default().with_max_queue_size(capacity.max(1));
+        let capacity = capacity.clamp(1, LARGEST_QUEUE);
+        let mut config = BatchConfigBuilder::default().with_max_queue_size(capacity);
         if let Some(delay) = self.delay {
             config = config.with_scheduled_delay(delay);
         }
         let batches =
             BatchSpanProcessor::builder(exporter).with_batch_config(config.build()).build();
-        let capacity = capacity.max(1) as u64;
-        let mut tracers = SdkTracerProvider::builder()
+        let capacity = capacity as u64;
+        // OpenInference has several attributes for each message.
+        let attributes = number("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT").unwrap_or(MOST_ATTRIBUTES);
+        let events = number("OTEL_SPAN_EVENT_COUNT_LIMIT").unwrap_or(MOST_EVENTS);
+        let tracers = SdkTracerProvider::builder()
             .with_id_generator(RunIds::new())
             .with_resource(resource.clone())
-            .with_span_processor(Counted { batches, books: books.clone(), capacity });
-        if std::env::var_os("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT").is_none() {
-            // OpenInference has several attributes for each message.
-            tracers = tracers.with_max_attributes_per_span(MOST_ATTRIBUTES);
-        }
-        let tracers = tracers.build();
+            .with_span_processor(Counted { batches, books: books.clone(), capacity })
+            .with_max_attributes_per_span(attributes)
+            .with_max_events_per_span(events)
+            .build();
         let meters = match self.metrics {
             true => Some(self.meters(agent, resource)?),
             false => None,
         };
         let settings = self.settings.unwrap_or_else(Settings::from_env);
-        let handler = OpenTelemetry::with_our_ids(&tracers, settings, meters.as_ref());
+        let handler = OpenTelemetry::with_our_ids(&tracers, settings, meters.as_ref(), events);
         Ok(Otlp { handler, tracers, meters, books })
     }
 
@@ -214,7 +228,8 @@ impl OtlpBuilder {
             .with_http()
             .with_http_client(Client { agent, attempts: None })
             .with_headers(self.headers.clone())
-            .with_timeout(self.time_limit());
+            .with_timeout(self.time_limit())
+            .with_protocol(Protocol::HttpBinary);
         if let Some(endpoint) = self.url("v1/metrics") {
             exporter = exporter.with_endpoint(endpoint);
         }
@@ -235,7 +250,58 @@ impl OtlpBuilder {
             let of_traces = number("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
             of_traces.or_else(|| number("OTEL_EXPORTER_OTLP_TIMEOUT")).unwrap_or(10_000)
         };
-        self.timeout.unwrap_or_else(|| Duration::from_millis(milliseconds()))
+        self.timeout.unwrap_or_else(|| Duration::from_millis(milliseconds())).min(LONGEST_TIME)
+    }
+
+    /// Checks what the exporter would take and never reach.
+    fn check_endpoint(&self) -> Result<(), BuildError> {
+        // `/v1/traces` is appended, but for the variable of one signal.
+        let check = |from: &str, url: &str, is_whole: bool| match unusable(url, is_whole) {
+            Some(problem) => Err(BuildError::Endpoint { from: from.to_owned(), problem }),
+            None => Ok(()),
+        };
+        if let Some(endpoint) = &self.endpoint {
+            return check("`endpoint`", endpoint, false);
+        }
+        let signals = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", true)];
+        let metrics = self.metrics.then_some(("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", true));
+        for signal in signals.into_iter().chain(metrics) {
+            let variables = [signal, ("OTEL_EXPORTER_OTLP_ENDPOINT", false)];
+            let mut set = variables.iter().filter_map(|(name, is_whole)| {
+                let url = std::env::var(name).ok().filter(|url| !url.is_empty())?;
+                Some((name, url, *is_whole))
+            });
+            if let Some((name, url, is_whole)) = set.next() {
+                check(name, &url, is_whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the headers that the exporter would leave out without a word.
+    fn check_headers(&self) -> Result<(), BuildError> {
+        let check = |from: &str, name: &str, value: &str| match name.parse::<HeaderName>() {
+            // What was given as the name may be the secret.
+            Err(_) => Err(BuildError::Header { from: from.to_owned(), name: None }),
+            Ok(known) if value.parse::<HeaderValue>().is_err() => {
+                Err(BuildError::Header { from: from.to_owned(), name: Some(known.to_string()) })
+            }
+            Ok(_) => Ok(()),
+        };
+        for (name, value) in &self.headers {
+            check("`header`", name, value)?;
+        }
+        for signal in ["TRACES_", "METRICS_"].into_iter().take(1 + usize::from(self.metrics)) {
+            // The variable of the signal replaces the general one.
+            let variables = [signal, ""].map(|of| format!("OTEL_EXPORTER_OTLP_{of}HEADERS"));
+            let set = |name: String| std::env::var(&name).ok().map(|list| (name, list));
+            let Some((variable, list)) = variables.into_iter().find_map(set) else { continue };
+            for header in list.split(',').map(str::trim).filter(|header| !header.is_empty()) {
+                let (name, value) = header.split_once('=').unwrap_or_default();
+                check(&variable, name.trim(), value.trim())?;
+            }
+        }
+        Ok(())
     }
 
     fn agent(&self) -> Result<Agent, BuildError> {
@@ -255,10 +321,14 @@ impl OtlpBuilder {
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
         ])?;
         let key = file(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"])?;
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
-            let chain = certificates(&certificate)?;
-            tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                let key = PrivateKey::from_pem(&key).map_err(|_| BuildError::Key)?;
+                let chain = certificates(&certificate)?;
+                tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+            }
+            (None, None) => {}
+            _ => return Err(BuildError::HalfOfClient),
         }
         Ok(Agent::config_builder()
             .http_status_as_error(false)
@@ -275,6 +345,33 @@ impl OtlpBuilder {
 
 /// More than that are dropped from a span, the newest first.
 const MOST_ATTRIBUTES: u32 = 4096;
+
+/// Why nothing can be sent to an endpoint.
+fn unusable(url: &str, is_whole: bool) -> Option<&'static str> {
+    let is_url = |url: &Uri| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+    };
+    let Some(url) = url.parse::<Uri>().ok().filter(is_url) else {
+        return Some("it is no URL that begins with `http://` or `https://` and a host");
+    };
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Some("it has a user or a password, which are not sent: use a header");
+    }
+    if url.query().is_some() && !is_whole {
+        return Some("it has a query, and a path is appended: use a header");
+    }
+    None
+}
+
+/// Default of the SDK for the events of a span.
+const MOST_EVENTS: u32 = 128;
+
+/// The SDK allocates room for the whole queue at once.
+const LARGEST_QUEUE: usize = 1 << 20;
+
+/// A point in time that is later than that may not exist.
+const LONGEST_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The exporter gives up at its time-out, not after a number of attempts.
 fn until_the_time_is_up() -> RetryPolicy {
@@ -319,9 +416,25 @@ impl fmt::Debug for OtlpBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The endpoint, the protocol or the compression.
+    /// Another setting.
     #[error("the exporter cannot be made: {0}")]
     Exporter(#[from] ExporterBuildError),
+    /// Nothing can be sent to the endpoint. It is not shown, because it may contain a secret.
+    #[error("the endpoint of {from} cannot be used: {problem}")]
+    Endpoint {
+        /// The method or the environment variable that set it.
+        from: String,
+        /// Why.
+        problem: &'static str,
+    },
+    /// A header cannot be sent. Its value is not shown, because it may be a secret.
+    #[error("{from} has a header that cannot be sent: {}", unsendable(name.as_deref()))]
+    Header {
+        /// The method or the environment variable that set it.
+        from: String,
+        /// The header's name. `None` if the name cannot be sent.
+        name: Option<String>,
+    },
     /// A file that an environment variable names cannot be read.
     #[error("the file {} cannot be read: {error}", path.display())]
     File {
@@ -337,4 +450,18 @@ pub enum BuildError {
     /// The client's key cannot be read.
     #[error("the client's key cannot be read: use the PEM format, without a password")]
     Key,
+    /// The client has a certificate without a key, or a key without a certificate.
+    #[error("the client's certificate and its key are used together only: set both variables")]
+    HalfOfClient,
+}
+
+fn unsendable(name: Option<&str>) -> String {
+    match name {
+        Some(name) => {
+            format!("the value of `{name}` has a line break or another control character")
+        }
+        None => {
+            "its name is empty, or has a space or another character that names cannot have".into()
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -27,25 +28,51 @@ pub(super) struct Client {
     pub(super) attempts: Option<Arc<Attempts>>,
 }
 
-/// What came of the attempts to send the current batch.
+/// What came of the attempts to send the current request.
 #[derive(Debug)]
 pub(super) struct Attempts {
     books: Arc<Books>,
-    outcome: Mutex<Option<Outcome>>,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    outcome: Option<Outcome>,
+    /// When the time for the request and its repetitions is up.
+    until: Option<Instant>,
 }
 
 impl Attempts {
     pub(super) fn new(books: Arc<Books>) -> Arc<Self> {
-        Arc::new(Self { books, outcome: Mutex::new(None) })
+        Arc::new(Self { books, current: Mutex::default() })
     }
 
-    /// What is known of the batch so far, which is forgotten.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next request begins, and has so much time.
+    pub(super) fn begin(&self, limit: Duration) {
+        *self.current() = Current { outcome: None, until: Instant::now().checked_add(limit) };
+    }
+
+    /// Whether there was no attempt yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current().outcome.is_none()
+    }
+
+    /// What is known of the request so far, which is forgotten.
     pub(super) fn take(&self) -> Option<Outcome> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.current().outcome.take()
+    }
+
+    /// The time that is left for the request.
+    fn time_left(&self) -> Option<Duration> {
+        Some(self.current().until?.saturating_duration_since(Instant::now()))
     }
 
     fn add(&self, attempt: Outcome) {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = &mut self.current().outcome;
         *outcome = Some(match (*outcome, attempt) {
             (_, Outcome::Acknowledged { .. }) => attempt,
             // An earlier attempt may have arrived.
@@ -96,7 +123,11 @@ impl HttpClient for Client {
 impl Client {
     fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ureq::Error> {
         let (parts, body) = request.into_parts();
-        let mut response = self.agent.run(Request::from_parts(parts, &*body))?;
+        let mut request = Request::from_parts(parts, &*body);
+        if let Some(left) = self.attempts.as_ref().and_then(|attempts| attempts.time_left()) {
+            request = self.agent.configure_request(request).timeout_global(Some(left)).build();
+        }
+        let mut response = self.agent.run(request)?;
         let body = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec()?;
         Ok(Response::from_parts(response.into_parts().0, body.into()))
     }

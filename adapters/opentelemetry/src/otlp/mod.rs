@@ -7,7 +7,7 @@ mod pipeline;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -24,6 +24,10 @@ use books::Books;
 /// A handler whose spans go to a collector, and the accounts of them: made by [`otlp`].
 ///
 /// It is cheap to clone, and clones are the same.
+///
+/// If the last clone, manager and run with it are dropped without a shutdown, the drop sends what waits in
+/// the queue. That blocks the thread for up to 5 seconds if the collector is slow. So shut the manager
+/// down first.
 #[derive(Clone)]
 pub struct Otlp {
     handler: OpenTelemetry,
@@ -36,6 +40,10 @@ impl Otlp {
     /// Registers the handler, and sends what is left when the manager is
     /// [shut down](CallbackManager::shutdown), within that deadline. If spans were lost, the report
     /// of the shutdown says how many.
+    ///
+    /// Register it with one manager, after the other handlers: metrics of handlers are of those that
+    /// the manager has. If it is registered with two managers, the shutdown of the first ends the
+    /// exporter of both.
     #[must_use]
     pub fn register(&self, callbacks: CallbackManager) -> CallbackManager {
         let itself = self.clone();
@@ -79,34 +87,44 @@ impl Otlp {
     /// # Errors
     /// [`ExportError`] if it took longer, or if spans were lost since the start.
     pub fn force_flush(&self) -> Result<SpanCounts, ExportError> {
-        let flushed = self.tracers.force_flush();
-        self.outcome(matches!(flushed, Err(OTelSdkError::Timeout(_))))
+        let started = Instant::now();
+        // The provider hides the kind of the error. Too many flushes at once are an error, too.
+        let failed = self.tracers.force_flush().is_err();
+        let timed_out = failed && started.elapsed() >= FLUSH;
+        self.outcome(failed && self.books.counts().pending > 0, timed_out)
     }
 
     /// Sends what waits in the queue, and ends the threads of the exporter. It blocks the thread for
-    /// at most `deadline`. What is not sent by then is dropped, and counted. Called again, it reports
-    /// only.
+    /// at most `deadline`. What is not sent by then is dropped, and counted. Called again, it waits for
+    /// the first call instead of sending.
     ///
     /// # Errors
     /// [`ExportError`] if spans were lost since the start.
     pub fn shutdown(&self, deadline: Duration) -> Result<SpanCounts, ExportError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let ended = self.tracers.shutdown_with_timeout(deadline);
-        self.books.close();
+        if let Err(OTelSdkError::AlreadyShutdown) = ended {
+            if !self.books.wait_until_closed(deadline) {
+                self.books.close(true);
+            }
+            return self.outcome(false, false);
+        }
         if let Some(meters) = &self.meters {
             // Measurements are not counted: a later one replaces an earlier one.
             let _ = meters.shutdown_with_timeout(deadline.saturating_sub(started.elapsed()));
         }
-        self.outcome(matches!(ended, Err(OTelSdkError::Timeout(_))))
+        self.outcome(false, false)
     }
 
-    fn outcome(&self, timed_out: bool) -> Result<SpanCounts, ExportError> {
+    /// `unsent`: not all was sent that should have been.
+    fn outcome(&self, unsent: bool, timed_out: bool) -> Result<SpanCounts, ExportError> {
         let counts = self.books.counts();
         let lost = counts.rejected + counts.dropped + counts.unknown > 0;
-        match timed_out || lost {
-            true => Err(ExportError { counts, timed_out, cause: self.books.last_error() }),
-            false => Ok(counts),
+        if !unsent && !lost {
+            return Ok(counts);
         }
+        let timed_out = timed_out || self.books.is_late();
+        Err(ExportError { counts, timed_out, cause: self.books.last_error() })
     }
 }
 
@@ -118,6 +136,9 @@ impl fmt::Debug for Otlp {
             .finish_non_exhaustive()
     }
 }
+
+/// How long the SDK waits for a flush.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Not every span was acknowledged by the collector.
 #[derive(Debug, Clone, PartialEq, Eq)]

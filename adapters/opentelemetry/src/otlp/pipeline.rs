@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::Context;
+use opentelemetry::trace::Status;
+use opentelemetry::{Array, Context, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
@@ -39,7 +40,7 @@ impl SpanProcessor for Counted {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let result = self.batches.shutdown_with_timeout(timeout);
-        self.books.close();
+        self.books.close(matches!(result, Err(OTelSdkError::Timeout(_))));
         result
     }
 
@@ -48,27 +49,73 @@ impl SpanProcessor for Counted {
     }
 }
 
-/// Counts what came of each batch.
+/// Sends batches in requests that collectors take, and counts what came of each.
 #[derive(Debug)]
 pub(super) struct Exporter<E> {
     pub(super) exporter: E,
     pub(super) books: Arc<Books>,
     pub(super) attempts: Arc<Attempts>,
+    /// The time for a request and its repetitions.
+    pub(super) limit: Duration,
 }
 
-/// Settles a batch, also if the exporter panics.
+/// Settles the spans of a batch, also if the exporter panics.
 struct Batch<'a> {
     spans: u64,
     books: &'a Books,
     attempts: &'a Attempts,
 }
 
+impl Batch<'_> {
+    fn settle(&mut self, spans: u64) {
+        self.spans -= spans;
+        // Without an attempt nothing was sent.
+        let outcome = self.attempts.take().unwrap_or(Outcome::NotSent);
+        self.books.settle(spans, outcome);
+    }
+}
+
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        // Without an attempt the batch was too large to be sent.
-        let outcome = self.attempts.take().unwrap_or(Outcome::NotSent);
-        self.books.settle(self.spans, outcome);
+        self.settle(self.spans);
     }
+}
+
+/// About the most bytes of a request, before compression. Collectors refuse larger ones: many by
+/// default above 20 MiB, and some services above 4 MiB.
+const REQUEST: usize = 4 * 1024 * 1024;
+
+/// Splits a batch into requests. A larger span has a request of its own.
+fn requests(batch: Vec<SpanData>) -> Vec<Vec<SpanData>> {
+    let (mut requests, mut bytes) = (vec![Vec::new()], 0);
+    for span in batch {
+        let more = size(&span);
+        if bytes > 0 && bytes + more > REQUEST {
+            requests.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        requests.last_mut().expect("there is at least one").push(span);
+    }
+    requests
+}
+
+/// About the bytes of a span in a request: those of its texts, and a few for each field.
+fn size(span: &SpanData) -> usize {
+    let of_value = |value: &Value| match value {
+        Value::String(text) => text.as_str().len(),
+        Value::Array(Array::String(texts)) => texts.iter().map(|t| t.as_str().len() + 4).sum(),
+        _ => 8,
+    };
+    let of = |attributes: &[KeyValue]| -> usize {
+        attributes.iter().map(|it| it.key.as_str().len() + of_value(&it.value) + 12).sum()
+    };
+    let status = match &span.status {
+        Status::Error { description } => description.len(),
+        _ => 0,
+    };
+    let events = span.events.iter().map(|it| it.name.len() + of(&it.attributes) + 24);
+    128 + span.name.len() + status + of(&span.attributes) + events.sum::<usize>()
 }
 
 impl<E: SpanExporter> SpanExporter for Exporter<E> {
@@ -77,9 +124,22 @@ impl<E: SpanExporter> SpanExporter for Exporter<E> {
         if !self.books.take(spans) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        let batch_of_books = Batch { spans, books: &self.books, attempts: &self.attempts };
-        let result = self.exporter.export(batch).await;
-        drop(batch_of_books);
+        let mut unsettled = Batch { spans, books: &self.books, attempts: &self.attempts };
+        let mut result = Ok(());
+        for request in requests(batch) {
+            if self.books.is_closed() {
+                return Err(OTelSdkError::AlreadyShutdown);
+            }
+            let spans = request.len() as u64;
+            self.attempts.begin(self.limit);
+            let sent = self.exporter.export(request).await;
+            if let (Err(error), true) = (&sent, self.attempts.is_empty()) {
+                // It was too large to be tried. The text has its size.
+                self.books.set_error(error.to_string());
+            }
+            unsettled.settle(spans);
+            result = result.and(sent);
+        }
         result
     }
 

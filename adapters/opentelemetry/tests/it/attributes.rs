@@ -280,3 +280,56 @@ fn long_conversations_are_whole() {
     assert_eq!(spans[0].dropped_attributes_count, 0);
     assert_eq!(attributes(&spans[0])["llm.input_messages.299.message.content"], "m299");
 }
+
+#[test]
+fn a_run_with_many_events_that_fails_still_has_its_error() {
+    for (fails, last) in [(true, "exception"), (false, "progress 299")] {
+        let spans = spans_of(Settings::new(), async |callbacks| {
+            let start = rappel_core::ToolStart::new("index", "");
+            let mut tool = callbacks.on_tool_start(start).await.unwrap();
+            for page in 0..300 {
+                let name = format!("progress {page}");
+                tool.on_custom_event(rappel_core::CustomEvent::new(name, json!({}))).await.unwrap();
+            }
+            match fails {
+                true => tool.fail("the disk is full").await.unwrap(),
+                false => tool.end("").await.unwrap(),
+            }
+        });
+        let names: Vec<&str> = spans[0].events.iter().map(|event| &*event.name).collect();
+        assert_eq!(names.len(), 128);
+        assert_eq!((names[0], names[126], names[127]), ("progress 0", "progress 126", last));
+        let dropped = spans[0].dropped_events_count;
+        assert_eq!(dropped, 300 + u32::from(fails) - 128);
+    }
+}
+
+#[test]
+fn metadata_that_is_null_is_no_session_and_no_user() {
+    let of = |metadata: Value| {
+        let spans = spans_of(Settings::new(), async |callbacks| {
+            let metadata = scene::map(metadata);
+            let callbacks = callbacks.clone().with_inheritable_metadata(metadata);
+            scene::small(&callbacks).await;
+        });
+        let attributes = attributes(&spans[0]);
+        ["session.id", "gen_ai.conversation.id", "user.id"]
+            .map(|name| attributes.get(name).cloned())
+    };
+    assert_eq!(of(json!({ "session_id": null, "user_id": null })), [None, None, None]);
+    let thread = Some("t-1".to_owned());
+    let metadata = json!({ "session_id": null, "thread_id": "t-1", "user_id": 7 });
+    assert_eq!(of(metadata), [thread.clone(), thread, Some("7".into())]);
+}
+
+#[test]
+fn two_limits_of_tokens_are_one_attribute() {
+    let spans = spans_of(Settings::new(), async |callbacks| {
+        let params = json!({ "max_completion_tokens": 200, "max_tokens": 100 });
+        let start = ChatModelStart::new("m", [Message::human("hi")]);
+        let start = start.with_invocation_params(scene::map(params));
+        callbacks.on_chat_model_start(start).await.unwrap().end("").await.unwrap();
+    });
+    // `attributes` checks that none is there twice.
+    assert_eq!(attributes(&spans[0])["gen_ai.request.max_tokens"], "200");
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use rappel_core::{CallbackManager, ShutdownReport};
+use rappel_core::{CallbackManager, ChatModelStart, Message, ShutdownReport, ToolStart};
 use rappel_opentelemetry::{Otlp, OtlpBuilder, SpanCounts, otlp};
 use rappel_threads::Threads;
 
@@ -238,4 +238,132 @@ fn a_flush_sends_what_waits_and_later_spans_are_sent_too() {
     let lost = CallbackManager::new(Threads::new()).with_async_handler(telemetry.handler());
     block_on(scene::small(&lost));
     assert_eq!(balanced(&telemetry).ended, 2 * SMALL, "no span begins after the shutdown");
+}
+
+#[test]
+fn a_flush_and_a_shutdown_say_that_their_time_was_up() {
+    let collector = Collector::start([Answer::Stall]);
+    let telemetry = exporter(&collector).timeout(Duration::from_secs(60)).build().unwrap();
+    let _callbacks = run(&telemetry, 1);
+    let flushed = telemetry.force_flush().expect_err("nothing was sent within its time");
+    assert!(flushed.timed_out, "{flushed}");
+    assert_eq!(flushed.counts.pending, SMALL);
+    let ended = telemetry.shutdown(Duration::from_millis(100)).expect_err("nothing was sent");
+    assert!(ended.timed_out && ended.to_string().contains("the time was up"), "{ended}");
+    let again = telemetry.shutdown(Duration::from_millis(100)).expect_err("nothing was sent");
+    assert_eq!(again, ended, "it reports only");
+}
+
+#[test]
+fn an_attempt_has_only_the_time_that_is_left() {
+    let busy = vec![Answer::Status(503, None); 4];
+    let collector = Collector::start(busy.into_iter().chain([Answer::Stall]));
+    let limit = Duration::from_secs(4);
+    let telemetry = exporter(&collector).timeout(limit).build().unwrap();
+    let callbacks = run(&telemetry, 1);
+    let started = Instant::now();
+    assert!(!shut_down(&callbacks, DEADLINE).is_clean());
+    // The pauses before the last attempt take more than a second.
+    assert_eq!(collector.requests().len(), 5);
+    assert!(started.elapsed() < limit + Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+/// Traces of a model that has the whole conversation in its prompt.
+async fn conversations(callbacks: &CallbackManager, traces: usize, prompt: usize) {
+    let messages: Vec<_> = (0..40).map(|_| Message::human("x".repeat(prompt / 40))).collect();
+    for _ in 0..traces {
+        let start = ChatModelStart::new("m", messages.clone());
+        let run = callbacks.on_chat_model_start(start).await.unwrap();
+        run.end("ok").await.unwrap();
+    }
+}
+
+#[test]
+fn a_batch_with_long_contents_is_sent_in_requests_that_collectors_take() {
+    let collector = Collector::start([]);
+    let settings = rappel_opentelemetry::Settings::new().content(true);
+    let telemetry = exporter(&collector).settings(settings).build().unwrap();
+    let callbacks = telemetry.register(CallbackManager::new(Threads::new()));
+    block_on(conversations(&callbacks, 300, 160_000));
+    let report = shut_down(&callbacks, DEADLINE);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(balanced(&telemetry).acknowledged, 300);
+    assert_eq!(arrived(&collector), (300, 300));
+    for request in collector.requests() {
+        let bytes: usize = request.header("content-length").unwrap().parse().unwrap();
+        assert!(bytes <= 4 * 1024 * 1024, "{bytes}");
+    }
+}
+
+#[test]
+fn one_request_of_a_batch_is_refused_and_the_others_arrive() {
+    let collector = Collector::start([Answer::Accept, Answer::Status(413, None)]);
+    let settings = rappel_opentelemetry::Settings::new().content(true);
+    let telemetry = exporter(&collector).settings(settings).build().unwrap();
+    let callbacks = telemetry.register(CallbackManager::new(Threads::new()));
+    // Two spans are too much for a request.
+    block_on(conversations(&callbacks, 3, 1_200_000));
+    let report = shut_down(&callbacks, DEADLINE);
+    assert!(report.unfinished[0].contains("413"), "{report:?}");
+    let counts = balanced(&telemetry);
+    assert_eq!((counts.acknowledged, counts.rejected), (2, 1), "{counts}");
+}
+
+#[test]
+fn a_span_that_is_too_large_to_be_sent_is_named() {
+    let collector = Collector::start([]);
+    let telemetry = exporter(&collector).build().unwrap();
+    let callbacks = telemetry.register(CallbackManager::new(Threads::new()));
+    let mut metadata = rappel_core::Map::new();
+    metadata.insert("page".into(), "x".repeat(65 * 1024 * 1024).into());
+    let large = callbacks.clone().with_inheritable_metadata(metadata);
+    block_on(async {
+        let start = ToolStart::new("large", "");
+        large.on_tool_start(start).await.unwrap().end("").await.unwrap();
+        scene::small(&callbacks).await;
+    });
+    let report = shut_down(&callbacks, DEADLINE);
+    assert!(report.unfinished[0].contains("request body is"), "{report:?}");
+    let counts = balanced(&telemetry);
+    assert_eq!((counts.dropped, counts.acknowledged), (1, SMALL), "{counts}");
+}
+
+#[test]
+fn two_shutdowns_at_once_send_what_is_left() {
+    let collector = Collector::start([Answer::Status(429, Some(1))]);
+    let telemetry = exporter(&collector).build().unwrap();
+    let managers = [run(&telemetry, 1), run(&telemetry, 1)];
+    std::thread::scope(|scope| {
+        for manager in &managers {
+            scope.spawn(|| assert!(shut_down(manager, DEADLINE).is_clean()));
+        }
+    });
+    assert_eq!(balanced(&telemetry).acknowledged, 2 * SMALL);
+}
+
+#[test]
+fn a_shutdown_that_waits_for_another_one_keeps_to_its_own_deadline() {
+    let collector = Collector::start([Answer::Stall]);
+    let telemetry = exporter(&collector).timeout(Duration::from_secs(60)).build().unwrap();
+    let _callbacks = run(&telemetry, 1);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| telemetry.shutdown(Duration::from_secs(2)));
+        collector.wait_for(1);
+        let second = telemetry.shutdown(Duration::from_millis(50)).expect_err("no answer came");
+        assert!(second.timed_out && second.counts.unknown == SMALL, "{second}");
+        assert!(first.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn a_flush_that_finds_too_many_others_is_no_success() {
+    let collector = Collector::start([Answer::Stall]);
+    let telemetry = exporter(&collector).timeout(Duration::from_secs(60)).build().unwrap();
+    let _callbacks = run(&telemetry, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| assert!(telemetry.force_flush().is_err()));
+        }
+    });
+    let _ = telemetry.shutdown(Duration::ZERO);
 }

@@ -11,3 +11,4 @@ mod scene;
 mod shutdowns;
 mod tls;
 mod traces_go_on;
+mod wrong_settings;

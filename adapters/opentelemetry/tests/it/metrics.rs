@@ -7,7 +7,10 @@ use futures_executor::block_on;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use rappel_core::{CallbackManager, handler_fn};
+use rappel_core::{
+    CallbackHandler, CallbackManager, ChainStart, EventContext, HandlerResult, LlmResult,
+    TokenUsage, handler_fn,
+};
 use rappel_opentelemetry::{OpenTelemetry, SemConv, Settings, observe_handlers, otlp};
 use rappel_threads::Threads;
 
@@ -148,4 +151,48 @@ fn metrics_are_sent_if_they_are_switched_on() {
         let paths: Vec<_> = collector.requests().into_iter().map(|request| request.path).collect();
         assert_eq!(paths.contains(&"/v1/metrics".to_owned()), on, "{paths:?}");
     }
+}
+
+#[test]
+fn tokens_that_no_model_has_do_not_overflow() {
+    for semconv in [SemConv::V1_41, SemConv::Latest] {
+        let metrics = metrics_of(Settings::new().semconv(semconv), async |callbacks| {
+            for _ in 0..3 {
+                let start = rappel_core::LlmStart::new("m", "x");
+                let run = callbacks.on_llm_start(start).await.unwrap();
+                let usage = TokenUsage::new(u64::MAX, u64::MAX).with_reasoning_tokens(u64::MAX);
+                run.end(LlmResult::new().with_usage(usage)).await.unwrap();
+            }
+        });
+        has(&metrics["rappel.handler.failures"], &["rappel.handler.name=OpenTelemetry 0"]);
+    }
+}
+
+#[test]
+fn failures_of_handlers_with_the_same_name_are_added() {
+    struct Log(bool);
+    impl CallbackHandler for Log {
+        fn on_event(&mut self, _: &rappel_core::Event, _: &EventContext) -> HandlerResult {
+            if self.0 { Err("the disk is full".into()) } else { Ok(()) }
+        }
+    }
+    let exporter = InMemoryMetricExporter::default();
+    let meters = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    let callbacks = CallbackManager::new(Threads::new()).on_handler_failure(|_| {});
+    let callbacks = callbacks.with_handler(Log(true)).with_handler(Log(false));
+    let callbacks = callbacks.with_handler(Log(true)).with_handler(Log(false));
+    observe_handlers(&meters, &callbacks);
+    block_on(async {
+        callbacks.on_chain_start(ChainStart::new("c", "")).await.unwrap().end("").await.unwrap();
+        callbacks.flush().await.unwrap();
+    });
+    let failed: usize = callbacks.stats().iter().map(|stats| stats.failed).sum();
+    meters.force_flush().unwrap();
+    let all = exporter.get_finished_metrics().unwrap();
+    let metrics = all.iter().flat_map(|resource| resource.scope_metrics());
+    let mut metrics = metrics.flat_map(|scope| scope.metrics());
+    let failures = metrics.find(|metric| metric.name() == "rappel.handler.failures").unwrap();
+    let points = points(failures.data());
+    assert_eq!(points.len(), 1, "{points:?}");
+    assert!(failed >= 2 && points[0].ends_with(&format!(" {failed}")), "{failed}: {points:?}");
 }

@@ -232,6 +232,11 @@ fn a_replay_gives_the_same_ids_and_times() {
         };
         assert_eq!(micros(one.start_time), micros(two.start_time));
         assert_eq!(micros(one.end_time), micros(two.end_time));
+        assert_eq!(one.events.len(), two.events.len());
+        for event in two.events.iter() {
+            let at = event.timestamp;
+            assert!(two.start_time <= at && at <= two.end_time, "{event:?}");
+        }
     }
 }
 
@@ -263,4 +268,59 @@ fn samplers_that_look_at_the_id_sample_whole_traces() {
     assert!(spans.len() % 3 == 0 && (60..240).contains(&spans.len()), "{}", spans.len());
     let report = block_on(setup.callbacks.shutdown(Duration::from_secs(5))).unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// Starts a run under `callbacks`, and returns its span.
+async fn late(setup: &Setup, callbacks: &CallbackManager) -> Option<SpanData> {
+    callbacks.on_chain_start(chain("late")).await.unwrap().end("").await.unwrap();
+    setup.finished().into_iter().find(|span| span.name == "late")
+}
+
+#[test]
+fn a_run_that_starts_after_its_parent_has_ended_stays_in_the_callers_trace() {
+    for root_is_open in [true, false] {
+        let setup = with_our_ids();
+        let caller: TraceParent =
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        block_on(async {
+            let start = chain("root").with_traceparent(caller);
+            let root = setup.callbacks.on_chain_start(start).await.unwrap();
+            let step = root.child().on_chain_start(chain("step")).await.unwrap();
+            // Work that goes on in the background.
+            let (background, parent) = (step.child().detached(), step.id());
+            step.end("").await.unwrap();
+            let root =
+                if root_is_open { Some(root) } else { root.end("").await.map(|()| None).unwrap() };
+            let span = late(&setup, &background).await.unwrap();
+            assert_eq!(span.span_context.trace_id().to_bytes(), caller.trace_id());
+            assert_eq!(span.parent_span_id, span_id(parent));
+            drop(root);
+        });
+    }
+}
+
+#[test]
+fn a_run_that_starts_after_its_parent_has_ended_is_sampled_as_its_trace_is() {
+    let setup = with_our_ids();
+    block_on(async {
+        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00".parse().unwrap();
+        let start = chain("root").with_traceparent(caller);
+        let root = setup.callbacks.on_chain_start(start).await.unwrap();
+        let background = root.child().detached();
+        root.end("").await.unwrap();
+        assert!(late(&setup, &background).await.is_none());
+    });
+}
+
+#[test]
+fn with_other_ids_a_run_that_starts_after_its_parent_has_ended_is_under_the_root() {
+    let setup = setup(|provider| provider);
+    block_on(async {
+        let root = setup.callbacks.on_chain_start(chain("root")).await.unwrap();
+        let background = root.child().detached();
+        root.end("").await.unwrap();
+        let (root, late) = (setup.span("root"), late(&setup, &background).await.unwrap());
+        assert_eq!(late.span_context.trace_id(), root.span_context.trace_id());
+        assert_eq!(late.parent_span_id, root.span_context.span_id());
+    });
 }

@@ -1,6 +1,7 @@
 //! The address of a Redis server, and how to connect to it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,13 +141,23 @@ pub(crate) fn error_of(error: RedisError, address: &str) -> Error {
             "ERR" if details.contains("unauthenticated") => Error::PasswordNeeded,
             "OOM" => Error::OutOfMemory,
             "NOPERM" => Error::NoPermission(details.to_owned()),
+            // The same inside a script.
+            _ if details.contains("user executing the script can't") => {
+                Error::NoPermission(details.to_owned())
+            }
             _ => Error::Refused(format!("{code} {details}")),
         };
     }
     match error.kind() {
         ErrorKind::AuthenticationFailed => Error::WrongPassword,
         ErrorKind::Io => {
-            Error::Unreachable { address: address.to_owned(), source: Arc::new(error) }
+            let address = address.to_owned();
+            if error.is_timeout() {
+                // The system says "resource temporarily unavailable".
+                let source = io::Error::new(io::ErrorKind::TimedOut, "it took too long");
+                return Error::Unreachable { address, source: Arc::new(source) };
+            }
+            Error::Unreachable { address, source: Arc::new(error) }
         }
         _ => Error::Answer(error.to_string()),
     }

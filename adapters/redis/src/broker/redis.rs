@@ -133,7 +133,9 @@ impl RedisBroker {
         self.connection.as_mut().ok_or(Error::Setting("there is no connection"))
     }
 
-    /// Makes a call on the connection, which is given up if it fails there.
+    /// Makes a call on the connection, which is given up if it fails there, or if the server refuses the call. A
+    /// server that has become a replica refuses all writes and keeps its connections open. The address may lead to
+    /// another server by then.
     fn with<T>(
         &mut self,
         call: impl FnOnce(&mut Connection) -> redis::RedisResult<T>,
@@ -141,7 +143,7 @@ impl RedisBroker {
         let result = call(self.connection()?);
         result.map_err(|error| {
             let error = error_of(error, &self.address);
-            if matches!(error, Error::Unreachable { .. } | Error::Answer(_)) {
+            if matches!(error, Error::Unreachable { .. } | Error::Answer(_) | Error::Refused(_)) {
                 self.connection = None;
             }
             error

@@ -127,7 +127,7 @@ impl RedisPublisher {
         let options = HandlerOptions::new().delivery(Delivery::pipelined(1024));
         callbacks.with_handler_options(self, options).on_shutdown(move |deadline| {
             // So that there is time left to say what was not sent.
-            match handle.flush(deadline * 9 / 10) {
+            match handle.flush(deadline - deadline / 10) {
                 0 => Ok(()),
                 left => Err(handle.unsent(left).into()),
             }

@@ -79,9 +79,9 @@ impl Shared {
         time: Duration,
         done: impl Fn(&State) -> bool,
     ) -> MutexGuard<'a, State> {
-        let until = Instant::now() + time;
+        let began = Instant::now();
         while !done(&state) && !state.ended {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = time.saturating_sub(began.elapsed());
             if left.is_zero() {
                 break;
             }

@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rappel_core::record::Replayer;
-use rappel_core::{CallbackManager, Flush, HandlerFailure, RemoteDelivery, RunError, RunId};
+use rappel_core::record::{ReplayError, Replayer};
+use rappel_core::{
+    CallbackManager, EmitError, Flush, HandlerFailure, RemoteDelivery, RunError, RunId,
+};
 
-use super::counts::{Counts, add};
+use super::WorkerShared;
+use super::counts::add;
 use super::lease::{Clock, Lease};
 use super::shard::{Calls, Outcome};
 use super::trace::Item;
+use crate::error::Error;
 
 /// The open runs on whose events a handler has failed.
 #[derive(Debug, Default)]
@@ -47,7 +51,7 @@ pub(crate) struct HandlerCalls {
     manager: CallbackManager,
     lease: Arc<Lease>,
     clock: Arc<dyn Clock>,
-    counts: Arc<Counts>,
+    shared: Arc<WorkerShared>,
     /// Absent if failures do not matter.
     failures: Option<Arc<Failures>>,
     timeout: Duration,
@@ -68,6 +72,17 @@ struct InFlight {
     since: Arc<AtomicU64>,
 }
 
+/// Why a well-formed record did not reach all handlers.
+fn not_handled(error: ReplayError) -> Option<Error> {
+    match error {
+        ReplayError::Emit(EmitError::ShutDown | EmitError::RuntimeGone(_)) => {
+            Some(Error::CallbacksGone)
+        }
+        ReplayError::Emit(EmitError::DuplicateRunId) => Some(Error::CallbacksShared),
+        _ => None,
+    }
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -85,7 +100,7 @@ impl HandlerCalls {
         manager: CallbackManager,
         lease: Arc<Lease>,
         clock: Arc<dyn Clock>,
-        counts: Arc<Counts>,
+        shared: Arc<WorkerShared>,
         failures: Option<Arc<Failures>>,
         timeout: Duration,
     ) -> Self {
@@ -93,7 +108,7 @@ impl HandlerCalls {
             manager,
             lease,
             clock,
-            counts,
+            shared,
             failures,
             timeout,
             work: FuturesUnordered::new(),
@@ -126,8 +141,8 @@ impl HandlerCalls {
     /// the time-out.
     pub(crate) fn hand_over(&mut self) -> Vec<(RunId, Outcome)> {
         let mut finished = Vec::new();
-        let until = Instant::now() + self.timeout;
-        while !self.work.is_empty() && Instant::now() < until {
+        let began = Instant::now();
+        while !self.work.is_empty() && began.elapsed() < self.timeout {
             finished.extend(self.finished());
             if !self.work.is_empty() {
                 thread::park_timeout(Duration::from_millis(5));
@@ -149,19 +164,19 @@ impl HandlerCalls {
         self.block_on(closing.collect::<()>());
         let flush = self.manager.flush();
         self.block_on(flush);
-        add(&self.counts.handed_over, count);
+        add(&self.shared.counts.handed_over, count);
         finished
     }
 
     fn block_on<F: Future>(&self, future: F) -> Option<F::Output> {
-        let until = Instant::now() + self.timeout;
+        let began = Instant::now();
         let mut future = std::pin::pin!(future);
         let mut cx = Context::from_waker(&self.waker);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return Some(output);
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = self.timeout.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return None;
             }
@@ -188,7 +203,7 @@ impl Calls for HandlerCalls {
                 }
             });
         }
-        let (lease, clock, counts) = (self.lease.clone(), self.clock.clone(), self.counts.clone());
+        let (lease, clock, shared) = (self.lease.clone(), self.clock.clone(), self.shared.clone());
         let since = Arc::new(AtomicU64::new(nanos(clock.now())));
         let beat = since.clone();
         let work = async move {
@@ -202,9 +217,16 @@ impl Calls for HandlerCalls {
                 match item {
                     Item::Record(record) => {
                         let unknown = record.event.is_none();
+                        let replayed = replayer.replay(*record).await;
+                        if let Some(why) = replayed.err().and_then(not_handled) {
+                            // The trace is not acknowledged, so the record comes again.
+                            lease.stop();
+                            shared.give_up(why);
+                            return (replayer, items.collect());
+                        }
                         // What handlers raise has been reported. A record that does not fit its run
                         // is passed over.
-                        let _ = replayer.replay(*record).await;
+                        let counts = &shared.counts;
                         let count = if unknown { &counts.unknown } else { &counts.records };
                         add(count, 1);
                     }
@@ -239,6 +261,9 @@ impl Calls for HandlerCalls {
     }
 
     fn is_flushed(&mut self) -> bool {
+        if self.shared.has_given_up() {
+            return false;
+        }
         let now = self.clock.now();
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
@@ -250,14 +275,15 @@ impl Calls for HandlerCalls {
         }
         let (mut flush, since) = self.flush.take().unwrap_or_else(|| (self.manager.flush(), now));
         if Pin::new(&mut flush).poll(&mut cx).is_ready() {
-            return true;
+            // What was not handled by then has been reported.
+            return !self.shared.has_given_up();
         }
         if now.saturating_sub(since) < self.timeout {
             self.flush = Some((flush, since));
             return false;
         }
         // A handler that nothing waits for hangs. The others go on.
-        add(&self.counts.timed_out, 1);
+        add(&self.shared.counts.timed_out, 1);
         self.stuck = Some(flush);
         true
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rappel_core::CallbackManager;
+use rappel_core::{CallbackManager, FailureCause};
 
 use super::WorkerShared;
 use super::calls::{Failures, HandlerCalls};
@@ -81,9 +81,12 @@ impl Control {
         let broker = connect()?;
         let retries = matches!(settings.on_handler_error, OnHandlerError::Retry(_));
         let failures = retries.then(Arc::<Failures>::default);
-        let (counts, of_runs) = (shared.counts.clone(), failures.clone());
+        let (of_worker, of_runs) = (shared.clone(), failures.clone());
         let callbacks = callbacks.also_on_handler_failure(move |failure| {
-            add(&counts.failures, 1);
+            add(&of_worker.counts.failures, 1);
+            if matches!(failure.cause, FailureCause::RuntimeGone) {
+                of_worker.give_up(Error::CallbacksGone);
+            }
             if let Some(failures) = &of_runs {
                 failures.note(failure);
             }
@@ -201,7 +204,7 @@ impl Control {
                 callbacks,
                 held.clone(),
                 clock.clone(),
-                counts.clone(),
+                shared.clone(),
                 failures,
                 timeout,
             );

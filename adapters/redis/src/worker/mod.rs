@@ -14,7 +14,7 @@ pub(crate) mod trace;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rappel_core::CallbackManager;
@@ -72,6 +72,8 @@ pub(crate) struct WorkerShared {
     pub(crate) id: String,
     pub(crate) counts: Arc<Counts>,
     stopped: AtomicBool,
+    /// Why handlers cannot be called any more.
+    given_up: OnceLock<Error>,
     /// Wakes the thread that takes and renews leases.
     changed: (Mutex<()>, Condvar),
     pub(crate) last_error: Mutex<Option<Error>>,
@@ -89,6 +91,23 @@ impl WorkerShared {
         if !self.is_stopped() {
             drop(changed.wait_timeout(guard, time));
         }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let (lock, changed) = &self.changed;
+        drop(lock.lock());
+        changed.notify_all();
+    }
+
+    /// Handlers cannot be called any more. What they did not get is not acknowledged.
+    pub(crate) fn give_up(&self, why: Error) {
+        let _ = self.given_up.set(why);
+        self.stop();
+    }
+
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.given_up.get().is_some()
     }
 
     pub(crate) fn note(&self, error: Error) {
@@ -111,6 +130,7 @@ impl RedisWorker {
                 id: recorder.source().to_string(),
                 counts: Arc::default(),
                 stopped: AtomicBool::new(false),
+                given_up: OnceLock::new(),
                 changed: Default::default(),
                 last_error: Mutex::new(None),
             }),
@@ -219,15 +239,18 @@ impl RedisWorker {
     /// Runs the worker until it is [stopped](WorkerHandle::stop), and returns the counts. It blocks the
     /// calling thread, which takes and renews the leases.
     ///
+    /// Make `callbacks` with [`CallbackManager::new`] for each worker of the process. Workers of two groups
+    /// replay the same runs at the same time, and a manager, with its clones, refuses to open a run twice.
+    ///
     /// A worker that is stopped starts no further call. It ends its open runs as
     /// [`RunError::HandedOver`](rappel_core::RunError::HandedOver), and releases its partitions. It does
-    /// not shut the manager down.
+    /// not shut the manager down. Shut the manager down when `run` has returned.
     ///
     /// If Redis goes away later, the worker tries again. [`WorkerHandle::last_error`] returns the error.
     ///
     /// # Errors
-    /// Only before the worker takes partitions. See [`Error`]: no connection, a wrong password, a missing
-    /// command, another number of partitions.
+    /// Before the worker takes partitions, see [`Error`]: no connection, a wrong password, a missing command,
+    /// another number of partitions. Later only [`Error::CallbacksGone`] and [`Error::CallbacksShared`].
     pub fn run(self, callbacks: CallbackManager) -> Result<WorkerCounts, Error> {
         let keys = Keys::new(&self.namespace, &self.group);
         // A call that takes longer than that would cost the lease.
@@ -253,7 +276,7 @@ impl RedisWorker {
     /// The address, the namespace and the group have no effect.
     ///
     /// # Errors
-    /// The error of the first call of `connect`.
+    /// The error of the first call of `connect`, [`Error::CallbacksGone`] and [`Error::CallbacksShared`].
     pub fn over(
         self,
         partitions: u32,
@@ -261,11 +284,14 @@ impl RedisWorker {
         callbacks: CallbackManager,
     ) -> Result<WorkerCounts, Error> {
         let counts = self.shared.counts.clone();
-        let settings = Arc::new(self.settings);
+        let (settings, shared) = (Arc::new(self.settings), self.shared.clone());
         let control =
             Control::new(partitions, Arc::new(connect), callbacks, settings, self.shared)?;
         control.run();
-        Ok(counts.snapshot())
+        match shared.given_up.get() {
+            Some(error) => Err(error.clone()),
+            None => Ok(counts.snapshot()),
+        }
     }
 }
 
@@ -294,10 +320,7 @@ impl WorkerHandle {
     /// A handler that blocks the partition's thread delays the return without a limit: an inline handler,
     /// or an async handler that blocks instead of awaiting.
     pub fn stop(&self) {
-        self.shared.stopped.store(true, Ordering::Release);
-        let (lock, changed) = &self.shared.changed;
-        drop(lock.lock());
-        changed.notify_all();
+        self.shared.stop();
     }
 
     /// Returns the counts so far.

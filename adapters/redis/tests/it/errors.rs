@@ -1,12 +1,13 @@
 //! Errors say what to do, and have no password.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use rappel_redis::{Connect, Error, RedisPublisher, RedisWorker};
 use rappel_threads::prelude::*;
 
-use crate::scene::play;
-use crate::support::Server;
+use crate::scene::{play, start};
+use crate::support::{Server, wait_until};
 
 fn build(url: &str) -> Error {
     RedisPublisher::new(url).build().expect_err("this should not connect")
@@ -55,6 +56,32 @@ fn passwords_and_permissions() {
     let error = build(&at("reader:secret@"));
     assert!(matches!(error, Error::NoPermission(_)), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("secret"));
+}
+
+#[test]
+fn a_permission_that_only_a_script_needs_is_named() {
+    let Some(server) = Server::start(&[]) else { return };
+    RedisPublisher::new(server.url()).build().unwrap();
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("worker").arg("on").arg(">secret").arg("~*").arg("+@all");
+    user.arg("-hincrby").query::<()>(&mut server.connection()).unwrap();
+    let worker = RedisWorker::new(format!("redis://worker:secret@127.0.0.1:{}/", server.port));
+    let running = start(worker, CallbackManager::new(Threads::new()));
+    wait_until("the error", || running.handle.last_error().is_some());
+    let error = running.handle.last_error().unwrap();
+    assert!(matches!(error, Error::NoPermission(_)), "{error:?}");
+    running.stop();
+}
+
+#[test]
+fn a_server_that_does_not_answer_took_too_long() {
+    // It accepts the connection and sends nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/", silent.local_addr().unwrap());
+    let connect = Connect::to(&url).timeout(Duration::from_millis(50));
+    let error = RedisPublisher::new(connect).build().unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().ends_with(": it took too long"), "{error}");
 }
 
 #[test]

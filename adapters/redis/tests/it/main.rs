@@ -6,10 +6,13 @@
 mod support;
 
 mod another_broker;
+mod callbacks_gone;
 mod docs;
 mod errors;
+mod failover;
 mod full_memory;
 mod groups;
+mod long_times;
 mod scene;
 #[cfg(feature = "tls")]
 mod tls;

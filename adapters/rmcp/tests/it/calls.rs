@@ -44,6 +44,14 @@ async fn a_result_that_is_an_error_fails_the_run_and_is_returned() {
 }
 
 #[tokio::test]
+async fn an_error_without_content_has_a_message() {
+    let scene = Scene::new().await;
+    scene.client.call_tool(call("fails silently", json!({}))).await.unwrap();
+    let error = "fails silently: error tool_error: the tool failed without a text";
+    assert_eq!(scene.log.lines(), ["fails silently: start {}", error]);
+}
+
+#[tokio::test]
 async fn an_error_of_the_protocol_fails_the_run() {
     let scene = Scene::new().await;
     let error = scene.client.call_tool(CallToolRequestParams::new("unheard-of")).await.unwrap_err();

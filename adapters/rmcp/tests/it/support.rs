@@ -131,6 +131,7 @@ impl ServerHandler for Server {
                 ContentBlock::image("AAAA", "image/png"),
             ]),
             "fails" => CallToolResult::error(vec![ContentBlock::text("no such city")]),
+            "fails silently" => CallToolResult::error(Vec::new()),
             "meta" => {
                 let mut meta = context.meta.clone();
                 assert!(meta.remove("progressToken").is_some());
