@@ -18,7 +18,7 @@ for folder, _, files in os.walk(root):
             continue
         path = os.path.relpath(os.path.join(folder, name), root)
         text = open(os.path.join(folder, name), encoding="utf-8").read()
-        text = text.split("#[cfg(test)]\nmod tests {")[0]
+        text = re.split(r"#\[cfg\((?:all\()?test\b.*\]\nmod tests \{", text)[0]
         lines = text.splitlines()
         code = [line for line in lines if line.strip() and not line.strip().startswith("//")]
         lines_of_core += len(lines)
