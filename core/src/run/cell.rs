@@ -10,7 +10,7 @@ use core::task::Context;
 
 use super::close::{CloseRequest, Unused};
 use super::state::{
-    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, STATS, State,
+    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN, STATS, State,
     TAKE_OVER,
 };
 use crate::dispatch::{Current, OpenRun};
@@ -20,8 +20,6 @@ use crate::util::{Locked, WaitGuard, catch_unwind};
 /// What is done after the cell was released.
 #[derive(Default)]
 pub(super) struct After {
-    pub(super) spawn_driver: bool,
-    pub(super) wake_emitter: bool,
     pub(super) close_work: bool,
     pub(super) finished: bool,
     pub(super) flushes: Vec<WaitGuard>,
@@ -135,6 +133,9 @@ impl Run {
             if let Some(after) = after {
                 self.run_after(*after);
             }
+            if bits & SPAWN != 0 {
+                self.spawn_driver();
+            }
             if bits & EMITTER != 0 {
                 let _ = catch_unwind(|| self.emitter.wake());
             }
@@ -162,18 +163,38 @@ impl Run {
             self.begin_close(state);
         }
         if bits & HAND_OVER != 0 && state.in_flight {
-            state.hand_over();
+            self.hand_over(state);
         }
         if bits & FLUSH != 0 {
             state.flushed = true;
         }
         if bits & (TAKE_OVER | FLUSH) != 0 {
-            state.take_over();
+            self.take_over(state);
         }
         if let Some(fan_out) = state.fan_out.as_mut().filter(|_| bits & STATS != 0) {
             fan_out.add_counts();
         }
         self.release_flushes(state);
+    }
+
+    /// Has the holder of the cell, which calls this, attend to `bits` when it releases the cell.
+    pub(super) fn attend_later(&self, bits: usize) {
+        // The cell is held, so this does not take it.
+        let _ = self.cell.request(bits);
+    }
+
+    /// Has a task drive the run, if neither a task nor an `End` drives it.
+    pub(super) fn hand_over(&self, state: &mut State) {
+        if !core::mem::replace(&mut state.driven, true) {
+            self.attend_later(SPAWN);
+        }
+    }
+
+    /// Has a task drive the run in place of its `End`.
+    pub(super) fn take_over(&self, state: &mut State) {
+        if core::mem::take(&mut state.driven_by_end) {
+            self.attend_later(SPAWN);
+        }
     }
 
     /// Lets flushes go if the run has nothing more to do.
@@ -202,12 +223,6 @@ impl Run {
         // Flushes that waited for the event in flight wait for the lanes that it was queued in.
         for guard in after.flushes {
             self.setup.lanes().for_each(|lane| lane.flush(guard.again()));
-        }
-        if after.spawn_driver {
-            self.spawn_driver();
-        }
-        if after.wake_emitter {
-            let _ = catch_unwind(|| self.emitter.wake());
         }
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::pin::Pin;
 
 use super::fan_out::{Carry, FanOut};
-use super::state::{CLOSE, Phase, Run, State, TAKE_OVER};
+use super::state::{CLOSE, EMITTER, Phase, Run, State, TAKE_OVER};
 use crate::dispatch::{Current, Mailbox, OpenRun, current};
 use crate::model::error::{FailureCause, RunError};
 use crate::model::event::{Event, error_event};
@@ -70,7 +70,7 @@ impl OpenRun for Run {
         });
         let closed = self.try_cell(|state| {
             self.begin_close(state);
-            state.take_over();
+            self.take_over(state);
             if let Some(after) = &mut state.after {
                 more.append(&mut after.children);
             }
@@ -145,7 +145,7 @@ impl Run {
         if self.ends_unheard(state) {
             self.finish(state);
         } else {
-            state.hand_over();
+            self.hand_over(state);
         }
     }
 
@@ -161,7 +161,9 @@ impl Run {
         if !state.is_recorded(event.kind()) {
             event.set_open_children(children.len());
         }
-        state.after().children.extend(children);
+        if !children.is_empty() {
+            state.after().children.extend(children);
+        }
         state.rare().end = Some((event, place));
     }
 
@@ -185,14 +187,14 @@ impl Run {
         after.unused.end = state.rare.as_mut().and_then(|rare| rare.end.take());
         after.entry = state.entry.take();
         after.finished = true;
-        after.wake_emitter = true;
+        self.attend_later(EMITTER);
         self.release_flushes(state);
     }
 
     /// The driver is gone before it was done, because its runtime is gone.
     pub(super) fn abandon(&self, state: &mut State) {
         state.driven = false;
-        state.after().wake_emitter = true;
+        self.attend_later(EMITTER);
         if state.phase != Phase::Closing {
             // An emitter on a thread of its own cannot poll the event, and another driver would be
             // dropped, too. The fan-out reports the calls that it has not made.

@@ -68,6 +68,6 @@ impl Run {
             return;
         }
         state.rare().deferred.push_back(event);
-        state.hand_over();
+        self.hand_over(state);
     }
 }

@@ -164,7 +164,7 @@ impl Run {
     fn wait_for_driver(self: &Arc<Self>, state: &mut State, cx: &mut Context<'_>) {
         // The cell is held, so the driver cannot be done before the waker is registered.
         self.emitter.register(cx.waker());
-        state.hand_over();
+        self.hand_over(state);
     }
 
     /// Polls an event that was accepted at an earlier poll.

@@ -6,7 +6,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::state::{DRIVER, Outcome, PendingEvent, Phase, Run, State};
+use super::state::{DRIVER, EMITTER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{enter, here};
 use crate::model::event::{Event, ToolEnd, ToolError};
 use crate::util::drop_quietly;
@@ -30,7 +30,7 @@ impl Run {
                 }
                 if core::mem::take(&mut state.awaited) {
                     drop_quietly(state.rare().outcome.replace((sequence, outcome)));
-                    state.after().wake_emitter = true;
+                    self.attend_later(EMITTER);
                 } else if let Err(error) = outcome {
                     drop_quietly(state.rare().kept.replace(error));
                 }
@@ -55,7 +55,7 @@ impl Run {
                 }
             } else {
                 state.driven = false;
-                state.after().wake_emitter = true;
+                self.attend_later(EMITTER);
                 self.release_flushes(state);
                 return Poll::Ready(Ok(()));
             }

@@ -153,7 +153,7 @@ impl Run {
         // Waiting inside a call could be waiting for that call.
         let waits = !is_in_call() || self.node.info.kind() == RunKind::None;
         if !waits || state.driven || (remote && self.has_handlers_here()) {
-            state.hand_over();
+            self.hand_over(state);
         } else {
             (state.driven, state.driven_by_end) = (true, true);
         }

@@ -92,6 +92,8 @@ pub(super) const STATS: usize = 32;
 pub(super) const TAKE_OVER: usize = 64;
 /// There is an event in the inbox.
 pub(super) const INBOX: usize = 128;
+/// The holder itself has to spawn a task that drives the run.
+pub(super) const SPAWN: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {
@@ -199,20 +201,6 @@ impl State {
 
     pub(super) fn after(&mut self) -> &mut After {
         self.after.get_or_insert_default()
-    }
-
-    /// Has a task drive the run, if neither a task nor an `End` drives it.
-    pub(super) fn hand_over(&mut self) {
-        if !core::mem::replace(&mut self.driven, true) {
-            self.after().spawn_driver = true;
-        }
-    }
-
-    /// Has a task drive the run in place of its `End`.
-    pub(super) fn take_over(&mut self) {
-        if core::mem::take(&mut self.driven_by_end) {
-            self.after().spawn_driver = true;
-        }
     }
 
     /// Whether events wait that were emitted inside a handler's call.
