@@ -2,3 +2,6 @@
 
 /// A run under another one. The model has none.
 pub(crate) trait OpenRun: Send + Sync {}
+
+/// Where code is. The model has no places.
+pub(crate) type Current = Option<()>;

@@ -100,7 +100,7 @@ fn of_an_emitter_that_gives_up() {
         let thread = thread::spawn(move || {
             let (mut accepted, mut cx) = (false, Context::from_waker(Waker::noop()));
             let _ = emitter.poll_emit(&mut accepted, &mut cx);
-            emitter.hand_over();
+            emitter.give_up();
             accepted
         });
         flush(&run);

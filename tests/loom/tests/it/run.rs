@@ -7,20 +7,21 @@ mod cell;
 use alloc::sync::Arc;
 use core::task::{Context, Poll};
 
-use self::cell::{After, Held};
-use self::state::{CLOSE, DRIVER, EMITTER, HAND_OVER, INBOX, Phase, Requests, Run, State};
+use self::close::CloseRequest;
+use self::state::{
+    CLOSE, DRIVER, EMITTER, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN, State,
+};
 use crate::util::WaitGuard;
 
 pub(crate) mod state {
     use alloc::boxed::Box;
     use alloc::sync::Arc;
-    use alloc::vec::Vec;
 
-    use super::cell::Held;
+    use super::cell::{After, Requests};
     use super::engine::Setup;
     use super::fan_out::FanOut;
     use crate::util::sync::AtomicWaker;
-    use crate::util::{Mutex, Turn, WaitGuard};
+    use crate::util::{Mutex, Turn};
 
     pub(crate) const EMITTER: usize = 1;
     pub(crate) const DRIVER: usize = 2;
@@ -30,9 +31,13 @@ pub(crate) mod state {
     pub(crate) const STATS: usize = 32;
     pub(crate) const TAKE_OVER: usize = 64;
     pub(crate) const INBOX: usize = 128;
+    pub(crate) const SPAWN: usize = 256;
 
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct PendingEvent;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub(crate) enum Phase {
+        #[default]
         Open,
         Closing,
         Closed,
@@ -43,17 +48,11 @@ pub(crate) mod state {
         pub(super) setup: Arc<Setup>,
         pub(super) emitter: AtomicWaker,
         pub(super) driver: AtomicWaker,
-        pub(super) requests: Mutex<Requests>,
-        pub(super) cell: Turn<Held>,
+        pub(super) requests: Mutex<Option<Box<Requests>>>,
+        pub(super) cell: Turn<State>,
     }
 
     #[derive(Default)]
-    pub(crate) struct Requests {
-        pub(super) close: Option<()>,
-        pub(super) flushes: Vec<WaitGuard>,
-        pub(super) inbox: usize,
-    }
-
     pub(crate) struct State {
         pub(super) phase: Phase,
         pub(super) driven: bool,
@@ -62,6 +61,7 @@ pub(crate) mod state {
         pub(super) deferred: usize,
         pub(super) flushed: bool,
         pub(super) fan_out: Option<Box<FanOut>>,
+        pub(super) after: Option<Box<After>>,
         /// Events that have been handled.
         pub(super) handled: usize,
     }
@@ -69,6 +69,10 @@ pub(crate) mod state {
     impl State {
         pub(super) fn has_deferred(&self) -> bool {
             self.deferred > 0
+        }
+
+        pub(super) fn after(&mut self) -> &mut After {
+            self.after.get_or_insert_default()
         }
     }
 }
@@ -80,15 +84,13 @@ pub(crate) mod engine {
 
     use crate::util::WaitGuard;
 
-    pub(crate) struct Entry;
-
     #[derive(Clone, Copy)]
     pub(crate) struct RunId;
 
     pub(crate) struct Engine;
 
     impl Engine {
-        pub(crate) fn unregister_run(&self, _: Entry, _: RunId) {}
+        pub(crate) fn unregister_run(&self, _: u32, _: RunId) {}
     }
 
     /// The run has one handler, with a lane.
@@ -131,6 +133,8 @@ mod close {
     use alloc::vec::Vec;
 
     use crate::dispatch::OpenRun;
+
+    pub(crate) struct CloseRequest;
 
     #[derive(Default)]
     pub(crate) struct Unused;
@@ -176,65 +180,38 @@ impl Run {
             setup: Arc::new(setup),
             emitter: AtomicWaker::new(),
             driver: AtomicWaker::new(),
-            requests: Mutex::new(Requests::default()),
-            cell: Turn::new(Held {
-                after: None,
-                state: State {
-                    phase: Phase::Open,
-                    driven: false,
-                    driven_by_end: false,
-                    in_flight: false,
-                    deferred: 0,
-                    flushed: false,
-                    fan_out: None,
-                    handled: 0,
-                },
-            }),
+            requests: Mutex::new(None),
+            cell: Turn::new(State::default()),
         })
     }
 
-    fn leave<O>(&self, leave: impl FnOnce(&mut Requests) -> O) -> O {
-        self.requests.with(leave)
-    }
-
-    fn take_left<T: Default>(&self, of: impl FnOnce(&mut Requests) -> &mut T) -> T {
-        self.requests.with(|requests| core::mem::take(of(requests)))
-    }
-
-    fn is_anything_left(&self, phase: Phase) -> bool {
-        self.requests.with(|left| left.inbox > 0 || (left.close.is_some() && phase == Phase::Open))
-    }
-
-    fn empty_inbox(&self, state: &mut State, after: &mut After) {
-        state.deferred += self.take_left(|requests| &mut requests.inbox);
-        if state.deferred > 0 && !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
+    fn empty_inbox(&self, state: &mut State) {
+        state.deferred += self.take_left(|requests| &mut requests.inbox).len();
+        if state.deferred > 0 {
+            self.hand_over(state);
         }
     }
 
-    fn begin_close(&self, state: &mut State, after: &mut After) {
+    fn begin_close(&self, state: &mut State) {
         if state.phase != Phase::Open || self.take_left(|requests| &mut requests.close).is_none() {
             return;
         }
-        self.empty_inbox(state, after);
+        self.empty_inbox(state);
         state.phase = Phase::Closing;
         if !state.in_flight && state.deferred == 0 {
-            self.finish(state, after);
-        } else if !state.driven {
-            state.driven = true;
-            after.spawn_driver = true;
+            self.finish(state);
+        } else {
+            self.hand_over(state);
         }
     }
 
-    fn finish(&self, state: &mut State, after: &mut After) {
+    fn finish(&self, state: &mut State) {
         state.phase = Phase::Closed;
         state.driven = false;
-        after.finished = true;
-        after.wake_emitter = true;
-        // It ends.
-        after.spawn_driver = true;
-        self.release_flushes(state, after);
+        state.after().finished = true;
+        // The driver ends.
+        self.attend_later(EMITTER | SPAWN);
+        self.release_flushes(state);
     }
 
     /// The driver is there already: it waits until it is needed.
@@ -242,10 +219,10 @@ impl Run {
         self.driver.wake();
     }
 
-    fn complete(&self, state: &mut State, after: &mut After) {
+    fn complete(&self, state: &mut State) {
         state.in_flight = false;
         state.handled += 1;
-        self.release_flushes(state, after);
+        self.release_flushes(state);
     }
 
     /// Emits an event, whose handler is pending once. Returns whether the run has accepted it.
@@ -254,22 +231,21 @@ impl Run {
         accepted: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
-        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |cell, cx| {
-            if cell.state.driven {
+        let polled = self.cell_or_register(&self.emitter, EMITTER, cx, |state, cx| {
+            if state.driven {
                 // The driver wakes the emitter when the run has ended.
                 self.emitter.register(cx.waker());
                 Poll::Pending
             } else if *accepted {
-                if cell.state.in_flight {
-                    let (state, after) = cell.parts();
-                    self.complete(state, after);
+                if state.in_flight {
+                    self.complete(state);
                 }
                 Poll::Ready(true)
-            } else if cell.state.phase != Phase::Open {
+            } else if state.phase != Phase::Open {
                 Poll::Ready(false)
             } else {
                 *accepted = true;
-                cell.state.in_flight = true;
+                state.in_flight = true;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -281,22 +257,21 @@ impl Run {
     pub(crate) fn poll_drive(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
         // For when it is needed.
         self.driver.register(cx.waker());
-        let drive = |cell: &mut Held, _: &mut Context<'_>| self.drive_held(cell);
+        let drive = |state: &mut State, _: &mut Context<'_>| self.drive_held(state);
         self.cell_or_register(&self.driver, DRIVER, cx, drive).unwrap_or(Poll::Pending)
     }
 
-    fn drive_held(&self, cell: &mut Held) -> Poll<()> {
-        let (state, after) = cell.parts();
+    fn drive_held(&self, state: &mut State) -> Poll<()> {
         if state.driven {
             if state.in_flight {
-                self.complete(state, after);
+                self.complete(state);
             }
             state.handled += core::mem::take(&mut state.deferred);
             state.driven = false;
-            after.wake_emitter = true;
+            self.attend_later(EMITTER);
             match state.phase {
-                Phase::Closing => self.finish(state, after),
-                _ => self.release_flushes(state, after),
+                Phase::Closing => self.finish(state),
+                _ => self.release_flushes(state),
             }
         }
         match state.phase {
@@ -306,18 +281,18 @@ impl Run {
     }
 
     pub(crate) fn close(self: &Arc<Self>) {
-        self.leave(|requests| requests.close = Some(()));
+        self.leave(|requests| requests.close = Some((CloseRequest, None)));
         self.request(CLOSE);
     }
 
     /// The emitter gives up on its event.
-    pub(crate) fn hand_over(self: &Arc<Self>) {
+    pub(crate) fn give_up(self: &Arc<Self>) {
         self.request(HAND_OVER);
     }
 
     /// Emits an event as a handler does inside its call, if the cell is taken.
     pub(crate) fn send_to_inbox(self: &Arc<Self>) {
-        self.leave(|requests| requests.inbox += 1);
+        self.leave(|requests| requests.inbox.push_back((PendingEvent, None)));
         self.request(INBOX);
     }
 
@@ -325,8 +300,8 @@ impl Run {
     pub(crate) fn handled(&self) -> usize {
         assert!(!self.is_anything_left(Phase::Open), "a request was lost");
         let cell = self.cell.try_hold().expect("it has been given back");
-        assert!(!cell.state.in_flight && cell.state.deferred == 0 && !cell.state.flushed);
-        let handled = cell.state.handled;
+        assert!(!cell.in_flight && cell.deferred == 0 && !cell.flushed);
+        let handled = cell.handled;
         assert_eq!(self.cell.release(cell), 0, "a request is left");
         handled
     }
