@@ -261,7 +261,7 @@ async fn ask_inline_from(this: &mut FanOut, mut asked: usize) {
     loop {
         let FanOut { at, tally, progress, emitter, in_call, .. } = &mut *this;
         let at = &*at;
-        let number = at.setup.inline.get(asked).copied().unwrap_or_default();
+        let Some(&number) = at.setup.inline.get(asked) else { return };
         let Some(handler) = at.setup.handler(number) else { return };
         let done = match &handler.target {
             Target::Inline(slot) if *in_call => {

@@ -89,6 +89,7 @@ impl RunHandle {
         self.event = EmitState::new(event, by_hand);
     }
 
+    /// Polls the event that was begun last.
     #[inline]
     pub(crate) fn poll_sent(
         &mut self,
@@ -142,7 +143,6 @@ impl RunHandle {
         }
     }
 
-    /// Polls the event that was begun last.
     pub(crate) fn end(self, event: impl Into<Event>) -> End {
         End::new(self, event.into())
     }
