@@ -12,7 +12,6 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use rappel_core::handler::HandlerFuture;
-use rappel_core::record::RecordedError;
 use rappel_core::{
     AsyncCallbackHandler, Event, EventContext, EventKind, Interest, RunError, RunId, RunInfo,
     TraceParent,
@@ -330,7 +329,7 @@ impl Shared {
         let error = event.error();
         let is_handed_over = matches!(error, Some(RunError::HandedOver));
         // A run that another process goes on with has not failed.
-        let error = error.filter(|_| !is_handed_over).map(|error| (error, error_type(error)));
+        let error = error.filter(|_| !is_handed_over).map(|error| (error, error.error_type()));
         let result = match event {
             Event::LlmEnd(end) => Some(&end.result),
             Event::LlmError(error) => Some(&error.partial),
@@ -421,13 +420,6 @@ impl Shared {
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn error_type(error: &RunError) -> &str {
-    match error.cause::<RecordedError>().and_then(RecordedError::error_type) {
-        Some(recorded) => recorded,
-        None => error.error_type(),
-    }
 }
 
 impl AsyncCallbackHandler for OpenTelemetry {

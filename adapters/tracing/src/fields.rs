@@ -1,6 +1,5 @@
 //! The fields of OpenTelemetry's conventions for generative AI, from payloads.
 
-use rappel_core::record::RecordedError;
 use rappel_core::{LlmResult, Map, Message, Role, RunError, Value, json};
 use tracing::Span;
 
@@ -84,9 +83,7 @@ pub(crate) fn record_error(span: &Span, error: &RunError) {
     if matches!(error, RunError::HandedOver) {
         return;
     }
-    let recorded = error.cause::<RecordedError>().and_then(RecordedError::error_type);
-    let kind = recorded.unwrap_or_else(|| error.error_type());
-    span.record("error.type", kind);
+    span.record("error.type", error.error_type());
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", error.to_string().as_str());
 }

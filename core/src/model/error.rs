@@ -254,7 +254,8 @@ impl RunError {
     }
 
     /// Returns what kind of error it is, for metrics: `429` or `timeout`, for example. There are few
-    /// different types. An error of the run's code without a [type](Self::with_type) is `_OTHER`.
+    /// different types. An error of the run's code without a [type](Self::with_type) has the one that
+    /// was recorded with it, or else `_OTHER`.
     #[must_use]
     pub fn error_type(&self) -> &str {
         match self {
@@ -263,9 +264,10 @@ impl RunError {
             Self::Stopped(_) => "stopped",
             Self::TimedOut => "timeout",
             Self::HandedOver => "handed_over",
-            Self::Failed(cause) => {
-                cause.downcast_ref::<Typed>().map_or("_OTHER", |typed| &*typed.error_type)
-            }
+            Self::Failed(cause) => match cause.downcast_ref::<Typed>() {
+                Some(typed) => &typed.error_type,
+                None => recorded_type(&**cause).unwrap_or("_OTHER"),
+            },
         }
     }
 
@@ -278,6 +280,17 @@ impl RunError {
             None => cause.downcast_ref(),
         }
     }
+}
+
+/// The type that was recorded with an error.
+#[cfg(feature = "serde")]
+fn recorded_type<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    error.downcast_ref::<super::record::RecordedError>()?.error_type()
+}
+
+#[cfg(not(feature = "serde"))]
+fn recorded_type<'a>(_: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    None
 }
 
 impl fmt::Display for RunError {

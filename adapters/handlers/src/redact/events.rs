@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use rappel_core::record::RecordedError;
 use rappel_core::{
     Content, ContentPart, Document, Event, FailureCause, FinishReason, Generation, LlmResult,
     Message, RunError, RunInfo, SharedError, TokenLogprob, TokenUsage, ToolCall, Value,
@@ -229,8 +228,7 @@ impl Rules {
             }
             RunError::Failed(cause) => {
                 let redacted = RunError::Failed(self.error(&**cause));
-                let recorded = error.cause::<RecordedError>().and_then(RecordedError::error_type);
-                match recorded.unwrap_or_else(|| error.error_type()) {
+                match error.error_type() {
                     // It has none.
                     "_OTHER" => redacted,
                     error_type => redacted.with_type(self.text(error_type).into_owned()),

@@ -100,9 +100,8 @@ impl Wire {
             RunError::HandedOver => Self::new("handed_over", error.to_string()),
             RunError::Panicked(message) => Self::new("panicked", message.to_string()),
             RunError::Failed(cause) => {
-                let wire = Self::of_cause(cause);
-                let own = Some(error.error_type()).filter(|own| *own != UNTYPED).map(String::from);
-                Self { error_type: own.or(wire.error_type), ..wire }
+                let error_type = Some(error.error_type()).filter(|own| *own != UNTYPED);
+                Self { error_type: error_type.map(String::from), ..Self::of_cause(cause) }
             }
             RunError::Stopped(failure) => {
                 let cause = &failure.cause;

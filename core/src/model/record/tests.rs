@@ -182,6 +182,10 @@ fn an_error_that_was_read_says_what_it_said() {
     let read: RunError = serde_json::from_str(text).expect("a kind of a later version");
     let cause = read.cause::<RecordedError>().expect("it is read as failed");
     assert_eq!((read.to_string().as_str(), cause.error_type()), ("too hot", Some("Heat")));
+    // Also if a run fails with the error that was read, and unless it is given another type.
+    let again = RunError::failed(cause.clone());
+    assert_eq!(again.error_type(), "Heat");
+    assert_eq!(again.with_type("429").error_type(), "429");
 }
 
 #[test]
