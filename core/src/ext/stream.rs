@@ -45,6 +45,13 @@ impl ToLlmChunk for LlmChunk {
     fn to_llm_chunk(&self) -> LlmChunk {
         self.clone()
     }
+
+    fn to_token(&self) -> LlmNewToken {
+        match self.is_plain_text() {
+            true => LlmNewToken::new(self.text.clone()),
+            false => self.clone().into(),
+        }
+    }
 }
 
 macro_rules! text_chunk {

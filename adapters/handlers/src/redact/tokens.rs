@@ -24,12 +24,9 @@ pub(super) struct Tokens {
 #[derive(Debug, Default)]
 struct Choice {
     text: Text,
-    /// The text of chunks, which may differ from that of tokens.
-    chunk_text: Text,
     reasoning: Text,
     refusal: Text,
     calls: BTreeMap<u32, Call>,
-    has_chunks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,34 +61,25 @@ impl Tokens {
     pub(super) fn next(&mut self, token: &LlmNewToken, rules: &Rules) -> Option<LlmNewToken> {
         let number = token.choice().min(MOST_CHOICES - 1);
         let choice = self.choices.entry(number).or_default();
-        let mut text = choice.text.push(&token.token, rules);
+        let text = choice.text.push(&token.token, rules);
         let Some(chunk) = &token.chunk else {
             return (!text.is_empty()).then(|| LlmNewToken::new(text));
         };
-        choice.has_chunks = true;
-        let ends = chunk.finish_reason.is_some();
         let mut out = choice.chunk(chunk, rules);
-        if ends {
-            text.push_str(&choice.text.finish(rules));
+        // Texts of tokens with and without a chunk go on from each other.
+        out.text = text.into();
+        if chunk.finish_reason.is_some() {
             choice.finish_chunk(&mut out, rules);
         }
-        let mut token = LlmNewToken::from(out);
-        token.token = text.into();
-        has_something(&token).then_some(token)
+        Some(LlmNewToken::from(out)).filter(has_something)
     }
 
     /// What is left at the end of the run.
     pub(super) fn finish(self, rules: &Rules) -> Vec<LlmNewToken> {
         let rest = self.choices.into_iter().map(|(index, mut choice)| {
-            let text = choice.text.finish(rules);
-            if !choice.has_chunks {
-                return LlmNewToken::new(text);
-            }
             let mut chunk = LlmChunk::default().with_index(index);
             choice.finish_chunk(&mut chunk, rules);
-            let mut token = LlmNewToken::from(chunk);
-            token.token = text.into();
-            token
+            LlmNewToken::from(chunk)
         });
         rest.filter(has_something).collect()
     }
@@ -100,7 +88,6 @@ impl Tokens {
 impl Choice {
     fn chunk(&mut self, chunk: &LlmChunk, rules: &Rules) -> LlmChunk {
         let mut out = chunk.clone();
-        out.text = self.chunk_text.push(&chunk.text, rules).into();
         out.reasoning = self.reasoning.push(&chunk.reasoning, rules).into();
         out.refusal = self.refusal.push(&chunk.refusal, rules).into();
         let calls = chunk.tool_calls.iter().filter_map(|call| self.call(call, rules));
@@ -136,7 +123,7 @@ impl Choice {
     /// Adds all that is held back to a chunk.
     fn finish_chunk(&mut self, out: &mut LlmChunk, rules: &Rules) {
         let join = |known: &str, text: &mut Text| (known.to_owned() + &text.finish(rules)).into();
-        out.text = join(&out.text, &mut self.chunk_text);
+        out.text = join(&out.text, &mut self.text);
         out.reasoning = join(&out.reasoning, &mut self.reasoning);
         out.refusal = join(&out.refusal, &mut self.refusal);
         for (index, call) in &mut self.calls {
@@ -198,8 +185,8 @@ fn has_something(token: &LlmNewToken) -> bool {
     let chunk = token.chunk.as_ref();
     !token.token.is_empty()
         || chunk.is_some_and(|chunk| {
-            let texts = [&chunk.text, &chunk.reasoning, &chunk.refusal];
-            texts.iter().any(|text| !text.is_empty())
+            !chunk.reasoning.is_empty()
+                || !chunk.refusal.is_empty()
                 || !chunk.tool_calls.is_empty()
                 || !chunk.llm_output.is_empty()
                 || chunk.finish_reason.is_some()

@@ -56,8 +56,9 @@ fn choices_are_searched_by_themselves_and_chunks_keep_what_is_theirs() {
     let known = seen.clone();
     let tokens = handler_fn(move |event, _cx| {
         if let Event::LlmNewToken(token) = event {
-            let chunk = token.chunk.as_ref().unwrap();
-            assert_eq!(token.token, *chunk.text);
+            if let Some(chunk) = &token.chunk {
+                assert_eq!(token.token, *chunk.text);
+            }
             known.lock().unwrap().push((token.choice(), token.token.to_string()));
         }
         Ok(())

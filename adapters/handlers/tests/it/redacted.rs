@@ -47,7 +47,10 @@ impl CallbackHandler for Seen {
         state.events.push(text);
         if let Event::LlmNewToken(token) = event {
             state.join("token", &token.token);
-            let Some(chunk) = &token.chunk else { return Ok(()) };
+            let Some(chunk) = &token.chunk else {
+                state.join("text", &token.token);
+                return Ok(());
+            };
             state.join("text", &chunk.text);
             state.join("reasoning", &chunk.reasoning);
             state.join("refusal", &chunk.refusal);
@@ -334,6 +337,20 @@ fn a_secret_may_straddle_chunks_of_text_reasoning_and_refusal() {
     stream(|piece| LlmChunk::from_reasoning(piece).into(), "reasoning", "reasoning");
     stream(|piece| LlmChunk::from_refusal(piece).into(), "refusal", "refusal");
     stream(|piece| LlmChunk::new(piece).with_index(3).into(), "choice", "token");
+}
+
+#[test]
+fn a_secret_may_straddle_tokens_with_and_without_a_chunk() {
+    let count = std::cell::Cell::new(0);
+    let mixed = |piece| {
+        count.set(count.get() + 1);
+        match count.get() % 2 {
+            0 => LlmNewToken::new(piece),
+            _ => LlmChunk::new(piece).with_model_name("m").into(),
+        }
+    };
+    stream(mixed, "mixed", "token");
+    stream(mixed, "mixed", "text");
 }
 
 #[test]

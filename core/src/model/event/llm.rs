@@ -161,7 +161,8 @@ pub struct LlmNewToken {
     /// A piece of the answer's text. It is empty if the event has something else.
     #[cfg_attr(feature = "serde", serde(default))]
     pub token: Token,
-    /// The chunk that contained the token, if the model streams chunks.
+    /// The chunk that contained the token. `None` if the token is all that the chunk had: plain
+    /// text of the first choice.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub chunk: Option<Box<LlmChunk>>,
 }
@@ -228,8 +229,10 @@ conversions! {
     impl From<&str> for LlmNewToken = Self::new;
     impl From<String> for LlmNewToken = Self::new;
     impl From<Token> for LlmNewToken = Self::new;
-    impl From<LlmChunk> for LlmNewToken =
-        |chunk: LlmChunk| Self { token: chunk.text.clone(), chunk: Some(Box::new(chunk)) };
+    impl From<LlmChunk> for LlmNewToken = |chunk: LlmChunk| match chunk.is_plain_text() {
+        true => Self::new(chunk.text),
+        false => Self { token: chunk.text.clone(), chunk: Some(Box::new(chunk)) },
+    };
 }
 
 /// A model finished.

@@ -118,8 +118,22 @@ impl LlmChunk {
 
     /// Returns `true` if it has nothing that belongs to a choice.
     pub(super) fn is_bare(&self) -> bool {
-        self.text.is_empty()
-            && self.reasoning.is_empty()
+        self.text.is_empty() && self.has_no_more_for_the_choice()
+    }
+
+    /// Returns `true` if it is text of the first choice, and nothing else.
+    pub(crate) fn is_plain_text(&self) -> bool {
+        self.index == 0
+            && self.has_no_more_for_the_choice()
+            && self.usage.is_none()
+            && self.model_name.is_none()
+            && self.response_id.is_none()
+            && self.request_id.is_none()
+            && self.llm_output.is_empty()
+    }
+
+    fn has_no_more_for_the_choice(&self) -> bool {
+        self.reasoning.is_empty()
             && self.refusal.is_empty()
             && self.tool_calls.is_empty()
             && self.logprobs.is_empty()

@@ -131,7 +131,11 @@ on_every_runtime! {
                 held.on_event(event, cx)?;
             }
             if let Event::LlmNewToken(token) = event {
-                joined.lock().unwrap().push_chunk(token.chunk.as_ref().unwrap());
+                let mut joined = joined.lock().unwrap();
+                match &token.chunk {
+                    Some(chunk) => joined.push_chunk(chunk),
+                    None => joined.push_text(&token.token),
+                }
             }
             Ok(())
         });
