@@ -9,6 +9,7 @@ macro_rules! pages {
 pages! {
     first_steps "first_steps"
     writing_handlers "writing_handlers"
+    tools_and_agents "tools_and_agents"
     a_handler_per_request "a_handler_per_request"
     streams_to_front_ends "streams_to_front_ends"
     delivery "delivery"

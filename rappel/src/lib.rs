@@ -6,10 +6,10 @@
 //! ```
 //!
 //! This is the one crate to add. It has all of `rappel-core`: events, handlers, managers, runs. The
-//! runtimes, the handlers that are there and the clients are modules, each with a feature.
+//! runtimes, the ready-made handlers and the clients are modules, each with a feature.
 //!
-//! - [The guide](guide): first steps on each runtime, writing handlers, a handler per request,
-//!   streams to front ends, delivery, cancellation, context, testing, coming from LangChain or
+//! - [The guide](guide): first steps on each runtime, writing handlers, tools and agents, a handler per
+//!   request, streams to front ends, delivery, cancellation, context, testing, coming from LangChain or
 //!   `tracing`.
 //! - [`prelude`]: the names that most programs need, those of the enabled features included.
 //! - [`CallbackManager`] has handlers, and starts runs. [`CallbackHandler`] and
@@ -24,8 +24,14 @@
 //! These are not in this crate, because they follow the versions of another crate:
 //!
 //! - `rappel-opentelemetry`: runs as OpenTelemetry spans and metrics, sent over OTLP.
+//! - `rappel-rig`: the events of a `rig` agent.
+//! - `rappel-rmcp`: MCP tool calls of `rmcp` as tool runs.
+//! - `rappel-redis`: handlers on other machines, over Redis Streams.
 //! - `rappel-testkit`: a handler that records, a model that answers by a script, and tests for
 //!   runtimes. It is a dev-dependency.
+//!
+//! Their documentation imports from `rappel_core` and from the runtimes' crates, such as
+//! `rappel_tokio::prelude`. The same names are in this crate and in its [`prelude`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -85,7 +91,7 @@ pub mod wasm {
     pub use rappel_wasm::{JavaScript, Wasm};
 }
 
-/// Handlers that are there: each is one line to register.
+/// Ready-made handlers: each is one line to register.
 #[cfg(feature = "handlers")]
 #[cfg_attr(docsrs, doc(cfg(feature = "handlers")))]
 pub mod handlers {

@@ -143,6 +143,7 @@ impl Budget {
     /// If the limit is negative, infinite or not a number. No run would be refused, or every run.
     #[must_use]
     #[track_caller]
+    #[doc(alias = "dollars")]
     pub fn cost(mut self, limit: f64, prices: Prices) -> Self {
         assert_dollars("the limit of a budget", limit);
         self.limits.cost = Some(limit);

@@ -95,11 +95,13 @@ impl Message {
     }
 
     /// Makes a message of the user.
+    #[doc(alias = "user")]
     pub fn human(content: impl Into<Content>) -> Self {
         Self::new(Role::Human, content)
     }
 
     /// Makes a message of the model.
+    #[doc(alias = "assistant")]
     pub fn ai(content: impl Into<Content>) -> Self {
         Self::new(Role::Ai, content)
     }
