@@ -77,8 +77,8 @@ pub trait WithCallbacks: Stream + Sized {
     /// The end's result is what the chunks make together. If the client ends a stream that broke
     /// off without an error, put [`require_last`](Self::require_last) before it. Dropped before its
     /// end, the stream ends the run as cancelled, with the partial result. If a handler with
-    /// `raise_error` fails, the stream ends with [`RunError::Stopped`]. If the run is closed by its
-    /// parent or by a shutdown, the stream drops what it wraps and ends with
+    /// `raise_error` fails, the run ends, and then the stream with [`RunError::Stopped`]. If the run
+    /// is closed by its parent or by a shutdown, the stream drops what it wraps and ends with
     /// [`RunError::Cancelled`].
     ///
     /// ```
@@ -258,19 +258,20 @@ where
                 *this.stage = Stage::Done;
                 return Poll::Ready(Some(Err(RunError::Cancelled)));
             }
-            if let Err(error) = ready!(work.handle.poll_sent(false, cx)) {
-                work.with(|| stream.set(None));
-                // Giving the run up says which handler has stopped it.
-                *this.stage = Stage::Done;
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            if let Some(chunk) = this.next.take() {
-                return Poll::Ready(Some(Ok(chunk)));
-            }
-            let item = ready!(work.with(|| match stream.as_mut().as_pin_mut() {
-                Some(stream) => stream.poll_next(cx),
-                None => Poll::Ready(None),
-            }));
+            let item = match ready!(work.handle.poll_sent(false, cx)) {
+                // Handlers get the end of a stopped run before its caller goes on.
+                Err(error) => Some(Err(error.into())),
+                Ok(()) => {
+                    if let Some(chunk) = this.next.take() {
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    let item = ready!(work.with(|| match stream.as_mut().as_pin_mut() {
+                        Some(stream) => stream.poll_next(cx),
+                        None => Poll::Ready(None),
+                    }));
+                    item.map(|item| item.map_err(RunError::failed))
+                }
+            };
             let (event, error) = match item {
                 Some(Ok(chunk)) => {
                     this.emitter.emit(work, &chunk);
@@ -278,7 +279,6 @@ where
                     continue;
                 }
                 Some(Err(error)) => {
-                    let error = RunError::failed(error);
                     (error_event(work.run().node.info.kind(), error.clone()), Some(error))
                 }
                 None => (this.emitter.end(), None),
