@@ -10,8 +10,8 @@ use core::task::Context;
 
 use super::close::{CloseRequest, Unused};
 use super::state::{
-    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN, STATS, State,
-    TAKE_OVER,
+    ABANDON, CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN,
+    STATS, State, TAKE_OVER,
 };
 use crate::dispatch::{Current, OpenRun};
 use crate::util::sync::AtomicWaker;
@@ -142,7 +142,7 @@ impl Run {
             if bits & DRIVER != 0 {
                 let _ = catch_unwind(|| self.driver.wake());
             }
-            let rest = bits & (FLUSH | CLOSE | HAND_OVER | STATS | TAKE_OVER | INBOX);
+            let rest = bits & (FLUSH | CLOSE | HAND_OVER | STATS | TAKE_OVER | INBOX | ABANDON);
             if rest == 0 {
                 return;
             }
@@ -161,6 +161,9 @@ impl Run {
         }
         if bits & CLOSE != 0 {
             self.begin_close(state);
+        }
+        if bits & ABANDON != 0 {
+            self.abandon(state);
         }
         if bits & HAND_OVER != 0 && state.in_flight {
             self.hand_over(state);
