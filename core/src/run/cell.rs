@@ -59,10 +59,6 @@ impl Run {
         self.requests.with(|left| left.as_ref().is_some_and(|left| is_left(left)))
     }
 
-    pub(super) fn is_close_requested(&self) -> bool {
-        self.requests.with(|left| left.as_ref().is_some_and(|requests| requests.close.is_some()))
-    }
-
     /// Takes what was left.
     pub(super) fn take_left<T: Default>(&self, of: impl FnOnce(&mut Requests) -> &mut T) -> T {
         let (taken, _unused) = self.requests.with(|slot| {
