@@ -1,10 +1,13 @@
 //! A manager whose handlers stay on its thread.
 
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::time::Duration;
 
+use rappel_core::event::EmitterContext;
 use rappel_core::{
     CallbackHandler, CallbackManager, Clock, Entropy, HandlerFailure, HandlerId, HandlerOptions,
     Map, RegisterError, Timer, Value,
@@ -220,6 +223,9 @@ same! {
     detached();
     partial_limit(bytes: usize);
     on_handler_failure(report: impl Fn(&HandlerFailure) + Send + Sync + 'static);
+    also_on_handler_failure(report: impl Fn(&HandlerFailure) + Send + Sync + 'static);
+    with_emitter_context(context: impl EmitterContext);
+    on_shutdown(work: impl Fn(Duration) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync + 'static);
     merge(other: &CallbackManager);
 }
 

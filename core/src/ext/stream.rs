@@ -100,8 +100,7 @@ pub trait WithCallbacks: Stream + Sized {
         C: ToLlmChunk,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        run.run().keep_result();
-        CallbackStream::new(self, run.into(), Emitter::Tokens(C::to_token))
+        CallbackStream::new(self, run.into(), Emitter::Tokens(C::to_token, false))
     }
 
     /// The same stream. It fails if it ends and `is_last` has been true for none of its items.
@@ -189,8 +188,8 @@ enum Stage {
 
 /// What handlers receive of the items.
 enum Emitter<C> {
-    /// A token each, and at the end what they make together.
-    Tokens(fn(&C) -> LlmNewToken),
+    /// A token each, and at the end what they make together, once the run knows that.
+    Tokens(fn(&C) -> LlmNewToken, bool),
     /// At the end, all of them.
     Outputs(fn(&C) -> Value, Vec<Value>),
 }
@@ -198,7 +197,7 @@ enum Emitter<C> {
 impl<C> Emitter<C> {
     fn emit(&mut self, work: &mut Work, item: &C) {
         match self {
-            Self::Tokens(token) => {
+            Self::Tokens(token, _) => {
                 work.handle.start_send(EventKind::LlmNewToken, || token(item));
             }
             // They are kept for the end.
@@ -212,7 +211,7 @@ impl<C> Emitter<C> {
 
     fn end(&mut self) -> Event {
         match self {
-            Self::Tokens(_) => LlmEnd::of_tokens().into(),
+            Self::Tokens(..) => LlmEnd::of_tokens().into(),
             Self::Outputs(_, outputs) => {
                 let outputs = match outputs.as_mut_slice() {
                     [Value::String(text)] => Value::String(core::mem::take(text)),
@@ -257,6 +256,10 @@ where
                 work.with(|| stream.set(None));
                 *this.stage = Stage::Done;
                 return Poll::Ready(Some(Err(RunError::Cancelled)));
+            }
+            if let Emitter::Tokens(_, known @ false) = this.emitter {
+                ready!(work.run().poll_keep_result(cx));
+                *known = true;
             }
             let item = match ready!(work.handle.poll_sent(false, cx)) {
                 // Handlers get the end of a stopped run before its caller goes on.

@@ -10,8 +10,8 @@ use core::task::Context;
 
 use super::close::{CloseRequest, Unused};
 use super::state::{
-    CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN, STATS, State,
-    TAKE_OVER,
+    ABANDON, CLOSE, DRIVER, EMITTER, FLUSH, HAND_OVER, INBOX, PendingEvent, Phase, Run, SPAWN,
+    STATS, State, TAKE_OVER,
 };
 use crate::dispatch::{Current, OpenRun};
 use crate::util::sync::AtomicWaker;
@@ -57,10 +57,6 @@ impl Run {
             !left.inbox.is_empty() || (left.close.is_some() && phase == Phase::Open)
         };
         self.requests.with(|left| left.as_ref().is_some_and(|left| is_left(left)))
-    }
-
-    pub(super) fn is_close_requested(&self) -> bool {
-        self.requests.with(|left| left.as_ref().is_some_and(|requests| requests.close.is_some()))
     }
 
     /// Takes what was left.
@@ -142,7 +138,7 @@ impl Run {
             if bits & DRIVER != 0 {
                 let _ = catch_unwind(|| self.driver.wake());
             }
-            let rest = bits & (FLUSH | CLOSE | HAND_OVER | STATS | TAKE_OVER | INBOX);
+            let rest = bits & (FLUSH | CLOSE | HAND_OVER | STATS | TAKE_OVER | INBOX | ABANDON);
             if rest == 0 {
                 return;
             }
@@ -161,6 +157,9 @@ impl Run {
         }
         if bits & CLOSE != 0 {
             self.begin_close(state);
+        }
+        if bits & ABANDON != 0 {
+            self.abandon(state);
         }
         if bits & HAND_OVER != 0 && state.in_flight {
             self.hand_over(state);

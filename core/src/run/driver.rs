@@ -6,7 +6,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use super::state::{DRIVER, EMITTER, Outcome, PendingEvent, Phase, Run, State};
+use super::state::{ABANDON, DRIVER, EMITTER, Outcome, PendingEvent, Phase, Run, State};
 use crate::dispatch::{enter, here};
 use crate::model::event::{Event, ToolEnd, ToolError};
 use crate::util::drop_quietly;
@@ -123,7 +123,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if !self.done {
-            self.run.try_cell(|state| self.run.abandon(state));
+            self.run.request(ABANDON);
         }
     }
 }

@@ -223,8 +223,10 @@ impl SendEvent {
                 if is_too_deep() {
                     return Poll::Ready(Err(EmitError::TooDeep));
                 }
-                let entry = run.setup.engine.register_run(&run, true, None)?;
-                run.open(Some(entry))?;
+                run.open(|state| {
+                    state.entry = Some(run.setup.engine.register_run(&run, true, None)?);
+                    Ok(())
+                })?;
                 self.0 = Sending::Polled(RunHandle::new(run).end(event));
             }
             polled => self.0 = polled,

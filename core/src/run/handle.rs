@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::close::CloseRequest;
 use super::drive::{EmitState, Stage};
 use super::emit::{Emit, End};
-use super::state::{HAND_OVER, PendingEvent, Phase, Run};
+use super::state::{EMITTER, HAND_OVER, PendingEvent, Phase, Run};
+use crate::dispatch::is_in_call;
 use crate::model::document::Document;
 use crate::model::error::{EmitError, RunError};
 use crate::model::event::{
@@ -154,14 +155,16 @@ impl RunHandle {
 }
 
 impl Run {
-    /// The run's result is what its tokens make together. It is kept whole.
-    pub(crate) fn keep_result(self: &Arc<Self>) {
-        self.try_cell(|state| {
-            if state.phase == Phase::Open && !state.keeps_result {
+    /// The run's result is what its tokens make together. It is kept whole. Ready when that is noted.
+    pub(crate) fn poll_keep_result(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let noted = self.cell_or_register(&self.emitter, EMITTER, cx, |state, _| {
+            if state.phase == Phase::Open {
                 state.keeps_result = true;
                 self.rebuild_interest(state);
             }
         });
+        // The task that makes this call may hold the cell until it returns.
+        if noted.is_some() || is_in_call() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -197,7 +200,8 @@ macro_rules! run {
 
             /// Begins to emit an event, for hand-written streams. [`poll_flush`](Self::poll_flush)
             /// polls it to its end. If the run's next event is emitted before that, this one comes
-            /// first. If the run ends before the first `poll_flush`, the event has not happened.
+            /// first. At most 64 events wait in that way. Further ones are dropped and counted. If the
+            /// run ends before the first `poll_flush`, the event has not happened.
             pub fn start_send(&mut self, event: impl Into<$event>) {
                 let event: $event = event.into();
                 let event = Event::from(event);

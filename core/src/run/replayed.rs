@@ -33,7 +33,8 @@ impl Run {
 
     /// Whether the run is replayed, and its replay was given up.
     pub(crate) fn is_given_up(self: &Arc<Self>) -> bool {
-        let closing = self.is_close_requested();
+        let closing =
+            self.requests.with(|left| left.as_ref().is_some_and(|left| left.close.is_some()));
         self.node.info.is_replayed()
             && (closing || self.try_cell(|state| state.phase != Phase::Open).unwrap_or(false))
     }

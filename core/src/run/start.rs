@@ -10,7 +10,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::handle::RunHandle;
-use super::state::{Phase, Run, Stamp};
+use super::state::{Phase, Run, Stamp, State};
 use crate::dispatch::is_too_deep;
 use crate::model::error::EmitError;
 use crate::model::event::{Event, ToolStart};
@@ -140,17 +140,22 @@ impl Run {
         if is_too_deep() && self.setup.has_handlers() {
             return Err(EmitError::TooDeep);
         }
-        let parent = self.setup.parent.as_ref().filter(|_| !self.is_detached());
-        let weak: Weak<Self> = Arc::downgrade(self);
-        let attached = parent.is_some_and(|parent| self.node.attach(parent, weak));
-        let nested = attached || self.node.nested;
-        let registered = self.setup.has_handlers() || chosen_id.is_some();
-        let register = || self.setup.engine.register_run(self, nested, chosen_id);
-        let opened = registered.then(register).transpose().and_then(|entry| self.open(entry));
+        let opened = self.open(|state| {
+            let parent = self.setup.parent.as_ref().filter(|_| !self.is_detached());
+            let weak: Weak<Self> = Arc::downgrade(self);
+            let attached = parent.is_some_and(|parent| self.node.attach(parent, weak));
+            let nested = attached || self.node.nested;
+            if self.setup.has_handlers() || chosen_id.is_some() {
+                let entry = self.setup.engine.register_run(self, nested, chosen_id)?;
+                state.entry = Some(entry);
+            }
+            if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
+                state.rare().tool_call_id = Some(id.clone());
+            }
+            Ok(())
+        });
         if opened.is_err() {
             self.node.detach();
-        } else if let Event::ToolStart(ToolStart { tool_call_id: Some(id), .. }) = start {
-            self.try_cell(|state| state.rare().tool_call_id = Some(id.clone()));
         }
         opened
     }
@@ -172,25 +177,25 @@ impl Run {
         self.setup.detached || self.node.nested || info.has_remote_parent() || info.is_replayed()
     }
 
-    /// Opens the run. Nothing else has it yet.
-    pub(super) fn open(self: &Arc<Self>, entry: Option<u32>) -> Result<(), EmitError> {
+    /// Opens the run, which `register` makes known to other tasks.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        register: impl FnOnce(&mut State) -> Result<(), EmitError>,
+    ) -> Result<(), EmitError> {
+        // The cell is held before another task knows of the run. What a flush, a parent or a shutdown
+        // asks meanwhile is attended to when the cell is released.
         let opened = self.try_cell(|state| {
             if state.phase != Phase::NotStarted {
                 return Err(EmitError::RunClosed);
             }
+            register(state)?;
             state.phase = Phase::Open;
             state.started = self.node.info.kind() == RunKind::None;
-            state.entry = entry;
             if self.setup.has_handlers() {
                 self.rebuild_interest(state);
             }
             Ok(())
         });
-        opened.unwrap_or(Err(EmitError::RunClosed))?;
-        // A parent or a shutdown may have asked for the close meanwhile.
-        if self.is_close_requested() {
-            self.request(super::state::CLOSE);
-        }
-        Ok(())
+        opened.unwrap_or(Err(EmitError::RunClosed))
     }
 }

@@ -94,6 +94,8 @@ pub(super) const TAKE_OVER: usize = 64;
 pub(super) const INBOX: usize = 128;
 /// The holder itself has to spawn a task that drives the run.
 pub(super) const SPAWN: usize = 256;
+/// The driver is gone with its runtime.
+pub(super) const ABANDON: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {

@@ -5,6 +5,7 @@ use core::future::poll_fn;
 use super::emit::{Emit, End, EndState, SendEvent, Sending};
 use super::handle::RunHandle;
 use super::start::{Kept, Start};
+use super::state::TAKE_OVER;
 use crate::model::error::EmitError;
 use crate::util::block_on;
 
@@ -30,8 +31,12 @@ impl End {
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it. The end is
     /// still delivered: only the waiting has failed.
     pub fn wait(mut self) -> Result<(), EmitError> {
-        if self.run.setup.has_handlers() && matches!(self.state, EndState::New(..)) {
+        if self.run.setup.has_handlers() && !matches!(self.state, EndState::Done) {
             self.run.setup.engine.may_wait()?;
+        }
+        if let EndState::Decided = self.state {
+            // A poll before this drives the run. From here on, the runtime does.
+            self.run.request(TAKE_OVER);
         }
         block_on(poll_fn(|cx| self.poll_end(true, cx)))
     }
@@ -43,6 +48,9 @@ impl SendEvent {
     /// # Errors
     /// Those of the future; [`EmitError::WouldBlock`] as [`Emit::wait`] has it.
     pub fn wait(mut self) -> Result<(), EmitError> {
+        if let Sending::Polled(end) = self.0 {
+            return end.wait();
+        }
         if let Sending::New(new) = &self.0 {
             new.1.setup.engine.may_wait()?;
         }

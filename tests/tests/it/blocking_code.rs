@@ -5,7 +5,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use futures_lite::future::{block_on, yield_now};
+use futures_lite::future::{block_on, poll_once, yield_now};
 use rappel_core::prelude::*;
 use rappel_core::{BlockingExecutor, HandlerFuture, Timer, json};
 use rappel_tests::on_every_runtime;
@@ -293,6 +293,66 @@ on_every_runtime! {
             "tool_start: in",
         ];
         assert_eq!(lines, expected);
+    }
+
+    async fn an_end_or_event_that_was_polled_before_its_wait_would_block_too(rt) {
+        if !knows_its_threads(&rt) {
+            return;
+        }
+        let log = Log::new();
+        let callbacks = rt
+            .callbacks()
+            .with_async_handler(async_handler_fn(async |_, _| {
+                yield_now().await;
+                Ok(())
+            }))
+            .with_handler(log.handler());
+        let manager = callbacks.clone();
+        rt.go(async move {
+            let run = manager
+                .on_llm_start(LlmStart::new("llm", "prompt"))
+                .await
+                .unwrap();
+            let mut end = run.end("a");
+            assert!(poll_once(&mut end).await.is_none());
+            assert!(matches!(end.wait(), Err(EmitError::WouldBlock)));
+            let mut event = manager.on_custom_event(CustomEvent::new("own", json!(1)));
+            assert!(poll_once(&mut event).await.is_none());
+            assert!(matches!(event.wait(), Err(EmitError::WouldBlock)));
+        })
+        .await;
+        callbacks.flush().await.unwrap();
+        let mut lines = log.lines();
+        lines.sort();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[1..], ["llm_end: a", "llm_start: prompt"]);
+    }
+
+    async fn no_handler_is_called_on_a_thread_that_waits_for_a_polled_end(rt) {
+        let (log, threads) = (Log::new(), ThreadIds::default());
+        let seen = threads.clone();
+        let callbacks = rt
+            .callbacks()
+            .with_handler(log.handler())
+            .with_async_handler(async_handler_fn(async move |_, _| {
+                yield_now().await;
+                note(&seen);
+                Ok(())
+            }));
+        let run = callbacks
+            .on_llm_start(LlmStart::new("llm", "prompt"))
+            .await
+            .unwrap();
+        let mut end = run.end("a");
+        assert!(poll_once(&mut end).await.is_none());
+        let caller = elsewhere(move || {
+            end.wait().unwrap();
+            thread::current().id()
+        })
+        .await;
+        assert_eq!(log.lines(), ["llm_start: prompt", "llm_end: a"]);
+        let threads = threads.lock().unwrap();
+        assert!(threads.len() == 2 && !threads.contains(&caller), "{threads:?}");
     }
 
     async fn a_wait_inside_an_async_handler_is_an_error(rt) {

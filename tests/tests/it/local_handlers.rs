@@ -452,6 +452,24 @@ on_every_local_executor! {
         assert_eq!((of, causes(&failures)), (whole("other", 0), Vec::new()));
     }
 
+    async fn a_local_manager_is_built_as_any_other(spawner) {
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let (first, second, last) = (reports.clone(), reports.clone(), reports.clone());
+        let local = Local::new(spawner).with_timer(Threads::new());
+        let callbacks = LocalCallbackManager::new(local)
+            .on_handler_failure(move |_| first.lock().unwrap().push("first"))
+            .also_on_handler_failure(move |_| second.lock().unwrap().push("second"))
+            .on_shutdown(move |_| {
+                last.lock().unwrap().push("shutdown");
+                Ok(())
+            })
+            .with_handler(handler_fn(|_, _| Err("broken".into())));
+        let custom = CustomEvent::new("own", 1);
+        callbacks.on_custom_event(custom).await.unwrap();
+        assert!(callbacks.shutdown(Duration::from_secs(60)).await.unwrap().unfinished.is_empty());
+        assert_eq!(*reports.lock().unwrap(), ["first", "second", "shutdown"]);
+    }
+
     async fn a_local_handler_can_be_removed(spawner) {
         let lines = Lines::default();
         let (mut callbacks, _) = manager(spawner);

@@ -1,13 +1,20 @@
 //! What a start can be given: an id, a time, a parent in another process, a trace context. And what
 //! handlers find out about it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use futures_executor::block_on;
 use rappel_core::prelude::*;
 use rappel_core::{TraceParent, json};
 use rappel_tests::on_every_runtime;
 use rappel_tests::record::Log;
 use rappel_tests::runtimes::Rt;
+use rappel_threads::Threads;
+
+/// How many runs start while other threads flush.
+const STARTS: usize = 5_000;
 
 fn id(number: u8) -> RunId {
     RunId::from_bytes([number; 16])
@@ -126,4 +133,38 @@ on_every_runtime! {
             ["start", r#"end Some("call_1")"#, "start", r#"error Some("call_1")"#, "start", "end None"];
         assert_eq!(log.lines(), expected);
     }
+}
+
+/// A flush or a count of another thread that comes while a run starts keeps nothing from it.
+#[test]
+fn a_start_is_whole_while_other_threads_flush_and_count() {
+    let log = Log::new();
+    let seen = log.clone();
+    let callbacks = CallbackManager::new(Threads::new()).with_async_handler(async_handler_fn(
+        async move |event, _| {
+            if let Event::ToolEnd(end) = event {
+                seen.write(end.tool_call_id.clone().unwrap_or_default());
+            }
+            Ok(())
+        },
+    ));
+    let started = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while started.load(Ordering::Relaxed) < STARTS {
+                    drop(callbacks.flush());
+                    let _ = callbacks.stats();
+                }
+            });
+        }
+        while started.fetch_add(1, Ordering::Relaxed) < STARTS {
+            let start = ToolStart::new("tool", "in").with_tool_call_id("call");
+            // A start that is refused has no end in the log.
+            let _ = block_on(async { callbacks.on_tool_start(start).await?.end("out").await });
+        }
+    });
+    let lines = log.lines();
+    let whole = lines.iter().filter(|line| *line == "call").count();
+    assert_eq!((lines.len(), whole), (STARTS, STARTS));
 }

@@ -2,8 +2,10 @@
 //! and the run ends with the stream.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
+use futures_channel::mpsc::{UnboundedSender, unbounded};
+use futures_lite::future::{poll_once, yield_now};
 use futures_util::stream::FusedStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rappel_core::prelude::*;
@@ -100,6 +102,46 @@ on_every_runtime! {
             (Some("call_1"), "search", "clock")
         );
         assert_eq!(calls[0].parse_arguments().unwrap(), json!({"q": "x"}));
+    }
+
+    /// The token before the stream is still being handled, by another thread, when the stream begins.
+    async fn the_end_has_the_whole_result_whatever_is_in_flight_when_the_stream_begins(rt) {
+        struct Slow(Mutex<mpsc::Receiver<()>>, UnboundedSender<()>, Log);
+
+        impl AsyncCallbackHandler for Slow {
+            fn interest(&self) -> Interest {
+                Interest::only(EventKind::LlmNewToken).with(EventKind::LlmEnd)
+            }
+
+            async fn on_llm_new_token(&self, token: &LlmNewToken, _: &EventContext) -> HandlerResult {
+                if token.token == "first" {
+                    yield_now().await;
+                    self.1.unbounded_send(()).unwrap();
+                    let _ = self.0.lock().unwrap().recv();
+                }
+                Ok(())
+            }
+
+            async fn on_llm_end(&self, end: &LlmEnd, _: &EventContext) -> HandlerResult {
+                self.2.write(end.result.text());
+                Ok(())
+            }
+        }
+
+        if rt.flavour().is_single_threaded() {
+            return;
+        }
+        let (release, waits) = mpsc::channel();
+        let (enters, mut entered) = unbounded();
+        let log = Log::new();
+        let callbacks = rt.callbacks().with_async_handler(Slow(Mutex::new(waits), enters, log.clone()));
+        let mut run = start(&callbacks).await;
+        assert!(poll_once(run.on_llm_new_token("first")).await.is_none());
+        entered.next().await;
+        let stream = tokens(&["a", "b"]).with_callbacks(run);
+        release.send(()).unwrap();
+        let items: Vec<&str> = stream.try_collect().await.unwrap();
+        assert_eq!((items, log.lines()), (vec!["a", "b"], vec!["ab".to_owned()]));
     }
 
     async fn an_error_of_a_stream_carries_the_partial_result(rt) {

@@ -1,16 +1,19 @@
 //! `CallbackManager::pair`: the work of a manager without a runtime happens when and where its
 //! driver is polled.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use futures_executor::block_on;
-use futures_lite::future::poll_once;
+use futures_lite::future::{poll_once, yield_now};
 use futures_util::future::join;
 use rappel_core::prelude::*;
-use rappel_core::{FailureCause, Paired, RegisterError, SpawnError, Spawner};
-use rappel_tests::record::Log;
+use rappel_core::{Driver, FailureCause, Paired, RegisterError, SpawnError, Spawner};
+use rappel_tests::record::{Log, line};
+use rappel_tests::runtimes::Watchdog;
 
 async fn emit(callbacks: CallbackManager) -> Result<(), RunError> {
     let mut run = callbacks.on_llm_start(LlmStart::new("llm", "prompt")).await?;
@@ -84,6 +87,37 @@ fn a_driver_that_is_dropped_is_a_runtime_that_is_gone() {
     let (paired, driver) = Paired::new();
     drop(driver);
     assert_eq!(paired.spawn(async {}), Err(SpawnError::shutdown()));
+}
+
+/// The drop of a waker drops the driver while the emitter's task polls the run. On other runtimes,
+/// another thread may drop the driving task at that moment.
+#[test]
+fn a_driver_that_is_dropped_during_a_poll_of_the_emitter_leaves_the_event_to_the_emitter() {
+    struct DropsTheDriver(#[expect(dead_code, reason = "its drop counts")] Mutex<Driver>);
+
+    impl Wake for DropsTheDriver {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let _watchdog = Watchdog::start("pair");
+    let (callbacks, driver) = CallbackManager::pair();
+    let log = Log::new();
+    let handled = log.clone();
+    let callbacks = callbacks.with_async_handler(async_handler_fn(async move |event, _| {
+        yield_now().await;
+        handled.write(line(event));
+        Ok(())
+    }));
+    let mut run = block_on(callbacks.on_llm_start(LlmStart::new("llm", "prompt"))).unwrap();
+    // The event goes to the driver, which is not polled.
+    assert!(block_on(poll_once(run.on_llm_new_token("a"))).is_none());
+    let mut emit = run.on_llm_new_token("b");
+    let waker = Waker::from(Arc::new(DropsTheDriver(Mutex::new(driver))));
+    assert!(Pin::new(&mut emit).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    // The first poll replaces the waker.
+    block_on(emit).unwrap();
+    assert_eq!(log.lines(), ["llm_start: prompt", "token: a", "token: b"]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) mod state {
     pub(crate) const TAKE_OVER: usize = 64;
     pub(crate) const INBOX: usize = 128;
     pub(crate) const SPAWN: usize = 256;
+    pub(crate) const ABANDON: usize = 512;
 
     pub(crate) struct PendingEvent;
 
@@ -218,6 +219,9 @@ impl Run {
     fn spawn_driver(&self) {
         self.driver.wake();
     }
+
+    /// The runtime of a model is never gone.
+    fn abandon(&self, _: &mut State) {}
 
     fn complete(&self, state: &mut State) {
         state.in_flight = false;
