@@ -7,12 +7,16 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+#[cfg(feature = "std")]
+use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::queue::{Schedule, Wake};
 use crate::runtime::Runtime;
 #[cfg(feature = "std")]
 use crate::util::Condvar;
+#[cfg(feature = "std")]
+use crate::util::sync::{LOOKS, yield_thread};
 use crate::util::{Mutex, catch_unwind, drop_quietly};
 
 /// What a worker serves.
@@ -42,6 +46,10 @@ const TURN_CALLS: usize = 64;
 
 /// How long it makes them.
 const TURN_TIME: Duration = Duration::from_millis(1);
+
+/// A worker that looks for work for so long shares its processor with others.
+#[cfg(feature = "std")]
+const CROWDED: Duration = Duration::from_micros(200);
 
 /// What is left of a worker's time.
 pub(crate) struct Budget {
@@ -205,13 +213,25 @@ impl<L: Serve> Workers<L> {
         if over || cfg!(not(feature = "std")) { Duration::ZERO } else { self.runtime.linger() }
     }
 
-    /// Waits for a lane that has something. The schedule counts the worker as one that lingers.
+    /// Waits for a lane that has something. The schedule counts the worker as one that looks again.
+    ///
+    /// An emitter that has got its answer often has the next event soon. So the worker yields its
+    /// processor some times before it sleeps: to wake it would take longer.
     #[cfg(feature = "std")]
     fn linger(&self, patience: Duration) -> Option<Arc<L>> {
         if patience.is_zero() {
             return None;
         }
-        self.schedule.wait(&self.lingering, patience, Schedule::look)
+        let began = std::time::Instant::now();
+        let mut looks = 0..LOOKS;
+        let found = loop {
+            let (patient, crowded) = (looks.next().is_some(), began.elapsed() > CROWDED);
+            match self.schedule.with(|schedule| schedule.look_again(patient, crowded)) {
+                ControlFlow::Continue(()) => yield_thread(),
+                ControlFlow::Break(found) => break found,
+            }
+        };
+        found.or_else(|| self.schedule.wait(&self.lingering, patience, Schedule::look))
     }
 
     #[cfg(not(feature = "std"))]

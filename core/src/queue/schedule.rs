@@ -1,17 +1,28 @@
 //! Which lanes wait for a worker, and how many workers there are for them.
 
+#![cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "without threads no worker waits for a lane")
+)]
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 /// Lanes that wait, and the workers that serve them. `L` is a lane.
 pub(crate) struct Schedule<L> {
     /// Lanes that have something and that no worker serves.
     waiting: VecDeque<L>,
-    /// Workers that linger for the next lane.
+    /// Workers that sleep until the next lane.
     idle: usize,
-    /// Workers that were given to the executor and have not begun.
+    /// Workers that were given to the executor and have not begun, or that look again.
     coming: usize,
+    /// How many workers go to sleep without looking again.
+    sleepy: usize,
 }
+
+/// How many workers do not look again after a lane has waited for one that did.
+const SLEEPY: usize = 1024;
 
 /// What has to be done for the lanes that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +30,7 @@ pub(crate) struct Schedule<L> {
 pub(crate) enum Wake {
     /// Every waiting lane has a worker on its way.
     None,
-    /// Wake one worker that lingers.
+    /// Wake one worker that sleeps.
     Idle,
     /// Spawn one worker. It counts as coming already.
     Spawn,
@@ -27,7 +38,7 @@ pub(crate) enum Wake {
 
 impl<L> Schedule<L> {
     pub(crate) const fn new() -> Self {
-        Self { waiting: VecDeque::new(), idle: 0, coming: 0 }
+        Self { waiting: VecDeque::new(), idle: 0, coming: 0, sleepy: 0 }
     }
 
     /// Queues a lane.
@@ -71,18 +82,33 @@ impl<L> Schedule<L> {
         self.waiting.drain(..unserved).collect()
     }
 
-    /// The next lane that waits. If there is none, a worker that `lingers` begins to do so.
+    /// The next lane that waits. If there is none, a worker that `lingers` has to look again.
     pub(crate) fn next(&mut self, lingers: bool) -> Option<L> {
         let found = self.waiting.pop_front();
-        self.idle += usize::from(found.is_none() && lingers);
+        self.coming += usize::from(found.is_none() && lingers);
         found
     }
 
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "without threads no worker lingers")
-    )]
-    /// A lingering worker looks for a lane. `last` says that it stops lingering in any case.
+    /// A worker looks again. `patient` says that it would do so once more. `crowded` says that
+    /// others had its processor for long. If a lane waited meanwhile, the next workers sleep at
+    /// once, because a thread that wakes gets a processor before threads that work. Breaks with a
+    /// lane, or with `None` if the worker counts as idle from here on.
+    pub(crate) fn look_again(&mut self, patient: bool, crowded: bool) -> ControlFlow<Option<L>> {
+        let found = self.waiting.pop_front();
+        if found.is_none() && patient && !crowded && self.sleepy == 0 {
+            return ControlFlow::Continue(());
+        }
+        self.coming -= 1;
+        if found.is_none() {
+            self.sleepy = self.sleepy.saturating_sub(1);
+            self.idle += 1;
+        } else if crowded {
+            self.sleepy = SLEEPY;
+        }
+        ControlFlow::Break(found)
+    }
+
+    /// An idle worker looks for a lane. `last` says that it goes in any case.
     pub(crate) fn look(&mut self, last: bool) -> Option<L> {
         let found = self.waiting.pop_front();
         self.idle -= usize::from(found.is_some() || last);
@@ -93,6 +119,8 @@ impl<L> Schedule<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SLEEP: ControlFlow<Option<char>> = ControlFlow::Break(None);
 
     #[test]
     fn each_waiting_lane_gets_a_worker() {
@@ -109,10 +137,37 @@ mod tests {
         assert_eq!(schedule.enqueue('a'), Wake::Spawn);
         assert_eq!(schedule.arrive(), Some('a'));
         assert_eq!(schedule.next(true), None);
+        assert_eq!(schedule.look_again(false, false), SLEEP);
         assert_eq!(schedule.enqueue('b'), Wake::Idle);
         assert_eq!(schedule.enqueue('c'), Wake::Spawn);
         assert_eq!(schedule.look(false), Some('b'));
         assert_eq!(schedule.arrive(), Some('c'));
+    }
+
+    #[test]
+    fn a_worker_that_looks_again_needs_no_wake() {
+        let mut schedule = Schedule::new();
+        assert_eq!(schedule.next(true), None);
+        assert_eq!(schedule.look_again(true, false), ControlFlow::Continue(()));
+        assert_eq!(schedule.enqueue('a'), Wake::None);
+        assert_eq!(schedule.enqueue('b'), Wake::Spawn);
+        assert_eq!(schedule.look_again(true, false), ControlFlow::Break(Some('a')));
+        assert_eq!(schedule.arrive(), Some('b'));
+    }
+
+    #[test]
+    fn workers_sleep_at_once_where_others_need_the_processor() {
+        let mut schedule = Schedule::new();
+        assert_eq!(schedule.next(true), None);
+        assert_eq!(schedule.enqueue('a'), Wake::None);
+        assert_eq!(schedule.look_again(true, true), ControlFlow::Break(Some('a')));
+        for _ in 0..SLEEPY {
+            assert_eq!(schedule.next(true), None);
+            assert_eq!(schedule.look_again(true, false), SLEEP);
+            assert_eq!(schedule.look(true), None);
+        }
+        assert_eq!(schedule.next(true), None);
+        assert_eq!(schedule.look_again(true, false), ControlFlow::Continue(()));
     }
 
     #[test]
@@ -126,8 +181,9 @@ mod tests {
 
     #[test]
     fn a_worker_that_stops_lingering_is_not_counted_on() {
-        let mut schedule: Schedule<char> = Schedule::new();
+        let mut schedule = Schedule::new();
         assert_eq!(schedule.next(true), None);
+        assert_eq!(schedule.look_again(false, false), SLEEP);
         assert_eq!(schedule.look(true), None);
         assert_eq!(schedule.enqueue('a'), Wake::Spawn);
     }

@@ -8,6 +8,10 @@ use loom::sync::Mutex;
 use loom::sync::atomic::AtomicBool;
 
 pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use loom::thread::yield_now as yield_thread;
+
+/// Each look has many orders.
+pub(crate) const LOOKS: usize = 1;
 
 /// The one of `futures-util`, as its docs have it. Loom's own wakes a task that registers at the
 /// same time, and prints what it does.
