@@ -90,7 +90,7 @@ pub trait BlockingExecutor: Send + Sync + 'static {
     }
 
     /// Returns how long a job without work may block its thread to wait for more. The default is
-    /// 12 ms.
+    /// 12 ms. Before it blocks, the job yields its thread up to 32 times.
     ///
     /// That is longer than a tick of common systems, which is 1 to 10 ms. If the wait may end before
     /// the next tick, the system sets the processor's timer for each event, and an awaited event
