@@ -285,10 +285,12 @@ where
                         }
                         poll
                     }));
-                    let event = match &output {
-                        Ok(output) => (this.end)(output),
-                        Err(error) => error_event(work.run().node.info.kind(), run_error(error)),
-                    };
+                    let (kind, end) = (work.run().node.info.kind(), *this.end);
+                    // The output writes itself, and may panic.
+                    let event = work.with(|| match &output {
+                        Ok(output) => end(output),
+                        Err(error) => error_event(kind, run_error(error)),
+                    });
                     *this.output = Some(output);
                     let stage = core::mem::replace(this.stage, Stage::Done);
                     if let Stage::Running(work) = stage {

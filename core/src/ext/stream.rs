@@ -202,10 +202,13 @@ impl<C> Emitter<C> {
             }
             // They are kept for the end.
             Self::Outputs(..) if !work.run().is_enabled(EventKind::ChainEnd) => {}
-            Self::Outputs(output, outputs) => match (outputs.last_mut(), output(item)) {
-                (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
-                (_, output) => outputs.push(output),
-            },
+            Self::Outputs(output, outputs) => {
+                // The item writes itself, and may panic.
+                match (outputs.last_mut(), work.with(|| output(item))) {
+                    (Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+                    (_, output) => outputs.push(output),
+                }
+            }
         }
     }
 

@@ -31,6 +31,28 @@ fn errors() -> (impl CallbackHandler + Send, Errors) {
     (handler, errors)
 }
 
+/// It panics when it is written, as JSON and as text.
+#[derive(Debug)]
+struct Broken;
+
+impl serde::Serialize for Broken {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("it broke")
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("it broke")
+    }
+}
+
+impl From<RunError> for Broken {
+    fn from(_: RunError) -> Self {
+        Self
+    }
+}
+
 async fn broken<T>() -> Result<T, RunError> {
     yield_now().await;
     panic!("it broke")
@@ -48,6 +70,18 @@ on_every_runtime! {
         panic_of(broken::<i32>().in_chain(&callbacks, "chain", 0)).await;
         panic_of(broken::<i32>().in_tool(&callbacks, "tool", "input")).await;
         panic_of(broken::<Vec<Document>>().in_retriever(&callbacks, "pages", "query")).await;
+        callbacks.flush().await.unwrap();
+        assert_eq!(*errors.lock().unwrap(), ["panicked: it broke"; 3]);
+    }
+
+    async fn an_output_that_panics_while_it_is_written_ends_its_run_as_panicked(rt) {
+        let (handler, errors) = errors();
+        let callbacks = rt.callbacks().with_handler(handler);
+        panic_of(async { Ok::<_, RunError>(Broken) }.in_chain(&callbacks, "chain", 0)).await;
+        panic_of(async { Err::<i32, _>(Broken) }.in_tool(&callbacks, "tool", "input")).await;
+        let run = callbacks.on_chain_start(ChainStart::new("chain", 0)).await.unwrap();
+        let items = stream::iter([Ok::<_, RunError>(Broken)]).with_chain_callbacks(run);
+        panic_of(items.collect::<Vec<_>>()).await;
         callbacks.flush().await.unwrap();
         assert_eq!(*errors.lock().unwrap(), ["panicked: it broke"; 3]);
     }
