@@ -140,7 +140,10 @@ impl Log {
 fn describe(event: &Event) -> Value {
     match event {
         Event::ChatModelStart(_) => "start".into(),
-        Event::LlmNewToken(token) => json!({"token": token.chunk}),
+        Event::LlmNewToken(token) => match &token.chunk {
+            Some(chunk) => json!({"token": chunk}),
+            None => json!({"token": {"text": token.token}}),
+        },
         Event::LlmEnd(end) => json!({"end": end.result}),
         Event::LlmError(end) => {
             json!({"error": end.error.to_string(), "partial": end.partial.text()})
