@@ -56,9 +56,8 @@ fn choices_are_searched_by_themselves_and_chunks_keep_what_is_theirs() {
     let known = seen.clone();
     let tokens = handler_fn(move |event, _cx| {
         if let Event::LlmNewToken(token) = event {
-            if let Some(chunk) = &token.chunk {
-                assert_eq!(token.token, *chunk.text);
-            }
+            let chunk = token.chunk.as_ref().unwrap();
+            assert_eq!(token.token, *chunk.text);
             known.lock().unwrap().push((token.choice(), token.token.to_string()));
         }
         Ok(())
@@ -68,7 +67,9 @@ fn choices_are_searched_by_themselves_and_chunks_keep_what_is_theirs() {
         let mut run = callbacks.on_llm_start(LlmStart::new("m", "")).await.unwrap();
         for (choice, text) in [(0, "Final "), (1, "Answer:"), (0, "Answer: a"), (1, "b"), (0, "c")]
         {
-            run.on_llm_new_token(LlmChunk::new(text).with_index(choice)).await.unwrap();
+            // With a model's name, because plain text of the first choice has no chunk.
+            let chunk = LlmChunk::new(text).with_index(choice).with_model_name("m");
+            run.on_llm_new_token(chunk).await.unwrap();
         }
         run.on_llm_new_token(LlmChunk::new("").with_finish_reason("stop")).await.unwrap();
         run.end("").await.unwrap();
